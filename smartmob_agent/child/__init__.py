@@ -1,0 +1,1 @@
+"""Children: how an operating-system process is started, watched and ended."""

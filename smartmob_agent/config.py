@@ -1,0 +1,130 @@
+"""What can be set, with units: durations in seconds, sizes in bytes.
+
+The command line fills an `AgentConfig` from options and environment; embedders
+make one by hand.  Every limit of the agent stands here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+__all__ = ["AgentConfig", "HttpLimits", "OutputLimits", "RestartDelays", "SourceLimits"]
+
+KiB = 1024
+MiB = 1024 * KiB
+GiB = 1024 * MiB
+
+
+def _positive(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{attribute.name}: expected a number above 0, found {value!r}")
+
+
+def _not_negative(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not value >= 0:
+        raise ValueError(f"{attribute.name}: expected 0 or more, found {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class SourceLimits:
+    """How much a source archive may cost."""
+
+    total_timeout: float = attrs.field(default=1800.0, validator=_positive)
+    """Seconds for one download, redirects included."""
+    idle_timeout: float = attrs.field(default=30.0, validator=_positive)
+    """Seconds to connect, and between two pieces of a download."""
+    redirects: int = attrs.field(default=10, validator=_not_negative)
+    """Redirects that one download follows."""
+    archive_bytes: int = attrs.field(default=1 * GiB, validator=_positive)
+    unpacked_bytes: int = attrs.field(default=4 * GiB, validator=_positive)
+    """Bytes of all members together, once unpacked."""
+    members: int = attrs.field(default=100_000, validator=_positive)
+    """Files, directories and links in one archive."""
+    path_depth: int = attrs.field(default=64, validator=_positive)
+    """Directories above a member, itself included."""
+    path_bytes: int = attrs.field(default=1024, validator=_positive)
+    """Bytes of a member's name, directories included."""
+    procfile_bytes: int = attrs.field(default=1 * MiB, validator=_positive)
+
+
+@attrs.frozen(kw_only=True)
+class RestartDelays:
+    """When a process that ended is started again: exponential, with full jitter.
+
+    The n-th try in a row waits for a random time between 0 and
+    `min(cap_delay, base_delay * factor ** (n - 1))`.
+    """
+
+    base_delay: float = attrs.field(default=1.0, validator=_positive)
+    factor: float = attrs.field(default=2.0, validator=_positive)
+    cap_delay: float = attrs.field(default=60.0, validator=_positive)
+    steady_uptime: float = attrs.field(default=10.0, validator=_not_negative)
+    """After a run of so many seconds the next start does not wait at all."""
+
+
+@attrs.frozen(kw_only=True)
+class OutputLimits:
+    """How much output is kept, and for how long it is waited for."""
+
+    console_bytes: int = attrs.field(default=1 * MiB, validator=_positive)
+    """Output of one process that is kept in memory for its clients."""
+    line_bytes: int = attrs.field(default=64 * KiB, validator=_positive)
+    """Longest line; a longer one comes in pieces of this size."""
+    drain_timeout: float = attrs.field(default=1.0, validator=_not_negative)
+    """Seconds to wait for the end of the output once the tree of a child is gone."""
+
+
+@attrs.frozen(kw_only=True)
+class HttpLimits:
+    """What one client of the HTTP API may cost."""
+
+    body_bytes: int = attrs.field(default=1 * MiB, validator=_positive)
+    """Body of a request."""
+    header_bytes: int = attrs.field(default=16 * KiB, validator=_positive)
+    """Request line and headers."""
+    header_timeout: float = attrs.field(default=10.0, validator=_positive)
+    """Seconds from the first byte to the end of the headers; also how long a connection may idle."""
+    body_timeout: float = attrs.field(default=30.0, validator=_positive)
+    """Seconds for the body of a request, in all."""
+    send_timeout: float = attrs.field(default=10.0, validator=_positive)
+    """Seconds until a peer that does not read is given up."""
+    graceful_timeout: float = attrs.field(default=3.0, validator=_not_negative)
+    """Seconds that open requests and closing WebSockets have when the agent stops."""
+    connections: int = attrs.field(default=1000, validator=_positive)
+    connections_per_peer: int = attrs.field(default=500, validator=_positive)
+    """Connections from one address; Unix sockets count as one."""
+    message_bytes: int = attrs.field(default=4 * KiB, validator=_positive)
+    """A WebSocket message from a client, who has nothing to say."""
+    ping_interval: float = attrs.field(default=20.0, validator=_positive)
+    """Seconds between WebSocket pings; a client has as long to answer each."""
+
+
+@attrs.frozen(kw_only=True)
+class AgentConfig:
+    """Everything that `serve` needs to know.
+
+    Raises `ValueError` when a value is out of its range; the message names it.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0 picks a free port, which `Agent.url` then tells."""
+    unix: Path | None = None
+    """Also serve on a Unix socket at this path, mode 0600."""
+    public_url: str | None = None
+    """Where clients find the agent, without a slash at the end; links begin with it."""
+    work_dir: Path | None = None
+    """Where sources are kept; None makes a temporary directory."""
+    stop_timeout: float = attrs.field(default=10.0, validator=_not_negative)
+    """Seconds from SIGTERM to SIGKILL of a tree; 0 kills at once."""
+    source: SourceLimits = attrs.field(factory=SourceLimits)
+    restart: RestartDelays = attrs.field(factory=RestartDelays)
+    output: OutputLimits = attrs.field(factory=OutputLimits)
+    http: HttpLimits = attrs.field(factory=HttpLimits)
+
+    @port.validator
+    def _check_port(self, _attribute: attrs.Attribute[int], value: int) -> None:
+        if not 0 <= value <= 65535:
+            raise ValueError(f"port: expected 0 to 65535, found {value}")

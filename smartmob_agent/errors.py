@@ -1,0 +1,162 @@
+"""The errors of the agent, split by whose fault they are.
+
+::
+
+    AgentError
+    ├── StartError                what the operator asked for cannot be had: a taken port, …
+    ├── RequestError              the client's: `status` is the HTTP status
+    │   ├── BadRequestError       400, `errors` has one line per field
+    │   ├── ProcessNotFoundError  404
+    │   ├── SlugInUseError        409
+    │   ├── BodyTooLargeError     413
+    │   └── StoppingError         503
+    ├── SourceError               the app's: trying again cannot mend it
+    │   ├── DownloadError
+    │   ├── UnpackError
+    │   ├── NoProcfileError
+    │   ├── InvalidProcfileError  `line` is the number of the line
+    │   └── UnknownProcessTypeError
+    └── PassingError              the world's: trying again may mend it
+        ├── PassingDownloadError
+        └── SpawnError
+
+Every message is one line, names what was expected and found, and holds no secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "AgentError",
+    "BadRequestError",
+    "BodyTooLargeError",
+    "DownloadError",
+    "InvalidProcfileError",
+    "NoProcfileError",
+    "PassingDownloadError",
+    "PassingError",
+    "ProcessNotFoundError",
+    "RequestError",
+    "SlugInUseError",
+    "SourceError",
+    "SpawnError",
+    "StartError",
+    "StoppingError",
+    "UnknownProcessTypeError",
+    "UnpackError",
+]
+
+
+class AgentError(Exception):
+    """The base of all errors of the agent."""
+
+
+class StartError(AgentError):
+    """The agent cannot start as it was asked to."""
+
+
+class RequestError(AgentError):
+    """A request that cannot be served; `status` is the HTTP status to answer with."""
+
+    status: int
+    title: str
+
+
+class BadRequestError(RequestError):
+    """A request that is not what was expected.
+
+    errors: one line for a human per field, all of them at once.
+    """
+
+    status = 400
+    title = "Bad request"
+
+    def __init__(self, detail: str, errors: Sequence[str] = ()) -> None:
+        super().__init__(detail)
+        self.errors = tuple(errors)
+
+
+class ProcessNotFoundError(RequestError):
+    """No process has this slug."""
+
+    status = 404
+    title = "No such process"
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(f"no process has the slug {slug!r}")
+        self.slug = slug
+
+
+class SlugInUseError(RequestError):
+    """A process with this slug exists already."""
+
+    status = 409
+    title = "Slug in use"
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(
+            f"a process with the slug {slug!r} exists: delete it first, or choose another node"
+        )
+        self.slug = slug
+
+
+class BodyTooLargeError(RequestError):
+    """The body of a request is over its limit."""
+
+    status = 413
+    title = "Body too large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"expected a body of at most {limit_bytes} bytes, found a longer one")
+        self.limit_bytes = limit_bytes
+
+
+class StoppingError(RequestError):
+    """The agent is stopping and takes no new process."""
+
+    status = 503
+    title = "Stopping"
+
+    def __init__(self) -> None:
+        super().__init__("the agent is stopping and takes no new process")
+
+
+class SourceError(AgentError):
+    """The app cannot be run as it is, however often one tries."""
+
+
+class DownloadError(SourceError):
+    """The archive cannot be had: refused by its server, too large, not an archive."""
+
+
+class UnpackError(SourceError):
+    """The archive is damaged, or holds what must not be unpacked."""
+
+
+class NoProcfileError(SourceError):
+    """The archive has no Procfile at its top."""
+
+
+class InvalidProcfileError(SourceError):
+    """The Procfile breaks a rule; `line` is the number of the line, from 1."""
+
+    def __init__(self, message: str, *, line: int) -> None:
+        super().__init__(f"Procfile line {line}: {message}")
+        self.line = line
+
+
+class UnknownProcessTypeError(SourceError):
+    """The Procfile does not name the requested process type."""
+
+
+class PassingError(AgentError):
+    """Something that may mend itself: try again later."""
+
+
+class PassingDownloadError(PassingError):
+    """The archive cannot be had now: connection refused, time-out, 5xx, cut short."""
+
+
+class SpawnError(PassingError):
+    """The operating system did not start the child."""

@@ -1,0 +1,1 @@
+"""Processes: their states, their life, and the supervisor that owns them."""
