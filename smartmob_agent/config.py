@@ -7,6 +7,7 @@ make one by hand.  Every limit of the agent stands here and nowhere else.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -17,12 +18,12 @@ MiB = 1024 * KiB
 GiB = 1024 * MiB
 
 
-def _positive(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+def _positive(_instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if not value > 0:
         raise ValueError(f"{attribute.name}: expected a number above 0, found {value!r}")
 
 
-def _not_negative(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+def _not_negative(_instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if not value >= 0:
         raise ValueError(f"{attribute.name}: expected 0 or more, found {value!r}")
 
@@ -85,7 +86,7 @@ class HttpLimits:
     header_bytes: int = attrs.field(default=16 * KiB, validator=_positive)
     """Request line and headers."""
     header_timeout: float = attrs.field(default=10.0, validator=_positive)
-    """Seconds from the first byte to the end of the headers; also how long a connection may idle."""
+    """Seconds for the headers of a request; also how long a connection may be idle."""
     body_timeout: float = attrs.field(default=30.0, validator=_positive)
     """Seconds for the body of a request, in all."""
     send_timeout: float = attrs.field(default=10.0, validator=_positive)

@@ -40,7 +40,7 @@ class Exit:
 
     @property
     def signal_name(self) -> str | None:
-        """Such as `SIGKILL`; `SIGRTMIN+2` for a real-time signal; None after an exit by itself."""
+        """Such as `SIGKILL` or, real-time, `SIGRTMIN+2`; None if it ended by itself."""
         if self.signal is None:
             return None
         try:
