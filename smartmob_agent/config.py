@@ -110,7 +110,7 @@ class AgentConfig:
     """
 
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: int = attrs.field(default=8080)
     """0 picks a free port, which `Agent.url` then tells."""
     unix: Path | None = None
     """Also serve on a Unix socket at this path, mode 0600."""
