@@ -1,0 +1,1 @@
+"""smartmob-agent: runs twelve-factor apps remotely, in a trio nursery."""

@@ -1,0 +1,29 @@
+"""From the pipes of a child to the console of its process."""
+
+from __future__ import annotations
+
+import trio
+
+from smartmob_agent.output.console import Console, Stream
+from smartmob_agent.output.lines import LineSplitter
+
+__all__ = ["pump"]
+
+_READ_BYTES = 64 * 1024
+"""What a pipe holds by default: pipe(7)."""
+
+
+async def pump(
+    source: trio.abc.ReceiveStream, console: Console, stream: Stream, line_bytes: int
+) -> None:
+    """Publish all that comes from `source`, as lines, until it ends; close it.
+
+    If cancelled: publishes what there is of the last line.
+    """
+    splitter = LineSplitter(line_bytes)
+    try:
+        async with source:
+            while chunk := await source.receive_some(_READ_BYTES):
+                console.publish(stream, splitter.feed(bytes(chunk)))
+    finally:
+        console.publish(stream, splitter.finish())

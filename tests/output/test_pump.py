@@ -1,0 +1,41 @@
+"""The pump: from a pipe to the console, to the last byte."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from smartmob_agent.output.console import Console, Stream
+from smartmob_agent.output.pump import pump
+
+
+def lines_of(console: Console) -> list[bytes]:
+    return [line for batch in console.batches for line in batch.lines]
+
+
+async def test_an_unterminated_last_line_is_published_at_the_end() -> None:
+    console, source = Console(10_000), trio.testing.MemoryReceiveStream()
+    source.put_data(b"one\ntwo")
+    source.put_eof()
+    await pump(source, console, Stream.STDOUT, 64)
+    assert lines_of(console) == [b"one", b"two"]
+
+
+async def test_an_unterminated_line_is_published_when_the_pump_is_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    console, source = Console(10_000), trio.testing.MemoryReceiveStream()
+    source.put_data(b"one\ntwo")
+    with trio.move_on_after(3):
+        await pump(source, console, Stream.STDERR, 64)
+    assert trio.current_time() == 3.0
+    assert lines_of(console) == [b"one", b"two"]
+
+
+async def test_the_pump_closes_its_pipe() -> None:
+    console, source = Console(10_000), trio.testing.MemoryReceiveStream()
+    source.put_eof()
+    await pump(source, console, Stream.STDOUT, 64)
+    with pytest.raises(trio.ClosedResourceError):
+        await source.receive_some()
