@@ -1,0 +1,35 @@
+"""The environment of a child.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["child_environment"]
+
+INHERITED = frozenset(
+    {"HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"},
+)
+INHERITED_PREFIX = "LC_"
+
+# A pipe makes Python hold back its output for 8 KiB, and a console should be live.
+DEFAULTS = {"PYTHONUNBUFFERED": "1"}
+
+
+def child_environment(
+    agent_env: Mapping[str, str],
+    assignments: Mapping[str, str],
+    request_env: Mapping[str, str],
+) -> dict[str, str]:
+    """Make the whole environment of a child: variable name → value, later wins.
+
+    agent_env: of the agent; only what a program needs to find its way is taken over, so
+    that no secret of the operator reaches an app.
+    assignments: before the command in the Procfile.
+    request_env: of the create request.
+    """
+    inherited = {
+        name: value
+        for name, value in agent_env.items()
+        if name in INHERITED or name.startswith(INHERITED_PREFIX)
+    }
+    return {**inherited, **DEFAULTS, **assignments, **request_env}
