@@ -92,7 +92,10 @@ class HttpLimits:
     send_timeout: float = attrs.field(default=10.0, validator=_positive)
     """Seconds until a peer that does not read is given up."""
     graceful_timeout: float = attrs.field(default=3.0, validator=_not_negative)
-    """Seconds that open requests and closing WebSockets have when the agent stops."""
+    """Seconds that open requests and closing WebSockets have when the agent stops; also what a
+    handler has once its client is gone, and a client to answer a close frame."""
+    linger_timeout: float = attrs.field(default=2.0, validator=_positive)
+    """Seconds that a client has to read an answer which came before the end of its request."""
     connections: int = attrs.field(default=1000, validator=_positive)
     connections_per_peer: int = attrs.field(default=500, validator=_positive)
     """Connections from one address; Unix sockets count as one."""

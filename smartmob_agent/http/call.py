@@ -1,0 +1,89 @@
+"""One call of the application: a request or a WebSocket, from its scope to its end."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import trio
+
+from smartmob_agent.http.asgi import App, Message, Scope, Send
+from smartmob_agent.http.inbox import Inbox
+
+__all__ = ["Call", "log_failure"]
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Call:
+    """The application at work for one request or WebSocket.
+
+    put, answer: the two directions of the stream of the protocol; `answer(None)` says that the
+    application has returned.
+    grace: seconds that the application has after the news that its client is gone; then it is
+    cancelled, even if it did not listen.
+    """
+
+    app: App
+    scope: Scope
+    answer: Send
+    peer: str
+    grace: float
+    inbox: Inbox = attrs.field(factory=Inbox)
+    _running: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _over: bool = False
+
+    async def put(self, message: Message) -> None:
+        """Pass on what the client sent; waits while the application does not read."""
+        if message["type"] in ("http.disconnect", "websocket.disconnect"):
+            self.end(message)
+        else:
+            await self.inbox.put(message)
+
+    def end(self, message: Message) -> None:
+        """Tell the application that its client is gone, or has its whole answer."""
+        if not self._over:
+            self._over = True
+            self.inbox.end(message)
+            self._running.deadline = trio.current_time() + self.grace
+
+    async def send(self, message: Message) -> None:
+        """ASGI `send`; it does nothing, but is a checkpoint, once the client is gone."""
+        if self._over:
+            await trio.lowlevel.checkpoint()
+        elif _is_last(message):
+            # The end of the exchange makes quart-trio cancel the handler that is in here.
+            # Bounded: each write has a deadline.
+            with trio.CancelScope(shield=True):
+                await self.answer(message)
+        else:
+            await self.answer(message)
+        if message["type"] == "websocket.close":
+            self.inbox.discard()
+
+    async def run(self) -> None:
+        """Call the application; what it raises is logged and ends this call only."""
+        try:
+            with self._running:
+                await self.app(self.scope, self.inbox.get, self.send)
+        except* Exception as group:  # noqa: BLE001 -- the boundary of one client
+            log_failure(logger, "handler failed", group, self.peer)
+        self.inbox.discard()
+        await self.answer(None)
+
+
+def _is_last(message: Message) -> bool:
+    if message["type"] == "websocket.close":
+        return True
+    return message["type"] == "http.response.body" and not message.get("more_body", False)
+
+
+def log_failure(
+    to: logging.Logger, event: str, group: BaseExceptionGroup[BaseException], peer: str
+) -> None:
+    """Log an error once, with its traceback and the address of the client that caused it."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    to.error(event, exc_info=error, extra={"peer": peer})

@@ -1,0 +1,204 @@
+"""One connection: its socket, its tasks and its deadlines."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from math import inf
+
+import attrs
+import trio
+
+from smartmob_agent.http.asgi import App, Scope, Send
+from smartmob_agent.http.call import Call, log_failure
+from smartmob_agent.http.protocol import Protocol, Settings
+
+__all__ = ["Connection", "Peer", "Stream"]
+
+logger = logging.getLogger(__name__)
+
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+_READ_BYTES = 16 * 1024
+_WRITE_BYTES = 64 * 1024
+"""A peer has `send_timeout` for each piece of this size: one that is only slow is kept."""
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER with 0 seconds: what the peer did not take is dropped, see socket(7)."""
+
+
+@attrs.frozen
+class Peer:
+    """Who is at the other end; all that come by a Unix socket are one host."""
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        if self.port is None:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Connection:
+    """A client's connection, from its acceptance to its end.
+
+    Raises `OSError` when the client is gone before it began.
+    """
+
+    def __init__(self, stream: Stream, app: App, settings: Settings) -> None:
+        self._stream, self._app, self._settings = stream, app, settings
+        self._limits = settings.limits
+        transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+        self._socket = transport.socket
+        self._client = _address(self._socket.family, self._socket.getpeername())
+        self._server = _address(self._socket.family, self._socket.getsockname())
+        self.peer = Peer(*self._client) if self._client else Peer("unix")
+        self._protocol: Protocol | None = None
+        self._nursery: trio.Nursery
+        self._deadline = inf
+        self._timer = trio.CancelScope()
+        self._reading = trio.CancelScope()
+        self._sending = trio.Lock()
+        self._linger = self._finished = self._ended = False
+
+    async def run(self) -> None:
+        """Serve the connection; what goes wrong ends it, is logged once, and goes no further.
+
+        If cancelled: the connection is reset at once.
+        """
+        try:
+            if await self._shake_hands():
+                await self._serve()
+        except* Exception as group:  # noqa: BLE001 -- the boundary of one client
+            log_failure(logger, "connection failed", group, str(self.peer))
+        finally:
+            self.abort()
+
+    async def _serve(self) -> None:
+        async with trio.open_nursery() as self._nursery:  # calls of the application
+            self._protocol = Protocol(
+                self._settings,
+                self,
+                tls=isinstance(self._stream, trio.SSLStream),
+                client=self._client,
+                server=self._server,
+            )
+            with self._reading:
+                await self._read(self._protocol)
+            await self._protocol.lose()
+            await self._hang_up()
+
+    async def _shake_hands(self) -> bool:
+        if not isinstance(self._stream, trio.SSLStream):
+            return True
+        try:
+            with trio.move_on_after(self._limits.header_timeout) as limit:
+                await self._stream.do_handshake()
+        except trio.BrokenResourceError as error:
+            logger.info(
+                "handshake failed", extra={"peer": str(self.peer), "reason": str(error.__cause__)}
+            )
+            return False
+        return not limit.cancelled_caught
+
+    async def _read(self, protocol: Protocol) -> None:
+        while not self._ended:
+            data = None
+            with trio.CancelScope(deadline=self._deadline) as self._timer:
+                data = await self._receive()
+            if data is not None:
+                self._ended = not data
+                await protocol.receive(data)
+            elif trio.current_time() >= self._deadline:
+                await protocol.time_out()
+
+    async def _receive(self) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(_READ_BYTES))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
+    async def _hang_up(self) -> None:
+        """Close; wait for a peer that may still be sending, so that it sees its answer."""
+        with (
+            trio.move_on_after(self._limits.linger_timeout),
+            contextlib.suppress(
+                trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError
+            ),
+        ):
+            if self._linger and not self._ended:
+                if isinstance(self._stream, trio.abc.HalfCloseableStream):
+                    async with self._sending:
+                        await self._stream.send_eof()
+                while await self._stream.receive_some(_READ_BYTES):
+                    pass
+            await self._stream.aclose()
+        self.abort()
+
+    def read_until(self, deadline: float) -> None:
+        self._deadline = self._timer.deadline = deadline
+
+    async def write(self, data: bytes) -> None:
+        async with self._sending:
+            view = memoryview(data)
+            for start in range(0, len(data), _WRITE_BYTES):
+                if not await self._write_piece(view[start : start + _WRITE_BYTES]):
+                    break
+            else:
+                return
+        self.abort()
+        if self._protocol is not None:
+            await self._protocol.lose()
+
+    async def _write_piece(self, piece: memoryview) -> bool:
+        # Cancelled halfway, the rest of the connection would have no meaning.
+        try:
+            with trio.move_on_after(self._limits.send_timeout, shield=True) as limit:
+                await self._stream.send_all(piece)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        return not limit.cancelled_caught
+
+    def finish(self, *, linger: bool) -> None:
+        if not self._finished:
+            self._finished = True
+            self._linger = linger
+            self._reading.cancel()
+
+    def finish_if_idle(self) -> None:
+        """Close, unless a request or a WebSocket is being worked on."""
+        if self._protocol is None:
+            self.abort()
+        elif self._protocol.idle:
+            self.finish(linger=False)
+
+    def abort(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._socket.close()
+        self.finish(linger=False)
+
+    def start_call(self, scope: Scope, answer: Send) -> Send:
+        scope["extensions"]["smartmob.abort"] = self.abort
+        call = Call(
+            app=self._app,
+            scope=scope,
+            answer=answer,
+            peer=str(self.peer),
+            grace=self._limits.graceful_timeout,
+        )
+        self._nursery.start_soon(call.run, name=f"{scope['type']} {self.peer}")
+        return call.put
+
+    def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
+        self._nursery.start_soon(run)
+
+
+def _address(family: int, name: object) -> tuple[str, int] | None:
+    """Return host and port; a Unix socket has none."""
+    if family in (socket.AF_INET, socket.AF_INET6) and isinstance(name, tuple):
+        return name[0], name[1]
+    return None
