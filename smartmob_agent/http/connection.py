@@ -99,7 +99,8 @@ class Connection:
                 await self._stream.do_handshake()
         except trio.BrokenResourceError as error:
             logger.info(
-                "handshake failed", extra={"peer": str(self.peer), "reason": str(error.__cause__)}
+                "handshake failed",
+                extra={"peer": str(self.peer), "reason": str(error.__cause__)},
             )
             return False
         return not limit.cancelled_caught

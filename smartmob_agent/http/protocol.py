@@ -52,7 +52,6 @@ class Settings:
         self.config = Config()
         self.config.errorlog = logging.getLogger("hypercorn.error")
         self.config.include_server_header = False
-        self.config.h11_max_incomplete_size = limits.header_bytes
         self.config.websocket_max_message_size = limits.message_bytes
         self.context = WorkerContext(None)
 
@@ -63,6 +62,15 @@ class Settings:
     async def stop(self) -> None:
         """From now on each answer is the last of its connection."""
         await self.context.terminated.set()
+
+
+class _H11(h11.Connection):
+    """What follows a request that says it is the last is no error, it counts for nothing."""
+
+    def next_event(self) -> Any:
+        if self.their_state is h11.MUST_CLOSE:
+            return h11.NEED_DATA
+        return super().next_event()
 
 
 class _RequestStream(HTTPStream):
@@ -114,7 +122,8 @@ class Protocol(H11Protocol):
             self._take,
         )
         self.settings, self.limits, self.wire = settings, settings.limits, wire
-        self._h11 = cast("h11.Connection", self.connection)
+        self._h11 = _H11(h11.SERVER, max_incomplete_event_size=self.limits.header_bytes)
+        self.connection = self._h11
         self._head_bytes = 0
         self._held = b""
         self._hold = False
@@ -131,7 +140,8 @@ class Protocol(H11Protocol):
         if self.idle and not self._head_bytes:
             self.wire.read_until(trio.current_time() + self.limits.header_timeout)
         self._head_bytes += len(data)
-        await self.handle(RawData(data))
+        if self._h11.their_state is not h11.MUST_CLOSE:
+            await self.handle(RawData(data))
 
     async def lose(self) -> None:
         """Tell the application that the peer is gone."""

@@ -128,12 +128,12 @@ class WebSocketStream(WSStream):
 
     async def _take_close(self, event: CloseConnection) -> None:
         """The peer closes, or answers our close frame, or has broken the protocol."""
+        broken = self.connection.state is ConnectionState.OPEN
         if self.state is ASGIWebsocketState.CONNECTED:
             self._close_code = event.code
             self.state = ASGIWebsocketState.CLOSED
-            await self._send_wsproto_event(
-                CloseConnection(code=event.code, reason=event.reason)
-            )
+            await self._send_wsproto_event(CloseConnection(code=event.code, reason=event.reason))
+        self._wire.finish(linger=broken)  # else there is nothing more to come
         await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _close(self, code: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -14,11 +15,10 @@ import trio
 import trio.testing
 from wsproto import ConnectionType
 from wsproto.connection import Connection as FramesConnection
-from wsproto.events import CloseConnection, Event, Ping, TextMessage
+from wsproto.events import Event
 
 from smartmob_agent.config import HttpLimits
 from smartmob_agent.http.asgi import App
-from smartmob_agent.http.connection import Stream
 from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.sockets import Listener
 
@@ -29,7 +29,7 @@ UPGRADE = (
 )
 
 
-class _Socket:
+class MemorySocket:
     """As much of a socket as the server looks at."""
 
     family = socket.AF_INET
@@ -56,7 +56,10 @@ class MemoryListener(trio.abc.Listener[Any]):
         self.send, self._receive = trio.open_memory_channel[Any](1000)
 
     async def accept(self) -> Any:
-        return await self._receive.receive()
+        accepted = await self._receive.receive()
+        if isinstance(accepted, OSError):
+            raise accepted
+        return accepted
 
     async def aclose(self) -> None:
         raise NotImplementedError
@@ -69,7 +72,7 @@ class MemoryListener(trio.abc.Listener[Any]):
 class Client:
     """The other end of a connection."""
 
-    stream: trio.StapledStream[Any, Any]
+    stream: Any
     http: h11.Connection = attrs.field(factory=lambda: h11.Connection(h11.CLIENT))
 
     async def send(self, data: bytes) -> None:
@@ -128,7 +131,7 @@ class Client:
 class WebSocket:
     """The client's end of a WebSocket; what comes is answered only on demand."""
 
-    def __init__(self, stream: trio.StapledStream[Any, Any]) -> None:
+    def __init__(self, stream: Any) -> None:
         self.stream = stream
         self.frames = FramesConnection(ConnectionType.CLIENT)
 
@@ -160,13 +163,28 @@ class Server:
 
     def connect(self, *, host: str = "10.0.0.1", lockstep: bool = False) -> Client:
         """lockstep: writes of the server wait until the client has read them."""
-        make = (
-            trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair
-        )
-        ours, theirs = make()
-        cast("Any", theirs).socket = _Socket(theirs, host)
-        self.listener.send.send_nowait(cast("Stream", theirs))
+        ours, theirs = _stream_pair(host, lockstep=lockstep)
+        self.accept(theirs)
         return Client(ours)
+
+    def connect_tls(self, server_side: ssl.SSLContext, client_side: ssl.SSLContext) -> Client:
+        ours, theirs = _stream_pair("10.0.0.1", lockstep=False)
+        self.accept(trio.SSLStream(theirs, server_side, server_side=True, https_compatible=True))
+        name = "agent.example.org"
+        return Client(
+            trio.SSLStream(ours, client_side, server_hostname=name, https_compatible=True)
+        )
+
+    def accept(self, stream: Any) -> None:
+        """Let the server accept a stream, or meet an error."""
+        self.listener.send.send_nowait(stream)
+
+
+def _stream_pair(host: str, *, lockstep: bool) -> tuple[Any, Any]:
+    make = trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair
+    ours, theirs = make()
+    cast("Any", theirs).socket = MemorySocket(theirs, host)
+    return ours, theirs
 
 
 @asynccontextmanager
@@ -213,4 +231,14 @@ async def answer(send: Any, body: bytes, status: int = 200) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-__all__ = ["CloseConnection", "Ping", "TextMessage"]
+async def echo(scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+    """An application for WebSockets: sends back what comes; "fail" and "leave" are orders."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        if message["text"] == "fail":
+            raise ValueError("as ordered")
+        if message["text"] == "leave":
+            await send({"type": "websocket.close", "code": 1001, "reason": "bye"})
+            return
+        await send({"type": "websocket.send", "text": message["text"]})
