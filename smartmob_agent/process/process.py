@@ -1,0 +1,252 @@
+"""One managed process: from its archive to a child that is started again until deleted."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+import attrs
+import trio
+
+from smartmob_agent.child.spawn import Child, Command, Exit
+from smartmob_agent.errors import PassingError, SourceError
+from smartmob_agent.output.console import Console, ConsoleEnd, Stream
+from smartmob_agent.output.pump import pump
+from smartmob_agent.process.prepare import failure_state, prepare
+from smartmob_agent.process.restart import Backoff
+from smartmob_agent.process.spec import ProcessSpec, Services
+from smartmob_agent.process.states import FAILURES, State, check_transition
+from smartmob_agent.source.workspace import Workspace
+
+__all__ = ["ManagedProcess"]
+
+logger = logging.getLogger(__name__)
+
+_SHELL_HINTS = {
+    126: ": the shell may not execute the command",
+    127: ": the shell did not find the command",
+}
+"""POSIX.1-2017, Shell Command Language, section 2.8.2."""
+_REMOVE_TIMEOUT = 60.0
+"""Seconds for the removal of a process's files: 100,000 of them take a few."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class ManagedProcess:
+    """A process with a stable slug, which outlives its children.
+
+    What can be seen of it is an attribute; `wait_state` waits for a change.
+
+    pid: of the child that runs now.
+    exit: how the last child ended.
+    error: one line for a human on what keeps it from running.
+    starts: how many children it has had.
+    """
+
+    spec: ProcessSpec
+    created_at: datetime
+    console: Console
+    state: State = State.PENDING
+    pid: int | None = None
+    exit: Exit | None = None
+    error: str | None = None
+    started_at: datetime | None = None
+    next_start_at: datetime | None = None
+    starts: int = 0
+    _services: Services
+    _backoff: Backoff
+    _next_start: float = 0.0
+    _end: ConsoleEnd = ConsoleEnd.AGENT
+    _child: Child | None = None
+    _mercy: bool = True
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _patience: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+
+    @classmethod
+    def create(cls, spec: ProcessSpec, services: Services) -> ManagedProcess:
+        """Make a process which is pending until someone runs it."""
+        return cls(
+            spec=spec,
+            created_at=services.now(),
+            console=Console(services.config.output.console_bytes),
+            services=services,
+            backoff=Backoff(services.config.restart, services.random),
+        )
+
+    @property
+    def slug(self) -> str:
+        """The name of the process: unique among the living."""
+        return self.spec.slug
+
+    @property
+    def containment(self) -> str:
+        """What is promised of its tree when the agent is killed: see `Spawner.containment`."""
+        return self._services.spawner.containment
+
+    @property
+    def restarts(self) -> int:
+        """Starts after the first."""
+        return max(self.starts - 1, 0)
+
+    async def wait_state(self, *states: State) -> None:
+        """Wait until the process is in one of `states`, or gone."""
+        awaited = {*states, State.GONE}
+        if self.state in awaited:
+            await trio.lowlevel.checkpoint()
+            return
+        while self.state not in awaited:
+            await self._changed.park()
+
+    def stop(self, end: ConsoleEnd = ConsoleEnd.PROCESS) -> None:
+        """Begin to end the process and return at once.  Safe in every state, and again.
+
+        The child is asked to end (SIGTERM to its group); what is left of its tree after
+        `stop_timeout` seconds is killed.  Then the files are removed and the console ends
+        with `end`; `wait_state(State.GONE)` waits for all of it.
+
+        What not even SIGKILL ends is waited for, unless `end` is the agent's.
+        """
+        if end is ConsoleEnd.AGENT:
+            self._patience.cancel(reason="the agent is to stop")
+        if self.state not in (State.STOPPING, State.GONE):
+            self._end = end
+            self._enter(State.STOPPING)
+            self._scope.cancel(reason="the process is to stop")
+
+    def kill(self) -> None:
+        """As `stop`, but kill the tree at once, also while it stops."""
+        self.stop(ConsoleEnd.AGENT)
+        self._mercy = False
+        if self._child is not None:
+            self._child.kill()
+
+    async def run(self) -> None:
+        """Live: download, unpack, start and start again, until `stop`; then clean up.
+
+        A failure that trying again cannot mend parks it until then.
+
+        If cancelled: does what `stop` does, and returns when nothing is left.
+        """
+        workspace = self._services.workspaces.open(self.slug)
+        try:
+            with self._scope:
+                await self._live(workspace)
+        except Exception:  # What goes wrong in one process while it stops must not end the others.
+            logger.exception("process failed while it stopped", extra={"slug": self.slug})
+        finally:
+            self.stop(ConsoleEnd.AGENT)
+            with trio.move_on_after(_REMOVE_TIMEOUT, shield=True):
+                await workspace.remove()
+            self.console.close(self._end)
+            self._enter(State.GONE)
+
+    async def _live(self, workspace: Workspace) -> None:
+        command: Command | None = None
+        while self.state not in FAILURES:
+            try:
+                if command is None:
+                    command = await prepare(self.spec, self._services, workspace, self._enter)
+                    self._backoff.reset()
+                await self._run_child(command)
+            except SourceError as exc:
+                self._enter(failure_state(exc), error=str(exc))
+            except PassingError as exc:
+                self._back_off(self._backoff.after_failure(), error=str(exc))
+            except Exception as exc:
+                # The border of one tenant: what goes wrong here must not end the others.
+                logger.exception("process failed", extra={"slug": self.slug})
+                error = f"internal error ({type(exc).__name__}), see the agent's log"
+                self._back_off(self._backoff.after_failure(), error=error)
+            if self.state is State.BACKOFF:
+                await trio.sleep_until(self._next_start)
+        await trio.sleep_forever()
+
+    async def _run_child(self, command: Command) -> None:
+        child = await self._services.spawner.spawn(command)
+        self._started(child)
+        started = trio.current_time()
+        output = trio.CancelScope(shield=True)  # Its deadline is set below, on every path.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read_output, child, output)
+            try:
+                self._exited(await child.wait(), trio.current_time() - started)
+                await child.wait_settled()
+                self._tell_stuck(child)
+                await child.wait_empty()
+            finally:
+                # Bounded by the stop time-out and by what `Child` says of a kill.
+                with trio.CancelScope(shield=True):
+                    await self._end_tree(child)
+                output.deadline = trio.current_time() + self._services.config.output.drain_timeout
+
+    async def _read_output(self, child: Child, scope: trio.CancelScope) -> None:
+        line_bytes = self._services.config.output.line_bytes
+        with scope:
+            async with trio.open_nursery() as nursery:
+                for source, stream in (
+                    (child.stdout, Stream.STDOUT),
+                    (child.stderr, Stream.STDERR),
+                ):
+                    nursery.start_soon(pump, source, self.console, stream, line_bytes)
+
+    async def _end_tree(self, child: Child) -> None:
+        """Leave nothing of the tree, whether the child has ended already or not."""
+        if self._mercy:
+            child.terminate()
+            with trio.move_on_after(self._services.config.stop_timeout):
+                await child.wait_empty()
+        child.kill()
+        await child.wait_settled()
+        if child.stuck:
+            self._tell_stuck(child)
+            with self._patience:
+                await child.wait_empty()
+        if self.pid is not None and not child.stuck:
+            self._note_exit(await child.wait())
+        self._child = None
+
+    def _tell_stuck(self, child: Child) -> None:
+        if child.stuck:
+            pids = ", ".join(map(str, child.stuck))
+            self.error = f"not even SIGKILL ends pid {pids}: uninterruptible sleep in the kernel"
+            logger.warning("stuck", extra={"slug": self.slug, "pids": pids})
+            self._changed.unpark_all()
+
+    def _started(self, child: Child) -> None:
+        self._child = child
+        self.pid = child.pid
+        self.starts += 1
+        self.started_at = self._services.now()
+        self._enter(State.RUNNING)
+
+    def _exited(self, how: Exit, uptime: float) -> None:
+        """The child ended by itself: see to the next start."""
+        self._note_exit(how)
+        error = f"the child ended with {how} after {uptime:.1f} s"
+        if how.code is not None:
+            error += _SHELL_HINTS.get(how.code, "")
+        self._back_off(self._backoff.after_run(uptime), error=error)
+
+    def _note_exit(self, how: Exit) -> None:
+        self.pid, self.exit = None, how
+        logger.info("exit", extra={"slug": self.slug, "exit": str(how)})
+
+    def _back_off(self, delay: float, *, error: str) -> None:
+        self._next_start = trio.current_time() + delay
+        self._enter(State.BACKOFF, error=error)
+        if self.state is State.BACKOFF:
+            self.next_start_at = self._services.now() + timedelta(seconds=delay)
+
+    def _enter(self, state: State, *, error: str | None = None) -> None:
+        if self.state is State.STOPPING and state is not State.GONE:
+            return  # A stop overtakes what was under way and has not noticed yet.
+        check_transition(self.state, state)
+        self.state, self.next_start_at = state, None
+        if state is State.RUNNING or error is not None:
+            self.error = error
+        logger.info(
+            "state",
+            extra={"slug": self.slug, "state": state.value, "pid": self.pid, "error": error},
+        )
+        self._changed.unpark_all()

@@ -1,0 +1,54 @@
+"""What a process is made of: the client's wish, and the agent's means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import attrs
+
+from smartmob_agent.child.spawn import Spawner
+from smartmob_agent.config import AgentConfig
+from smartmob_agent.source.download import Fetcher
+from smartmob_agent.source.workspace import Workspaces
+
+__all__ = ["ProcessSpec", "Services"]
+
+
+@attrs.frozen(kw_only=True)
+class ProcessSpec:
+    """What a client asked for.
+
+    env: variable name → value, on top of everything else.
+    request_id: of the request that created it, sent along with the download.
+    """
+
+    app: str
+    node: str
+    process_type: str
+    source_url: str
+    env: Mapping[str, str] = attrs.field(factory=dict)
+    request_id: str = ""
+
+    @property
+    def slug(self) -> str:
+        """The name of the process: unique among the living."""
+        return f"{self.app}.{self.node}"
+
+
+@attrs.frozen(kw_only=True)
+class Services:
+    """What processes need of the world; tests put fakes here.
+
+    environ: the agent's own environment, of which a child inherits some.
+    random: as `random.random`.
+    now: the wall clock, with a time zone; for show only, delays use trio's clock.
+    """
+
+    config: AgentConfig
+    spawner: Spawner
+    fetcher: Fetcher
+    workspaces: Workspaces
+    environ: Mapping[str, str]
+    random: Callable[[], float]
+    now: Callable[[], datetime]

@@ -1,0 +1,85 @@
+"""The states of a process, and which may follow which."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+__all__ = ["FAILURES", "TRANSITIONS", "IllegalTransitionError", "State", "check_transition"]
+
+
+class State(enum.StrEnum):
+    """Where a process is in its life."""
+
+    PENDING = "pending"
+    """Created; its task has not begun."""
+    DOWNLOADING = "downloading"
+    UNPACKING = "unpacking"
+    PROCESSING = "processing"
+    """Its Procfile is read and its child started for the first time."""
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    """Its child ended, or something that may mend itself failed: it tries again soon."""
+    STOPPING = "stopping"
+    GONE = "gone"
+    """Nothing is left of it; never seen over HTTP."""
+    DOWNLOAD_FAILURE = "download failure"
+    UNPACK_FAILURE = "unpack failure"
+    NO_PROCFILE = "no procfile"
+    INVALID_PROCFILE = "invalid procfile"
+    UNKNOWN_PROCESS_TYPE = "unknown process type"
+
+
+FAILURES = frozenset(
+    {
+        State.DOWNLOAD_FAILURE,
+        State.UNPACK_FAILURE,
+        State.NO_PROCFILE,
+        State.INVALID_PROCFILE,
+        State.UNKNOWN_PROCESS_TYPE,
+    }
+)
+"""What trying again cannot mend: the process waits to be deleted."""
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.DOWNLOADING, State.BACKOFF, State.STOPPING}),
+    State.DOWNLOADING: frozenset(
+        {State.UNPACKING, State.DOWNLOAD_FAILURE, State.BACKOFF, State.STOPPING}
+    ),
+    State.UNPACKING: frozenset(
+        {
+            State.PROCESSING,
+            State.DOWNLOAD_FAILURE,
+            State.UNPACK_FAILURE,
+            State.INVALID_PROCFILE,
+            State.BACKOFF,
+            State.STOPPING,
+        }
+    ),
+    State.PROCESSING: frozenset(
+        {
+            State.RUNNING,
+            State.NO_PROCFILE,
+            State.INVALID_PROCFILE,
+            State.UNKNOWN_PROCESS_TYPE,
+            State.BACKOFF,
+            State.STOPPING,
+        }
+    ),
+    State.RUNNING: frozenset({State.BACKOFF, State.STOPPING}),
+    State.BACKOFF: frozenset({State.DOWNLOADING, State.RUNNING, State.BACKOFF, State.STOPPING}),
+    State.STOPPING: frozenset({State.GONE}),
+    State.GONE: frozenset(),
+    **dict.fromkeys(sorted(FAILURES), frozenset({State.STOPPING})),
+}
+"""State → the states that may follow it."""
+
+
+class IllegalTransitionError(Exception):
+    """A defect of the agent: a state that may not follow the present one."""
+
+
+def check_transition(old: State, new: State) -> None:
+    """Raise `IllegalTransitionError` unless `new` may follow `old`."""
+    if new not in TRANSITIONS[old]:
+        raise IllegalTransitionError(f"{new.value!r} may not follow {old.value!r}")

@@ -1,0 +1,92 @@
+"""A supervisor in a world of fakes, on whatever clock the test runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import attrs
+import trio
+import trio.testing
+
+from smartmob_agent.config import AgentConfig
+from smartmob_agent.process.process import ManagedProcess
+from smartmob_agent.process.spec import ProcessSpec, Services
+from smartmob_agent.process.states import State
+from smartmob_agent.process.supervisor import Supervisor
+from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def wall_clock() -> datetime:
+    """The epoch and trio's clock: delays are exact on both."""
+    return EPOCH + timedelta(seconds=trio.current_time())
+
+
+def make_spec(app: str = "app", node: str = "web.0", **changes: Any) -> ProcessSpec:
+    spec = ProcessSpec(
+        app=app,
+        node=node,
+        process_type="web",
+        source_url="http://127.0.0.1/app.zip",
+        request_id="request-1",
+    )
+    return attrs.evolve(spec, **changes)
+
+
+@attrs.frozen(kw_only=True)
+class World:
+    """The fakes, and a supervisor that uses them; delays are as long as jitter allows."""
+
+    spawner: FakeSpawner = attrs.field(factory=FakeSpawner)
+    fetcher: FakeFetcher = attrs.field(factory=FakeFetcher)
+    workspaces: FakeWorkspaces = attrs.field(factory=FakeWorkspaces)
+    config: AgentConfig = attrs.field(factory=AgentConfig)
+
+    @property
+    def services(self) -> Services:
+        return Services(
+            config=self.config,
+            spawner=self.spawner,
+            fetcher=self.fetcher,
+            workspaces=self.workspaces,
+            environ={"PATH": "/usr/bin", "SECRET": "x"},
+            random=lambda: 1.0,
+            now=wall_clock,
+        )
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Supervisor]:
+        """Run a supervisor; close it at the end and wait for what it has."""
+        async with trio.open_nursery() as nursery:
+            supervisor = Supervisor(nursery, self.services)
+            try:
+                yield supervisor
+            finally:
+                supervisor.close()
+
+
+async def settle() -> None:
+    """Let everything happen that needs no time."""
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def lines_until_end(process: ManagedProcess) -> list[bytes]:
+    """Read the console from here on until it ends."""
+    cursor = process.console.subscribe()
+    lines: list[bytes] = []
+    try:
+        while True:
+            lines += (await cursor.receive()).lines
+    except trio.EndOfChannel:
+        return lines
+
+
+async def running(supervisor: Supervisor, spec: ProcessSpec | None = None) -> ManagedProcess:
+    """Create a process and wait until its child runs."""
+    process = supervisor.create(spec or make_spec())
+    await process.wait_state(State.RUNNING)
+    return process
