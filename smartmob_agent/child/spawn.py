@@ -88,6 +88,22 @@ class Child(Protocol):
         """
         ...
 
+    async def wait_settled(self) -> None:
+        """Wait until nothing of the tree is left, or what is left is `stuck`.
+
+        Once a tree has to end (see `kill()` and `wait_empty()`) that takes 10 s at most.
+        """
+        ...
+
+    @property
+    def stuck(self) -> tuple[int, ...]:
+        """What SIGKILL did not end within 10 s: pids, up to 20, in uninterruptible sleep.
+
+        It ends as soon as the kernel lets go, whether anybody waits or not; then, as
+        in all other cases, this is empty.
+        """
+        ...
+
     def terminate(self) -> None:
         """Send SIGTERM to the child's process group; no effect on a child that has ended."""
         ...
@@ -99,6 +115,16 @@ class Child(Protocol):
 
 class Spawner(Protocol):
     """Starts children."""
+
+    @property
+    def containment(self) -> str:
+        """What is promised of each tree when the agent is killed: the level in force.
+
+        `tree`: it ends, however its members detached.  `cgroup`: the same, and
+        `cgroup.kill` besides.  `pid-namespace`: the same, and even if the guard is killed in
+        the same moment.  `group`: no more than its process group ends.
+        """
+        ...
 
     async def spawn(self, command: Command) -> Child:
         """Start a child in a session of its own, with /dev/null as its standard input.

@@ -1,0 +1,180 @@
+"""The guard: a program between the agent and its children which outlives the agent.
+
+``python -ISE PATH FD`` is the zygote: small, single-threaded, quick to fork.  For each frame
+on its socket it forks a shim, which starts the app and sees to its end (`shim.py`).
+It is a subreaper too: when a shim was killed, what it left behind comes here and is ended.
+End of file on the socket means that the agent is gone: the shims know it as well
+and end their trees; those that do not are killed.
+
+It says `ready LEVEL`, `gone ID` (that shim has ended and left nothing) and `left PID…`
+(what resists SIGKILL); it is sent {"spawn": ID, …} with the descriptors of a `Shim` and
+{"kill": ID}.
+"""
+
+# Without pathlib, which would cost each shim memory:
+# ruff: noqa: PTH100, PTH120
+
+from __future__ import annotations
+
+import array
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+if __name__ == "__main__":
+    # Started by path, so PEP 366 by hand: a part of the package must not import the package,
+    # which is large.  At the end of the path, where it hides nothing.
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    __package__ = "child"
+
+# After the lines above: they say where these are found.
+from .kernel import become_subreaper, children
+from .purge import Purge
+from .shim import IGNORED, Shim, Wakeup
+from .wire import Frames
+
+_SHIM_TIMEOUT = 0.5
+"""Seconds that shims have to end their trees when the agent is gone; 300 trees took 0.1 s."""
+
+_MOST_FDS = 16
+
+
+class Zygote:
+    """Forks shims, and ends what a killed shim leaves behind."""
+
+    def __init__(self, control: int) -> None:
+        self._control = socket.socket(fileno=control)
+        self._frames = Frames()
+        self._shims: dict[int, int] = {}
+        """pid of a shim → its id."""
+        self._ended: list[int] = []
+        self._purge: Purge | None = None
+        self._agent_lives = True
+        self._deadline = float("inf")
+
+    def run(self) -> None:
+        """Return when the agent is gone and nothing is left."""
+        level = "tree" if become_subreaper() else "group"
+        for signum in signal.valid_signals():  # as if nobody had ignored any
+            if signal.getsignal(signum) is signal.SIG_IGN:
+                signal.signal(signum, signal.SIG_DFL)
+        for signum in (*IGNORED, signal.SIGPIPE):
+            signal.signal(signum, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        self._wakeup = Wakeup()
+        self._poll = select.poll()
+        self._poll.register(self._control, select.POLLIN)
+        self._poll.register(self._wakeup.fd, select.POLLIN)
+        gc.disable()  # a collection would touch, so copy, the memory of each shim
+        gc.freeze()
+        self._say(f"ready {level}")
+        while self._agent_lives or self._shims or self._purge:
+            self._turn()
+
+    def _turn(self) -> None:
+        """Wait for something to happen, and see to it."""
+        progress = False
+        for fd, _ in self._poll.poll(self._patience()):
+            if fd == self._wakeup.fd:
+                self._wakeup.drain()
+                progress = True
+            else:
+                self._receive()
+        self._reap()
+        if time.monotonic() >= self._deadline:
+            for pid in self._shims:
+                os.kill(pid, signal.SIGKILL)
+            self._deadline = float("inf")
+        self._clear(progress=progress)
+
+    def _patience(self) -> float | None:
+        """Milliseconds until there is something to do unasked, None for ever."""
+        delay = self._purge.delay if self._purge else float("inf")
+        delay = min(delay, max(0, self._deadline - time.monotonic()))
+        return None if delay == float("inf") else delay * 1000
+
+    def _receive(self) -> None:
+        fds = array.array("i")
+        space = socket.CMSG_SPACE(_MOST_FDS * fds.itemsize)
+        flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+        try:
+            data, ancillary, _, _ = self._control.recvmsg(65536, space, flags)
+        except OSError:
+            data, ancillary = b"", []
+        for _, _, payload in ancillary:
+            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+        if not data:
+            self._agent_lives = False
+            self._poll.unregister(self._control)
+            self._deadline = time.monotonic() + _SHIM_TIMEOUT
+        for message, mine in self._frames.feed(data, list(fds)):
+            if "kill" in message:
+                for pid, shim in self._shims.items():
+                    if shim == message["kill"]:
+                        os.kill(pid, signal.SIGKILL)
+            else:
+                self._spawn(message, mine)
+
+    def _spawn(self, message: dict[str, Any], fds: list[int]) -> None:
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            with contextlib.suppress(OSError):
+                os.write(fds[0], f"failed {exc.errno} fork\n".encode("ascii"))
+            self._ended.append(message["spawn"])
+        else:
+            if not pid:
+                self._become_shim(message, fds)
+            self._shims[pid] = message["spawn"]
+        for fd in fds:
+            os.close(fd)
+
+    def _become_shim(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Never returns."""
+        try:
+            self._wakeup.close()
+            self._control.close()
+            Shim(message, fds).run()
+        except Exception:  # noqa: BLE001  a fork must not go on with its parent's work
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(0)
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    return
+                if pid in self._shims:
+                    self._ended.append(self._shims.pop(pid))
+
+    def _clear(self, *, progress: bool) -> None:
+        """End what killed shims left: all our children that are none."""
+        if not self._ended and not self._purge:
+            return
+        if all(pid in self._shims for pid in children(os.getpid())):
+            for shim in self._ended:
+                self._say(f"gone {shim}")
+            self._ended.clear()
+            self._purge = None
+            return
+        if self._purge is None:
+            self._purge = Purge()
+        self._purge.round(self._shims.keys(), progress=progress)
+        if report := self._purge.report():
+            self._say(f"left {report}")
+
+    def _say(self, line: str) -> None:
+        with contextlib.suppress(OSError):
+            self._control.sendall(f"{line}\n".encode("ascii"))
+
+
+if __name__ == "__main__":
+    Zygote(int(sys.argv[1])).run()

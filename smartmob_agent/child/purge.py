@@ -1,0 +1,60 @@
+"""Ending a tree for certain, even one that forks while it is being killed.
+
+Standard library only: the guard imports this module without the rest of the package.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Collection
+
+from .kernel import signal_below
+
+__all__ = ["Purge"]
+
+_KILL_ROUNDS = 3
+"""Then stop all of them first: a storm of forks can outrun SIGKILL, measured: over 12 s."""
+
+_FIRST_DELAY, _LAST_DELAY = 0.001, 1.0
+_REPORT_INTERVAL = 1.0
+
+
+class Purge:
+    """SIGKILL for everything below this process but `spared`, round by round.
+
+    The caller reaps, asks for a round when a child ended or `delay` seconds have passed, and
+    stops when nothing is left: SIGKILL takes time in the kernel, or for ever in a
+    process that sleeps uninterruptibly.
+    """
+
+    def __init__(self) -> None:
+        self.delay = 0.0
+        self._rounds = 0
+        self._stopped: set[int] = set()
+        self._report_at = time.monotonic() + _REPORT_INTERVAL
+        self._left: set[int] = set()
+
+    def round(self, spared: Collection[int] = (), *, progress: bool = True) -> None:
+        """Signal what is there now.
+
+        progress: whether something has ended since the last round.
+        """
+        self._rounds += 1
+        self.delay = _FIRST_DELAY if progress else min(_LAST_DELAY, 2 * self.delay)
+        self.delay = max(_FIRST_DELAY, self.delay)
+        if self._rounds <= _KILL_ROUNDS:
+            self._left = signal_below(signal.SIGKILL, spared)
+            return
+        self._left = signal_below(signal.SIGSTOP, spared)
+        if self._left <= self._stopped:  # nobody who could fork is left
+            signal_below(signal.SIGKILL, spared)
+        self._stopped = self._left
+
+    def report(self) -> str:
+        """Once a second the processes that resist, else an empty string."""
+        now = time.monotonic()
+        if now < self._report_at:
+            return ""
+        self._report_at = now + _REPORT_INTERVAL
+        return " ".join(map(str, sorted(self._left)[:20]))

@@ -1,0 +1,253 @@
+"""A child and its tree, as the agent holds them: by the lifeline to its shim."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+from typing import Self
+
+import attrs
+import trio
+
+from smartmob_agent.child.spawn import Command, Exit
+from smartmob_agent.child.wire import Lines
+from smartmob_agent.child.zygote import Zygote
+from smartmob_agent.errors import SpawnError
+
+__all__ = ["Ends", "GuardedChild", "Shim"]
+
+logger = logging.getLogger(__name__)
+
+_SHIM_TIMEOUT = 5.0
+"""Seconds that a shim may be silent after a kill, before it is killed itself."""
+
+_KILL_TIMEOUT = 2 * _SHIM_TIMEOUT
+"""Seconds after a kill until what is left counts as stuck."""
+
+
+class Ends:
+    """The lifeline and the two pipes of one child: our ends, and theirs to pass on."""
+
+    def __init__(self) -> None:
+        """Raises `OSError` if there are no descriptors left."""
+        with contextlib.ExitStack() as undo:
+            self.lifeline, theirs = socket.socketpair()
+            self.lifeline.setblocking(False)
+            undo.callback(self.lifeline.close)
+            self.theirs = [theirs.detach()]
+            undo.callback(self._close_theirs)
+            self.stdout = self._open_pipe()
+            undo.callback(self.stdout.close)
+            self.stderr = self._open_pipe()
+            undo.pop_all()
+
+    def _open_pipe(self) -> trio.lowlevel.FdStream:
+        ours, theirs = os.pipe()
+        self.theirs.append(theirs)
+        return trio.lowlevel.FdStream(ours)
+
+    def _close_theirs(self) -> None:
+        for fd in self.theirs:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Close our ends."""
+        self.lifeline.close()
+        self.close_pipes()
+
+    def close_pipes(self) -> None:
+        """Close our ends of the pipes only."""
+        self.stdout.close()
+        self.stderr.close()
+
+
+@attrs.frozen(kw_only=True)
+class Shim:
+    """The shim of one child.
+
+    ident: the zygote knows the shim by it.
+    gone: set when the shim has ended and all that it left is ended too.
+    """
+
+    zygote: Zygote
+    ident: int
+    gone: trio.Event
+
+
+class GuardedChild:
+    """The real `Child`."""
+
+    def __init__(self, command: Command, ends: Ends, shim: Shim) -> None:
+        self.stdout: trio.abc.ReceiveStream = ends.stdout
+        self.stderr: trio.abc.ReceiveStream = ends.stderr
+        self.pid = 0
+        self._command = command
+        self._ends = ends
+        self._shim = shim
+        self._error: SpawnError | None = None
+        self._started = trio.Event()
+        """Set when it is known whether the child could be started."""
+        self._exit: Exit | None = None
+        self._exited = trio.Event()
+        self._empty = trio.Event()
+        self._settled = trio.Event()
+        self._is_stuck = False
+        self._left: tuple[int, ...] = ()
+        self._is_terminated = False
+        self._ending = trio.Event()
+        self._silence = trio.CancelScope()
+
+    @property
+    def stuck(self) -> tuple[int, ...]:
+        """See `Child.stuck`."""
+        if not self._is_stuck or self._empty.is_set():
+            return ()
+        return self._left or self._shim.zygote.left
+
+    async def wait(self) -> Exit:
+        """See `Child.wait`."""
+        await self._exited.wait()
+        assert self._exit is not None  # noqa: S101  set before the event
+        return self._exit
+
+    async def wait_empty(self) -> None:
+        """See `Child.wait_empty`."""
+        await self._empty.wait()
+
+    async def wait_settled(self) -> None:
+        """See `Child.wait_settled`."""
+        await self._settled.wait()
+
+    def terminate(self) -> None:
+        """See `Child.terminate`."""
+        if self._exit is None:
+            self._is_terminated = True
+            self._tell(b"t")
+
+    def kill(self) -> None:
+        """See `Child.kill`."""
+        self._tell(b"k")
+        self._ending.set()
+
+    async def wait_started(self) -> Self | None:
+        """Wait until the child runs; None if its shim was killed before it could tell.
+
+        Raises `SpawnError` when the child could not be started.
+
+        If cancelled, or if the child does not run, nothing is left of it.
+        """
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._ends.close_pipes)
+            undo.callback(self.kill)
+            await self._started.wait()
+            if self.pid:
+                undo.pop_all()
+                return self
+            await self._settled.wait()
+        if self._error is not None:
+            raise self._error
+        return None
+
+    async def run(self) -> None:
+        """Hear what the shim says, until nothing is left of it and its tree.
+
+        If cancelled: the shim finds itself alone, and kills the tree.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._oversee_end)
+            with self._ends.lifeline:
+                await self._listen()
+            self._note_lost_shim()
+            if not self._empty.is_set():
+                self._ending.set()
+                await self._shim.gone.wait()
+                self._empty.set()
+            self._settled.set()
+            nursery.cancel_scope.cancel()
+
+    async def _listen(self) -> None:
+        lines = Lines()
+        while True:
+            await trio.lowlevel.wait_readable(self._ends.lifeline)
+            try:
+                data = self._ends.lifeline.recv(4096)
+            except ConnectionResetError:
+                return
+            if not data:
+                return
+            for word, rest in lines.feed(data):
+                self._hear(word, rest)
+
+    def _hear(self, word: str, rest: str) -> None:
+        match word:
+            case "started":
+                self.pid = int(rest)
+                self._started.set()
+            case "failed":
+                errno, _, step = rest.partition(" ")
+                self._error = _explain(self._command, int(errno), step)
+                self._started.set()
+            case "exited":
+                self._note_exit(_read_status(int(rest)))
+                if not self._is_terminated:  # else the rest has time until `kill()`
+                    self._ending.set()
+            case "left":
+                self._left = tuple(map(int, rest.split()))
+                self._silence.deadline = trio.current_time() + _SHIM_TIMEOUT
+            case _:
+                self._empty.set()
+
+    def _note_exit(self, status: Exit) -> None:
+        if self._exit is None:
+            self._exit = status
+            self._exited.set()
+
+    def _note_lost_shim(self) -> None:
+        """Draw the conclusions that the shim cannot tell; no effect if it did."""
+        self._started.set()
+        self._note_exit(Exit(signal=signal.SIGKILL))  # by the shim, which takes it along
+
+    async def _oversee_end(self) -> None:
+        """Bound the time between a kill and its end."""
+        await self._ending.wait()
+        with trio.move_on_after(_KILL_TIMEOUT):
+            self._silence.deadline = trio.current_time() + _SHIM_TIMEOUT
+            with self._silence:
+                await self._empty.wait()
+                return
+            await self._shim.zygote.kill(self._shim.ident)
+            await self._empty.wait()
+            return
+        self._is_stuck = True
+        self._settled.set()
+        logger.error("child is stuck", extra={"pid": self.pid, "left": self.stuck})
+
+    def _tell(self, word: bytes) -> None:
+        # Closed or broken: the shim is gone.  Full: it holds the same word many times already.
+        with contextlib.suppress(OSError):
+            self._ends.lifeline.send(word)
+
+
+def _read_status(status: int) -> Exit:
+    """From wait(2)."""
+    if os.WIFSIGNALED(status):
+        return Exit(signal=os.WTERMSIG(status))
+    return Exit(code=os.WEXITSTATUS(status))
+
+
+def _name(command: Command) -> str:
+    return repr(command.argv[0])
+
+
+def _explain(command: Command, errno: int, step: str) -> SpawnError:
+    reason = os.strerror(errno)
+    if step == "chdir":
+        return SpawnError(f"cannot start {_name(command)} in {str(command.cwd)!r}: {reason}")
+    if step == "interpreter":
+        return SpawnError(f"cannot start {_name(command)}: the interpreter it names is missing")
+    if step != "exec":
+        reason = f"{step}: {reason}"
+    return SpawnError(f"cannot start {_name(command)}: {reason}")

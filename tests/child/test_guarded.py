@@ -1,0 +1,299 @@
+"""The real spawner, where it does more than the contract says."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from smartmob_agent.child import guarded, tree
+from smartmob_agent.child.guarded import GuardedSpawner, open_spawner
+from smartmob_agent.child.kernel import look
+from smartmob_agent.child.spawn import Command, Exit
+from smartmob_agent.errors import SpawnError, StartError
+
+LIMIT = 20.0
+SLEEP = "sleep 1000"
+
+
+@pytest.fixture
+async def spawner() -> AsyncIterator[GuardedSpawner]:
+    with trio.fail_after(LIMIT):
+        async with open_spawner() as spawner:
+            yield spawner
+
+
+def shell(script: str, *, cwd: Path = Path("/")) -> Command:
+    return Command(argv=("/bin/sh", "-c", script), env={"PATH": os.environ["PATH"]}, cwd=cwd)
+
+
+async def read(stream: trio.abc.ReceiveStream) -> str:
+    """All that is written to the stream until it ends."""
+    async with stream:
+        return b"".join([data async for data in stream]).decode()
+
+
+async def read_line(stream: trio.abc.ReceiveStream) -> str:
+    data = b""
+    while not data.endswith(b"\n"):
+        data += await stream.receive_some(1)
+    return data.decode().strip()
+
+
+def parent(pid: int) -> int:
+    process = look(pid)
+    assert process is not None
+    return process.parent
+
+
+async def wait_gone(pid: int) -> None:
+    """Wait for the end of a process that need not be a child of ours."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
+
+
+# What a child is given
+
+
+async def test_a_child_leads_a_session_of_its_own(spawner: GuardedSpawner) -> None:
+    child = await spawner.spawn(shell("cut -d' ' -f1,5,6 /proc/$$/stat"))
+    assert await read(child.stdout) == f"{child.pid} {child.pid} {child.pid}\n"
+
+
+async def test_a_child_sees_three_descriptors_and_null_as_input(
+    spawner: GuardedSpawner,
+) -> None:
+    script = "import os; print(sorted(os.listdir('/proc/self/fd')), os.readlink('/proc/self/fd/0'))"
+    argv = (sys.executable, "-ISE", "-c", script)
+    child = await spawner.spawn(Command(argv=argv, env={}, cwd=Path("/")))
+    # 3 is the directory that is being listed.
+    assert await read(child.stdout) == "['0', '1', '2', '3'] /dev/null\n"
+
+
+async def test_a_child_has_default_signals_and_none_blocked(spawner: GuardedSpawner) -> None:
+    child = await spawner.spawn(shell("grep -E 'Sig(Blk|Ign)' /proc/self/status"))
+    zeros = "0" * 16
+    assert (await read(child.stdout)).split() == ["SigBlk:", zeros, "SigIgn:", zeros]
+
+
+async def test_a_child_has_the_environment_and_directory_it_was_given(
+    spawner: GuardedSpawner, tmp_path: Path
+) -> None:
+    command = Command(argv=("env",), env={"PATH": "/usr/bin:/bin", "X": "é\n"}, cwd=tmp_path)
+    child = await spawner.spawn(command)
+    assert await read(child.stdout) == "PATH=/usr/bin:/bin\nX=é\n\n"
+    child = await spawner.spawn(shell("pwd -P", cwd=tmp_path))
+    assert await read(child.stdout) == f"{tmp_path}\n"
+
+
+async def test_a_relative_directory_is_the_agents(
+    spawner: GuardedSpawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "app").mkdir()
+    monkeypatch.chdir(tmp_path)
+    child = await spawner.spawn(shell("pwd -P", cwd=Path("app")))
+    assert await read(child.stdout) == f"{tmp_path / 'app'}\n"
+
+
+async def test_an_environment_of_a_megabyte_arrives(spawner: GuardedSpawner) -> None:
+    env = {f"X{i}": "x" * 100_000 for i in range(10)}
+    command = Command(argv=("/usr/bin/env",), env=env, cwd=Path("/"))
+    child = await spawner.spawn(command)
+    assert len(await read(child.stdout)) == sum(len(f"{k}={v}\n") for k, v in env.items())
+
+
+# What cannot be started
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "reason"),
+    [
+        ("#!/bin/sh\n", 0o644, "Permission denied"),
+        ("#!/missing/interpreter\n", 0o755, "the interpreter it names is missing"),
+        ("no program\n", 0o755, "Exec format error"),
+    ],
+)
+async def test_an_exec_error_comes_back_as_itself(
+    spawner: GuardedSpawner, tmp_path: Path, content: str, mode: int, reason: str
+) -> None:
+    program = tmp_path / "program"
+    program.write_text(content)
+    program.chmod(mode)
+    with pytest.raises(SpawnError) as caught:
+        await spawner.spawn(Command(argv=(str(program),), env={}, cwd=tmp_path))
+    assert str(caught.value) == f"cannot start {str(program)!r}: {reason}"
+
+
+async def test_a_missing_directory_is_named(spawner: GuardedSpawner, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(SpawnError) as caught:
+        await spawner.spawn(shell("true", cwd=missing))
+    expected = f"cannot start '/bin/sh' in {str(missing)!r}: No such file or directory"
+    assert str(caught.value) == expected
+
+
+async def test_a_nul_in_an_argument_is_an_error(spawner: GuardedSpawner) -> None:
+    with pytest.raises(SpawnError, match="Invalid argument"):
+        await spawner.spawn(shell("echo \0"))
+
+
+async def test_no_descriptors_left_is_an_error(spawner: GuardedSpawner) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (5, hard))
+    try:
+        with pytest.raises(SpawnError, match=r"cannot start '/bin/sh': Too many open files"):
+            await spawner.spawn(shell("true"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# When parts of the guard are killed
+
+
+async def test_a_killed_shim_takes_its_tree_and_no_other(spawner: GuardedSpawner) -> None:
+    child = await spawner.spawn(shell(f"setsid {SLEEP} & echo $!; {SLEEP}"))
+    other = await spawner.spawn(shell(SLEEP))
+    daemon = int(await read_line(child.stdout))
+    os.kill(parent(child.pid), signal.SIGKILL)
+    assert await child.wait() == Exit(signal=signal.SIGKILL)
+    await child.wait_empty()
+    assert look(daemon) is None
+    assert look(other.pid) is not None
+
+
+async def test_a_killed_zygote_is_replaced_and_its_children_live(
+    spawner: GuardedSpawner, caplog: pytest.LogCaptureFixture
+) -> None:
+    child = await spawner.spawn(shell("read x; echo alive; sleep 1000"))
+    guard = parent(parent(child.pid))
+    os.kill(guard, signal.SIGKILL)
+    second = await spawner.spawn(shell("exit 7"))
+    assert await second.wait() == Exit(code=7)
+    assert await read_line(child.stdout) == "alive"
+    child.kill()
+    await child.wait_empty()
+    assert [record.message for record in caplog.records] == ["guard ended"]
+
+
+async def test_a_shim_killed_after_its_zygote_ends_its_child(spawner: GuardedSpawner) -> None:
+    child = await spawner.spawn(shell(SLEEP))
+    shim = parent(child.pid)
+    guard = parent(shim)
+    os.kill(guard, signal.SIGKILL)
+    await wait_gone(guard)
+    os.kill(shim, signal.SIGKILL)
+    assert await child.wait() == Exit(signal=signal.SIGKILL)
+    await child.wait_settled()
+
+
+async def test_a_guard_that_cannot_start_is_a_start_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/missing/python")
+    with pytest.raises(StartError, match="cannot start the guard: No such file or directory"):
+        async with open_spawner():
+            raise AssertionError
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(StartError, match="the guard ended as it started, with status 1"):
+        async with open_spawner():
+            raise AssertionError
+
+
+async def test_a_guard_that_cannot_be_replaced_is_a_spawn_error(
+    spawner: GuardedSpawner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = await spawner.spawn(shell(SLEEP))
+    guard = parent(parent(child.pid))
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    os.kill(guard, signal.SIGKILL)
+    with pytest.raises(SpawnError, match="the guard ended as it started"):
+        await spawner.spawn(shell("true"))
+
+
+async def test_a_guard_that_does_not_answer_is_a_spawn_error(
+    spawner: GuardedSpawner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded, "_START_TIMEOUT", 0.05)
+    child = await spawner.spawn(shell(SLEEP))
+    guard = parent(parent(child.pid))
+    os.kill(guard, signal.SIGSTOP)
+    with pytest.raises(SpawnError, match=r"cannot start '/bin/sh': no answer in 0 s"):
+        await spawner.spawn(shell(SLEEP))
+    os.kill(guard, signal.SIGCONT)
+
+
+async def test_a_stopped_shim_is_killed_in_time(
+    spawner: GuardedSpawner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "_SHIM_TIMEOUT", 0.05)
+    child = await spawner.spawn(shell(f"setsid {SLEEP} & echo $!; {SLEEP}"))
+    daemon = int(await read_line(child.stdout))
+    os.kill(parent(child.pid), signal.SIGSTOP)
+    child.kill()
+    assert await child.wait() == Exit(signal=signal.SIGKILL)
+    await child.wait_empty()
+    assert look(daemon) is None
+
+
+# Leaving
+
+
+async def test_leaving_kills_all_trees_and_the_guard() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_spawner() as spawner:
+            children = [await spawner.spawn(shell(f"setsid {SLEEP} & {SLEEP}")) for _ in "ab"]
+            guard = parent(parent(children[0].pid))
+    assert look(guard) is None
+    assert [look(child.pid) for child in children] == [None, None]
+
+
+async def test_leaving_by_cancellation_kills_all_trees_too() -> None:
+    with trio.fail_after(LIMIT), trio.CancelScope() as scope:
+        async with open_spawner() as spawner:
+            child = await spawner.spawn(shell(SLEEP))
+            scope.cancel()
+    assert look(child.pid) is None
+
+
+async def test_a_closed_spawner_starts_nothing(tmp_path: Path) -> None:
+    async with open_spawner() as spawner:
+        pass
+    with pytest.raises(SpawnError, match="the agent is stopping"):
+        await spawner.spawn(shell("true"))
+
+
+async def test_two_spawners_in_one_program_are_independent() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_spawner() as one:
+            child = await one.spawn(shell(SLEEP))
+            async with open_spawner() as other:
+                await other.spawn(shell(SLEEP))
+            assert look(child.pid) is not None
+
+
+@pytest.mark.slow
+async def test_a_spawn_cancelled_at_any_moment_leaves_nothing(
+    spawner: GuardedSpawner, tmp_path: Path
+) -> None:
+    """Whoever got to run has a lock on a file; nobody keeps it."""
+    for moment in range(40):
+        with trio.move_on_after(moment * 0.0001):
+            await spawner.spawn(shell(f"exec {SLEEP}"))
+    children = tuple(spawner._children)
+    for child in children:
+        if child.pid:
+            child.kill()
+        await child.wait_empty()
+    assert all(look(child.pid) is None for child in children if child.pid)
