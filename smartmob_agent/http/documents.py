@@ -1,0 +1,249 @@
+"""The documents of the HTTP API: JSON in, checked strictly and once; JSON out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NewType
+
+import attrs
+from cattrs import BaseValidationError, Converter, transform_error
+
+from smartmob_agent.errors import BadRequestError
+from smartmob_agent.process.process import ManagedProcess
+from smartmob_agent.process.spec import ProcessSpec
+from smartmob_agent.source.urls import check_source_url
+
+__all__ = ["Links", "parse_create_request", "parse_empty_request", "process_status"]
+
+Name = NewType("Name", str)
+Text = NewType("Text", str)
+SourceUrl = NewType("SourceUrl", str)
+VariableName = NewType("VariableName", str)
+VariableValue = NewType("VariableValue", str)
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""POSIX.1-2017, Base Definitions, section 3.235."""
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_JSON_NAMES: Mapping[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+}
+
+
+@attrs.frozen(kw_only=True)
+class _CreateRequest:
+    app: Name
+    node: Name
+    process_type: Text
+    source_url: SourceUrl
+    env: dict[VariableName, VariableValue] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Links:
+    """Absolute URLs; `base` is where clients find the agent, without a slash at the end."""
+
+    base: str
+
+    @property
+    def create(self) -> str:
+        return f"{self.base}/create-process"
+
+    @property
+    def list(self) -> str:
+        return f"{self.base}/list-processes"
+
+    def details(self, slug: str) -> str:
+        return f"{self.base}/process-status/{slug}"
+
+    def delete(self, slug: str) -> str:
+        return f"{self.base}/delete-process/{slug}"
+
+    def attach(self, slug: str) -> str:
+        """The same place by WebSocket: http becomes ws, https becomes wss."""
+        return f"ws{self.base.removeprefix('http')}/attach-console/{slug}"
+
+
+def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
+    """Check the body of a create request.
+
+    Raises `BadRequestError`, with one line for each field that is not as it must be.
+    """
+    data = _parse_object(body)
+    fields = attrs.fields_dict(_CreateRequest)
+    unknown = [f"unknown field @ {_path('$', key)}" for key in data if key not in fields]
+    errors, request = _structure({key: data[key] for key in data if key in fields})
+    if unknown or errors or request is None:
+        raise BadRequestError("the create request is not valid", errors + unknown)
+    return ProcessSpec(
+        app=request.app,
+        node=request.node,
+        process_type=request.process_type,
+        source_url=request.source_url,
+        env={str(name): str(value) for name, value in request.env.items()},
+        request_id=request_id,
+    )
+
+
+def parse_empty_request(body: bytes) -> None:
+    """Check a body that says nothing: empty, or an empty object; else `BadRequestError`."""
+    if body.strip() and (data := _parse_object(body)):
+        errors = [f"unknown field @ {_path('$', key)}" for key in data]
+        raise BadRequestError("expected an empty body or {}", errors)
+
+
+def process_status(process: ManagedProcess, links: Links) -> dict[str, Any]:
+    """Return what can be seen of a process; neither its `env` nor its source URL are part of it."""
+    details = links.details(process.slug)
+    return {
+        "app": process.spec.app,
+        "node": process.spec.node,
+        "process_type": process.spec.process_type,
+        "slug": process.slug,
+        "state": process.state.value,
+        "attach": links.attach(process.slug),
+        "details": details,
+        "status": details,
+        "delete": links.delete(process.slug),
+        "pid": process.pid,
+        "restarts": process.restarts,
+        "created_at": _rfc3339(process.created_at),
+        "started_at": _rfc3339(process.started_at),
+        "exit": _exit(process),
+        "error": process.error,
+        "next_start_at": _rfc3339(process.next_start_at),
+        "containment": process.containment,
+    }
+
+
+def _rfc3339(time: datetime | None) -> str | None:
+    if time is None:
+        return None
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _exit(process: ManagedProcess) -> dict[str, Any] | None:
+    if process.exit is None:
+        return None
+    if process.exit.signal is None:
+        return {"code": process.exit.code}
+    return {"signal": process.exit.signal_name}
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    """Parse a JSON object; RFC 8259 in its strict reading: UTF-8, unique names, no NaN."""
+    try:
+        data = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
+        )
+    except RecursionError:
+        raise BadRequestError("expected JSON, found arrays or objects nested too deep") from None
+    except UnicodeDecodeError as exc:
+        raise BadRequestError(
+            f"expected UTF-8, found an invalid byte at position {exc.start}"
+        ) from None
+    except ValueError as exc:
+        raise BadRequestError(f"expected JSON: {exc}") from None
+    if not isinstance(data, dict):
+        raise BadRequestError(f"expected an object, found {_JSON_NAMES[type(data)]}")
+    return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!a} stands twice in one object")
+    return data
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _structure(data: dict[str, Any]) -> tuple[list[str], _CreateRequest | None]:
+    try:
+        return [], _converter.structure(data, _CreateRequest)
+    except BaseValidationError as exc:
+        return transform_error(exc, format_exception=_describe), None
+
+
+def _describe(exc: BaseException, _type: object) -> str:
+    if isinstance(exc, KeyError):
+        return "required field missing"
+    if isinstance(exc, AttributeError):  # It was asked for its items.
+        return "expected an object"
+    return str(exc)
+
+
+def _path(parent: str, key: str) -> str:
+    return f"{parent}.{key}" if _PLAIN_KEY.fullmatch(key) else f"{parent}[{key!a}]"
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise ValueError(f"expected a string, found {_JSON_NAMES[type(value)]}")
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError("expected Unicode text, found a lone surrogate")
+    return value
+
+
+def _not_empty(value: object, _type: type) -> str:
+    text = _text(value)
+    if not text:
+        raise ValueError("expected a string that is not empty")
+    return text
+
+
+def _name(value: object, _type: type) -> str:
+    text = _not_empty(value, _type)
+    if not _NAME.fullmatch(text):
+        raise ValueError("expected 1 to 64 characters of A-Z a-z 0-9 . _ -")
+    return text
+
+
+def _source_url(value: object, _type: type) -> str:
+    text = _not_empty(value, _type)
+    check_source_url(text)
+    return text
+
+
+def _variable_name(value: object, _type: type) -> str:
+    text = _text(value)
+    if not _VARIABLE_NAME.fullmatch(text):
+        raise ValueError("expected the name of a variable: letters, digits, _, no digit first")
+    return text
+
+
+def _variable_value(value: object, _type: type) -> str:
+    text = _text(value)
+    if "\0" in text:
+        raise ValueError("expected a value without NUL")
+    return text
+
+
+def _make_converter() -> Converter:
+    converter = Converter(detailed_validation=True)
+    hooks: Mapping[Any, Callable[[object, type], str]] = {
+        Name: _name,
+        Text: _not_empty,
+        SourceUrl: _source_url,
+        VariableName: _variable_name,
+        VariableValue: _variable_value,
+    }
+    for kind, hook in hooks.items():
+        converter.register_structure_hook(kind, hook)
+    return converter
+
+
+_converter = _make_converter()

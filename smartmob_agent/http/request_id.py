@@ -1,0 +1,53 @@
+"""A name for each request, given back with its answer and passed on with what it causes."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+
+from smartmob_agent.http.asgi import App, Message, Receive, Scope, Send
+
+__all__ = ["HEADER", "identify_requests", "new_request_id", "request_id_of"]
+
+HEADER = "X-Request-Id"
+_NAME = HEADER.lower().encode()
+_SANE = re.compile(rb"[!-~]{1,128}")
+
+_ANSWERS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+
+def new_request_id() -> str:
+    """Return a random UUID."""
+    return str(uuid.uuid4())
+
+
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the id that a request brings, if it has a sane one, else a new one."""
+    for name, value in headers:
+        if name.lower() == _NAME and _SANE.fullmatch(value):
+            return value.decode("ascii")
+    return new_request_id()
+
+
+def identify_requests(app: App) -> App:
+    """Wrap an ASGI application so that each request has an id: `scope["request_id"]`.
+
+    Every answer carries it, those to WebSocket handshakes included.
+    """
+
+    async def identified(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await app(scope, receive, send)
+            return
+        request_id = request_id_of(scope["headers"])
+        header = (_NAME, request_id.encode())
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] in _ANSWERS:
+                message = {**message, "headers": [*message.get("headers", ()), header]}
+            await send(message)
+
+        await app({**scope, "request_id": request_id}, receive, send_with_id)
+
+    return identified

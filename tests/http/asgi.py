@@ -1,0 +1,133 @@
+"""The ASGI application without sockets: HTTP by httpx, WebSockets by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import httpx
+import trio
+
+from smartmob_agent.config import AgentConfig
+from smartmob_agent.http.api import make_app
+from smartmob_agent.http.asgi import App, Message
+from smartmob_agent.process.supervisor import Supervisor
+from tests.process.world import World
+
+CREATE = {
+    "app": "app",
+    "node": "web.0",
+    "process_type": "web",
+    "source_url": "http://127.0.0.1:1/app.zip",
+}
+
+
+@attrs.frozen
+class Site:
+    """An application with its supervisor and a client."""
+
+    app: App
+    supervisor: Supervisor
+    client: httpx.AsyncClient
+
+    async def create(self, **changes: Any) -> httpx.Response:
+        return await self.client.post("/create-process", json={**CREATE, **changes})
+
+
+@asynccontextmanager
+async def open_site(world: World | None = None) -> AsyncIterator[Site]:
+    """Serve a world of fakes at http://agent."""
+    world = world or World()
+    async with world.open() as supervisor:
+        app = make_app(supervisor, world.config, own_url="http://127.0.0.1:8080")
+        # An error in a handler must become an answer, not an exception here.
+        transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url="http://agent") as client:
+            yield Site(app, supervisor, client)
+
+
+class WebSocketClient:
+    """The server's side of one WebSocket, as a test sees it.
+
+    messages: what the application sent, in order.
+    """
+
+    def __init__(self, path: str, *, frames: bool, headers: list[tuple[bytes, bytes]]) -> None:
+        extensions: dict[str, Any] = {"websocket.http.response": {}}
+        if frames:
+            extensions["smartmob.frames"] = {}
+        self.scope = {
+            "type": "websocket",
+            "scheme": "ws",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(b"host", b"agent"), *headers],
+            "subprotocols": [],
+            "extensions": extensions,
+        }
+        self.messages: list[Message] = []
+        self.sent = trio.lowlevel.ParkingLot()
+        self.blocked: trio.Event | None = None
+        self._to_app, self._from_client = trio.open_memory_channel[Message](math.inf)
+        self.put({"type": "websocket.connect"})
+
+    def put(self, message: Message) -> None:
+        """Send a message to the application."""
+        self._to_app.send_nowait(message)
+
+    def leave(self) -> None:
+        """Go away."""
+        self.put({"type": "websocket.disconnect", "code": 1006})
+
+    async def run(self, app: App) -> None:
+        await app(self.scope, self._from_client.receive, self._send)
+
+    async def wait_for(self, kind: str) -> Message:
+        """Wait until the application has sent a message of this kind; return the first one."""
+        while True:
+            for message in self.messages:
+                if message["type"] == kind:
+                    return message
+            await self.sent.park()
+
+    @property
+    def texts(self) -> list[str]:
+        return [m["text"] for m in self.messages if m["type"] == "websocket.send"]
+
+    @property
+    def document(self) -> Any:
+        """The body of the answer in place of a handshake."""
+        bodies = [m["body"] for m in self.messages if m["type"].endswith("response.body")]
+        return json.loads(b"".join(bodies))
+
+    async def _send(self, message: Message) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.blocked is not None:
+            await self.blocked.wait()
+        self.messages.append(message)
+        self.sent.unpark_all()
+
+
+@asynccontextmanager
+async def attached(
+    site: Site,
+    slug: str = "app.web.0",
+    *,
+    frames: bool = False,
+    headers: list[tuple[bytes, bytes]] | None = None,
+) -> AsyncIterator[WebSocketClient]:
+    """Attach a client that is accepted; at the end wait until the application is done."""
+    client = WebSocketClient(f"/attach-console/{slug}", frames=frames, headers=headers or [])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.run, site.app)
+        await client.wait_for("websocket.accept")
+        yield client
+
+
+def config(**changes: Any) -> AgentConfig:
+    return attrs.evolve(AgentConfig(), **changes)
