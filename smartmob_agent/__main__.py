@@ -1,0 +1,8 @@
+"""`python -m smartmob_agent` is the same as `smartmob-agent`."""
+
+import sys
+
+from smartmob_agent.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The agent: its task tree, and the order in which it starts and stops."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+import attrs
+import trio
+
+from smartmob_agent.child.guarded import open_spawner
+from smartmob_agent.child.spawn import Spawner
+from smartmob_agent.config import AgentConfig
+from smartmob_agent.http.api import make_app
+from smartmob_agent.http.asgi import App
+from smartmob_agent.http.server import serve_http
+from smartmob_agent.http.sockets import Listener, open_listeners
+from smartmob_agent.process.spec import Services
+from smartmob_agent.process.supervisor import Supervisor
+from smartmob_agent.source.download import Fetcher, open_fetcher
+from smartmob_agent.source.workspace import Workspaces, open_workspaces
+
+__all__ = ["Agent", "serve"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Agent:
+    """An agent that serves.
+
+    url: where it is reached; the first of `urls`.
+    urls: one for each socket that it listens on.
+    supervisor: its processes, for use without HTTP.
+    """
+
+    urls: tuple[str, ...]
+    supervisor: Supervisor
+    _stop: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def url(self) -> str:
+        return self.urls[0]
+
+    def stop(self) -> None:
+        """Begin to stop: refuse new processes and end all; `serve` returns when it is done."""
+        self.supervisor.close()
+        self._stop.set()
+
+    def kill(self) -> None:
+        """As `stop`, but kill all children at once; also while the agent stops."""
+        self.supervisor.kill()
+        self._stop.set()
+
+    async def wait_stop(self) -> None:
+        """Wait until someone called `stop` or `kill`."""
+        await self._stop.wait()
+
+
+async def serve(
+    config: AgentConfig,
+    *,
+    spawner: Spawner | None = None,
+    fetcher: Fetcher | None = None,
+    workspaces: Workspaces | None = None,
+    task_status: trio.TaskStatus[Agent] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run an agent until `Agent.stop` is called; its `Agent` is the value of `nursery.start`.
+
+    spawner, fetcher, workspaces: in place of the real ones, such as `smartmob_agent.testing`'s.
+
+    Installs no signal handler, configures no logging and keeps no global state: a program
+    may run several.  Raises `StartError` when it cannot begin.
+
+    If cancelled: ends all children as `Agent.stop` does, in at most `stop_timeout` and a few
+    seconds, and answers its HTTP clients meanwhile.
+    """
+    async with AsyncExitStack() as stack:
+        listeners = stack.enter_context(open_listeners(config))
+        if workspaces is None:
+            workspaces = await stack.enter_async_context(
+                open_workspaces(config.work_dir, config.source)
+            )
+        if fetcher is None:
+            fetcher = await stack.enter_async_context(open_fetcher(config.source))
+        if spawner is None:
+            spawner = await stack.enter_async_context(open_spawner())
+        services = Services(
+            config=config,
+            spawner=spawner,
+            fetcher=fetcher,
+            workspaces=workspaces,
+            environ=dict(os.environ),
+            random=random.Random().random,  # noqa: S311  # It spreads restarts, it guards nothing.
+            now=lambda: datetime.now(UTC),
+        )
+        stop_http = trio.Event()
+        async with trio.open_nursery() as root:
+            # The order of the end: processes, with them their consoles (so that clients get
+            # a close frame), and the HTTP server last.
+            try:
+                async with trio.open_nursery() as processes:
+                    supervisor = Supervisor(processes, services)
+                    agent = Agent(
+                        urls=tuple(listener.url for listener in listeners), supervisor=supervisor
+                    )
+                    app = make_app(supervisor, config, own_url=agent.url)
+                    await root.start(_serve_http, app, listeners, config, stop_http)
+                    task_status.started(agent)
+                    try:
+                        await agent.wait_stop()
+                    finally:
+                        supervisor.close()
+            finally:
+                stop_http.set()
+
+
+async def _serve_http(
+    app: App,
+    listeners: Sequence[Listener],
+    config: AgentConfig,
+    stop: trio.Event,
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    # Ends by its event, which `serve` sets on every path, and `graceful_timeout` after it.
+    with trio.CancelScope(shield=True):
+        await serve_http(app, listeners, limits=config.http, stop=stop, task_status=task_status)

@@ -1,0 +1,101 @@
+"""A module imports only from rooms below its own, and from its own without cycles."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import sys
+from pathlib import Path
+
+import pytest
+
+import smartmob_agent
+
+PACKAGE = Path(smartmob_agent.__file__).parent
+FLOORS = {
+    "config": 1,
+    "errors": 1,
+    "child": 4,
+    "source": 4,
+    "output": 4,
+    "process": 6,
+    "http": 7,
+    "serve": 8,
+    "testing": 8,
+    "logs": 9,
+    "options": 9,
+    "cli": 9,
+    "__main__": 9,
+    "__init__": 9,
+}
+GUARD = {"guard"}
+"""Programs of their own: they import nothing of ours from the package."""
+SHARED_PARTIES = {"trio", "attrs"}
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name below the package → file."""
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the dotted names of all modules that a file names in its imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names.add(node.module or "")
+    return names
+
+
+def own_imports_of(path: Path) -> set[str]:
+    prefix = "smartmob_agent."
+    return {name.removeprefix(prefix) for name in imports_of(path) if name.startswith(prefix)}
+
+
+def room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_a_module_imports_only_from_below(module: str) -> None:
+    for imported in own_imports_of(modules()[module]):
+        if room(imported) != room(module):
+            assert FLOORS[room(imported)] < FLOORS[room(module)] or (
+                FLOORS[room(module)] == 9 and FLOORS[room(imported)] == 9
+            ), f"{module} imports {imported}"
+
+
+def test_there_is_no_cycle() -> None:
+    graph = {name: own_imports_of(path) for name, path in modules().items()}
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert len(order) >= len(graph)
+
+
+def test_each_third_party_package_has_one_importer() -> None:
+    """So that it can be replaced; trio and attrs are the language of the whole package."""
+    importers: dict[str, set[str]] = {}
+    for name, path in modules().items():
+        for imported in imports_of(path):
+            top = imported.partition(".")[0]
+            if top not in SHARED_PARTIES | {"smartmob_agent", "__future__"} | set(STDLIB):
+                importers.setdefault(top, set()).add(name)
+    several = {package: names for package, names in importers.items() if len(names) > 1}
+    assert several == ALLOWED_SEVERAL
+
+
+def test_only_the_command_knows_of_signals_and_stderr() -> None:
+    for name, path in modules().items():
+        text = path.read_text(encoding="utf-8")
+        if FLOORS[room(name)] < 9:
+            assert "open_signal_receiver" not in text, name
+            assert "sys.stderr" not in text, name
+
+
+STDLIB = sys.stdlib_module_names
+ALLOWED_SEVERAL: dict[str, set[str]] = {}
