@@ -91,9 +91,7 @@ def _read_word(text: str, position: int, name: str, *, argument: bool) -> tuple[
             value += match[1]
         elif match := DOUBLE.match(text, position):
             value += DOUBLE_ESCAPE.sub(r"\1", match[1])
-        elif character == "'" or (
-            character == '"' and not DOUBLE_EXPANSION.match(text, position)
-        ):
+        elif character == "'" or (character == '"' and not DOUBLE_EXPANSION.match(text, position)):
             raise AssignmentError(f"expected a closing {character} in the value of {name!r}")
         elif _needs_shell(text, position, start, argument=argument):
             raise _ExpansionError

@@ -64,9 +64,7 @@ def parse_procfile(data: bytes) -> Mapping[str, ProcessType]:
 
 def _decode(data: bytes) -> str:
     if data.startswith(b"\xef\xbb\xbf"):
-        raise InvalidProcfileError(
-            "expected UTF-8 without a byte order mark, found one", line=1
-        )
+        raise InvalidProcfileError("expected UTF-8 without a byte order mark, found one", line=1)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as exc:
@@ -102,9 +100,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
 def _parse_line(text: str, number: int) -> ProcessType:
     match = TYPE.fullmatch(text)
     if match is None:
-        raise InvalidProcfileError(
-            f"expected 'TYPE: COMMAND', found {_show(text)}", line=number
-        )
+        raise InvalidProcfileError(f"expected 'TYPE: COMMAND', found {_show(text)}", line=number)
     name, rest = match[1], match[2].lstrip(WHITE)
     stripped = rest.rstrip(WHITE)
     if not stripped.endswith("\\"):  # else the space behind it is quoted

@@ -33,9 +33,7 @@ from smartmob_agent.source.assignments import AssignmentError, split_assignments
         ("A=1", {"A": "1"}, ""),
     ],
 )
-def test_assignments_are_taken_off_unquoted(
-    command: str, env: dict[str, str], rest: str
-) -> None:
+def test_assignments_are_taken_off_unquoted(command: str, env: dict[str, str], rest: str) -> None:
     """What needs no expansion goes into the environment, as a shell would put it there."""
     assert split_assignments(command) == (env, rest)
 
@@ -110,9 +108,7 @@ PRINT_ENV = f"{sys.executable} -ISc 'import os; print(ascii(sorted(os.environb.i
 quotings = st.one_of(
     st.text("ab=#%{}]!,:@^+-./\t é", max_size=5).map(lambda text: f"'{text}'"),
     st.text("ab=#%{}]!,:@^+-./ *?[';&|<>()~é", max_size=5).map(lambda text: f'"{text}"'),
-    st.sampled_from(
-        ['"\\$a"', '"\\`\\\\\\""', '"\\a"', "\\ ", "\\$", "\\\\", "\\'", '\\"', "\\~"]
-    ),
+    st.sampled_from(['"\\$a"', '"\\`\\\\\\""', '"\\a"', "\\ ", "\\$", "\\\\", "\\'", '\\"', "\\~"]),
     st.text("abc019=#%{}]!,:@^+-./é", max_size=5),
 )
 values = st.lists(quotings, max_size=4).map("".join)
@@ -122,12 +118,8 @@ names = st.from_regex(r"[B-Z][A-Z0-9_]{0,3}", fullmatch=True).map("T_{}".format)
 @pytest.mark.slow
 @pytest.mark.parametrize("word", ["", "env "])
 @settings(max_examples=25, deadline=None)
-@given(
-    assignments=st.lists(st.tuples(names, values), max_size=4, unique_by=lambda pair: pair[0])
-)
-def test_a_shell_gives_the_same_environment(
-    word: str, assignments: list[tuple[str, str]]
-) -> None:
+@given(assignments=st.lists(st.tuples(names, values), max_size=4, unique_by=lambda pair: pair[0]))
+def test_a_shell_gives_the_same_environment(word: str, assignments: list[tuple[str, str]]) -> None:
     """What we take off reaches a child as it would have if /bin/sh had read it."""
     prefix = word if assignments else ""
     command = prefix + "".join(f"{name}={value} " for name, value in assignments) + PRINT_ENV
@@ -140,6 +132,4 @@ def _run(command: str, env: dict[str, str] | object) -> str:
     base = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
     assert isinstance(env, dict)
     argv = ["/bin/sh", "-c", command]
-    return subprocess.run(
-        argv, env=base | env, check=True, capture_output=True, text=True
-    ).stdout
+    return subprocess.run(argv, env=base | env, check=True, capture_output=True, text=True).stdout

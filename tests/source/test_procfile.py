@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smartmob_agent.errors import InvalidProcfileError
@@ -80,11 +80,10 @@ def test_a_broken_rule_is_named_with_its_line(data: bytes, line: int, message: s
     assert (info.value.line, str(info.value)) == (line, f"Procfile line {line}: {message}")
 
 
+@settings(deadline=None)
 @given(
     st.binary()
-    | st.lists(
-        st.sampled_from(["web:", "A=", "x", "'", '"', "\\", "$", " ", "\r", "\n", "env"])
-    )
+    | st.lists(st.sampled_from(["web:", "A=", "x", "'", '"', "\\", "$", " ", "\r", "\n", "env"]))
     .map("".join)
     .map(str.encode)
 )

@@ -1,0 +1,135 @@
+"""Decompression in bounded memory: gzip, bzip2 and xz, told by their first bytes.
+
+A decompressor hands out at most as much as it is asked for, however much its input
+inflates to; a bomb costs time, which the caller bounds, and no memory.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Protocol
+
+import attrs
+
+from smartmob_agent.errors import DownloadError, UnpackError
+
+__all__ = ["CODECS", "DamagedError", "Decompressor", "Gunzip", "codec_of", "decompressed"]
+
+# A piece of input costs one of output's size at most, so small pieces bound both.
+INPUT_BYTES = 64 * 1024
+
+# `xz -9` asks for 65 MiB; the format allows 4 GiB.
+XZ_MEMORY_BYTES = 80 * 1024 * 1024
+
+
+class DamagedError(Exception):
+    """The compressed data breaks the rules of its format."""
+
+
+class Decompressor(Protocol):
+    """The interface that the standard library's bz2 and lzma have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class Gunzip:
+    """A `Decompressor` of one gzip stream (RFC 1952)."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """As that of bz2 and lzma; raises `DamagedError`."""
+        try:
+            piece = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
+        except zlib.error as exc:
+            raise DamagedError(str(exc)) from exc
+        # A full piece may have more behind it in zlib, without any input left over.
+        self.needs_input = not self._zlib.unconsumed_tail and len(piece) < max_length
+        return piece
+
+
+@attrs.frozen(kw_only=True)
+class Codec:
+    """A format of compression.
+
+    magic: what each of its streams begins with.
+    """
+
+    name: str
+    magic: bytes
+    new: Callable[[], Decompressor]
+
+
+CODECS = (
+    Codec(name="gzip", magic=b"\x1f\x8b", new=Gunzip),
+    Codec(name="bzip2", magic=b"BZh", new=bz2.BZ2Decompressor),
+    Codec(
+        name="xz",
+        magic=b"\xfd7zXZ\0",
+        new=lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES),
+    ),
+)
+
+
+def codec_of(head: bytes) -> Codec | None:
+    """The codec of data that begins with `head`, None if it is not compressed."""
+    return next((codec for codec in CODECS if head.startswith(codec.magic)), None)
+
+
+def decompressed(
+    file: BinaryIO, codec: Codec, *, streams: int, check: Callable[[], None]
+) -> Iterator[bytes]:
+    """What `file` holds, in pieces of at most 64 KiB; several streams count as one.
+
+    What follows the last stream is ignored, as the format's own tools do.
+
+    streams: how many there may be.
+    check: called before each piece; what it raises comes through.
+
+    Raises `UnpackError` when the data is damaged or cut short, `DownloadError` for too many
+    streams.
+    """
+    data = file.read(INPUT_BYTES)
+    for _ in range(streams):
+        decompressor = codec.new()
+        while not decompressor.eof:
+            check()
+            if decompressor.needs_input:
+                data = data or file.read(INPUT_BYTES)
+                if not data:
+                    raise UnpackError(f"the {codec.name} data is cut short")
+            if piece := _decompress(decompressor, data, codec):
+                yield piece
+            data = b""
+        data = decompressor.unused_data
+        if len(data) < len(codec.magic):
+            data += file.read(INPUT_BYTES)
+        if not data.startswith(codec.magic):
+            return
+    raise DownloadError(f"expected at most {streams} {codec.name} streams, found more")
+
+
+def _decompress(decompressor: Decompressor, data: bytes, codec: Codec) -> bytes:
+    try:
+        return decompressor.decompress(data, INPUT_BYTES)
+    except (DamagedError, OSError, EOFError, ValueError, lzma.LZMAError) as exc:
+        raise UnpackError(f"the {codec.name} data cannot be read: {exc}") from exc
