@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import tempfile
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import attrs
+import trio
 
-__all__ = ["Unpacked", "Workspace", "Workspaces"]
+from smartmob_agent.config import SourceLimits
+from smartmob_agent.errors import PassingError, SourceError, StartError
+from smartmob_agent.source.lease import open_lease, remove_dead
+from smartmob_agent.source.locate import locate
+from smartmob_agent.source.removal import remove_tree
+from smartmob_agent.source.unpack import unpack
+
+__all__ = ["Unpacked", "Workspace", "Workspaces", "open_workspaces"]
+
+logger = logging.getLogger(__name__)
+
+# Unpacking takes a processor; with more at once the event loop waits longer for its turn.
+UNPACKERS = 2
+REMOVERS = 2
+
+REMOVE_TIMEOUT = 10.0
+"""Seconds to remove the agent's directory when it stops; the next start removes the rest."""
 
 
 @attrs.frozen(kw_only=True)
@@ -27,7 +48,10 @@ class Workspace(Protocol):
 
     @property
     def archive(self) -> Path:
-        """Where the fetcher writes the archive."""
+        """Where the fetcher writes the archive; its directory is made at the first use.
+
+        Raises `PassingError` when the disk says no.
+        """
         ...
 
     async def unpack(self) -> Unpacked:
@@ -35,6 +59,9 @@ class Workspace(Protocol):
 
         Raises `DownloadError` when it is no archive or over a limit, `UnpackError` when it is
         damaged or holds what must not be unpacked, `PassingError` when the disk says no.
+
+        After a `SourceError` neither archive nor files are left, after a `PassingError` only
+        the archive, so that unpacking may be tried again.
 
         If cancelled: stops soon; what was unpacked so far stays until `remove`.
         """
@@ -44,6 +71,8 @@ class Workspace(Protocol):
         """Remove the directory with all that is in it, whatever the app made of it.
 
         Safe to call more than once.  Never raises for what cannot be removed: logs it.
+
+        If cancelled: stops soon, and the rest stays.
         """
         ...
 
@@ -54,3 +83,112 @@ class Workspaces(Protocol):
     def open(self, slug: str) -> Workspace:
         """Make the workspace of a process; quick, nothing is written before it is used."""
         ...
+
+
+@contextlib.asynccontextmanager
+async def open_workspaces(parent: Path | None, limits: SourceLimits) -> AsyncGenerator[Workspaces]:
+    """Make the agent's own directory below `parent`, and remove it at the end.
+
+    What agents that were killed left there is removed first.
+
+    parent: made if it is missing; None is the system's directory for temporary files.
+
+    Raises `StartError` when there can be no such directory.
+    """
+    where = Path(tempfile.gettempdir()) if parent is None else parent
+    with contextlib.ExitStack() as stack:
+        try:
+            where.mkdir(parents=True, exist_ok=True)
+            directory = stack.enter_context(open_lease(where))
+        except OSError as exc:
+            raise StartError(f"cannot keep sources in {where}: {exc.strerror}") from exc
+        await trio.to_thread.run_sync(remove_dead, where, trio.from_thread.check_cancelled)
+        try:
+            yield _Workspaces(
+                directory=directory,
+                limits=limits,
+                unpackers=trio.CapacityLimiter(UNPACKERS),
+                removers=trio.CapacityLimiter(REMOVERS),
+            )
+        finally:
+            with trio.move_on_after(REMOVE_TIMEOUT, shield=True):
+                await trio.to_thread.run_sync(_remove, directory)
+
+
+@attrs.frozen(kw_only=True)
+class _Workspaces:
+    directory: Path
+    limits: SourceLimits
+    unpackers: trio.CapacityLimiter
+    removers: trio.CapacityLimiter
+
+    def open(self, slug: str) -> Workspace:
+        return _Workspace(slug=slug, parent=self)
+
+
+@attrs.define(eq=False, kw_only=True)
+class _Workspace:
+    slug: str
+    parent: _Workspaces
+    _directory: Path | None = None
+
+    @property
+    def archive(self) -> Path:
+        return self._make_directory() / "archive"
+
+    async def unpack(self) -> Unpacked:
+        limiter = self.parent.unpackers
+        with _disk_errors():
+            directory = self._make_directory()
+            return await trio.to_thread.run_sync(
+                _unpack, directory, self.parent.limits, limiter=limiter
+            )
+
+    async def remove(self) -> None:
+        if self._directory is None:
+            await trio.lowlevel.checkpoint()
+            return
+        await trio.to_thread.run_sync(_remove, self._directory, limiter=self.parent.removers)
+        self._directory = None
+
+    def _make_directory(self) -> Path:
+        if self._directory is None:
+            with _disk_errors():
+                made = tempfile.mkdtemp(prefix=f"{self.slug}-", dir=self.parent.directory)
+            self._directory = Path(made)
+        return self._directory
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise PassingError(f"cannot keep the source: {exc.strerror or exc}") from exc
+
+
+def _unpack(directory: Path, limits: SourceLimits) -> Unpacked:
+    """Unpack in a thread that trio started."""
+    check = trio.from_thread.check_cancelled
+    archive, app = directory / "archive", directory / "app"
+    remove_tree(app, check)
+    app.mkdir(mode=0o700)
+    try:
+        unpack(archive, app, limits, check)
+        root, procfile = locate(app, limits.procfile_bytes)
+    except (SourceError, OSError) as exc:
+        remove_tree(app, check)
+        if isinstance(exc, SourceError):
+            archive.unlink()
+        raise
+    archive.unlink()
+    return Unpacked(root=root, procfile=procfile)
+
+
+def _remove(directory: Path) -> None:
+    """Remove in a thread that trio started."""
+    try:
+        remove_tree(directory, trio.from_thread.check_cancelled)
+    except OSError as exc:
+        extra = {"path": str(directory), "error": str(exc)}
+        logger.warning("cannot remove", extra=extra)

@@ -1,0 +1,56 @@
+"""Where in an unpacked archive the app is."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from smartmob_agent.errors import InvalidProcfileError
+
+__all__ = ["locate"]
+
+PROCFILE = "Procfile"
+
+# What the Finder of macOS adds to the archives that it makes.
+IGNORED = frozenset({"__MACOSX"})
+
+
+def locate(app: Path, limit_bytes: int) -> tuple[Path, bytes | None]:
+    """Find the app below `app`: its root, and the bytes of its Procfile.
+
+    The root is the directory that holds a Procfile: the archive's top, or else its only
+    directory.  Where there is no Procfile, the root is the top, and the bytes are None.
+
+    Raises `InvalidProcfileError` for a Procfile over the limit, and `OSError`.
+    """
+    with os.scandir(app) as entries:
+        directories = [
+            Path(entry)
+            for entry in entries
+            if entry.is_dir(follow_symlinks=False) and entry.name not in IGNORED
+        ]
+    for root in (app, *(directories if len(directories) == 1 else ())):
+        procfile = _read(app, root / PROCFILE, limit_bytes)
+        if procfile is not None:
+            return root, procfile
+    return app, None
+
+
+def _read(app: Path, path: Path, limit_bytes: int) -> bytes | None:
+    """The bytes of a Procfile, which may be a link to a file inside; None if it is no file."""
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
+        return None
+    inside = target.is_relative_to(app.resolve())
+    if not (inside and stat.S_ISREG(target.stat().st_mode)):
+        return None
+    with target.open("rb") as file:
+        data = file.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        line = data.count(b"\n", 0, limit_bytes) + 1
+        raise InvalidProcfileError(
+            f"expected a file of at most {limit_bytes} bytes, found a longer one", line=line
+        )
+    return data

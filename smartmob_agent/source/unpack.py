@@ -1,0 +1,112 @@
+"""Archives → files.  Synchronous: for a thread."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from smartmob_agent.config import SourceLimits
+from smartmob_agent.errors import DownloadError
+from smartmob_agent.source.decompress import Codec, codec_of, decompressed
+from smartmob_agent.source.members import Member
+from smartmob_agent.source.tar import BLOCK_BYTES, is_tar, tar_members
+from smartmob_agent.source.tree import open_tree
+from smartmob_agent.source.zip import MAGICS, zip_members
+
+__all__ = ["unpack"]
+
+# Headers and padding of a tar archive do not count as its content, yet cost as much time.
+OVERHEAD_BYTES = 4096
+"""For each member."""
+
+FOUND = (
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!", "a rar archive"),
+    (b"\x28\xb5\x2f\xfd", "zstd data"),
+    (b"<!doctype html", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"<?xml", "an XML document"),
+    (b"version https://git-lfs", "a Git LFS pointer"),
+)
+"""What servers send instead of an archive, in lower case where it is text."""
+
+
+def unpack(archive: Path, directory: Path, limits: SourceLimits, check: Callable[[], None]) -> None:
+    """Unpack a zip or tar archive, told by its content, into an empty directory.
+
+    Files, directories and links inside; permission bits without setuid, setgid, sticky and
+    the write bits of group and others; no owners and no times.
+
+    check: called every few milliseconds; what it raises comes through.
+
+    Raises `DownloadError` when it is no archive or over a limit, `UnpackError` when it is
+    damaged or holds what must not be unpacked, `OSError` when the disk says no.
+    """
+    with archive.open("rb") as file, contextlib.ExitStack() as stack:
+        head = file.read(BLOCK_BYTES)
+        file.seek(0)
+        if head.startswith(MAGICS):
+            second = stack.enter_context(archive.open("rb"))
+            members = zip_members(file, second, limit=limits.members)
+        elif codec := codec_of(head):
+            members = _compressed_tar(file, codec, limits, check)
+        elif is_tar(head):
+            members = tar_members(file.read)
+        else:
+            raise DownloadError(f"expected a zip or tar archive, found {_describe(head)}")
+        tree = stack.enter_context(open_tree(directory, limits, check))
+        for member, content in members:
+            tree.add(member, content)
+        tree.finish()
+
+
+def _compressed_tar(
+    file: BinaryIO, codec: Codec, limits: SourceLimits, check: Callable[[], None]
+) -> Iterator[tuple[Member, Iterator[bytes]]]:
+    limit = limits.unpacked_bytes + OVERHEAD_BYTES * limits.members
+    pieces = _Pieces(decompressed(file, codec, streams=limits.members, check=check), limit)
+    head = pieces.peek(BLOCK_BYTES)
+    if not is_tar(head):
+        found = _describe(head)
+        raise DownloadError(f"expected a tar archive inside {codec.name}, found {found}")
+    return tar_members(pieces.read)
+
+
+class _Pieces:
+    """Pieces of bytes, read in other sizes."""
+
+    def __init__(self, pieces: Iterator[bytes], limit: int) -> None:
+        self._pieces = pieces
+        self._left = limit
+        self._data = memoryview(b"")
+
+    def peek(self, size: int) -> bytes:
+        """The first bytes; fewer only if there are no more."""
+        data = b""
+        while len(data) < size and (piece := next(self._pieces, b"")):
+            data += piece
+        self._data = memoryview(data)
+        return data[:size]
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes, and none only at the end; `DownloadError` over the limit."""
+        if not self._data:
+            self._data = memoryview(next(self._pieces, b""))
+        piece = bytes(self._data[:size])
+        self._data = self._data[size:]
+        self._left -= len(piece)
+        if self._left < 0:
+            raise DownloadError("expected a smaller archive, found headers and padding")
+        return piece
+
+
+def _describe(head: bytes) -> str:
+    if not head:
+        return "nothing"
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for magic, name in FOUND:
+        if head.startswith(magic) or start.startswith(magic):
+            return name
+    return f"something that begins with {head[:16]!r}"
