@@ -1,9 +1,9 @@
 """HTTP/1.1 by hypercorn's protocol objects, with what they lack.
 
-This module and `websocket_stream.py` are the only importers of hypercorn (0.18, whose protocol
-objects are half private), h11 and wsproto.  From hypercorn come the ASGI translation and its
-states: `H11Protocol`, `HTTPStream`, `WSStream`.  Sockets, tasks and time are ours
-(`connection.py`), so are the checks of requests and the answers to bad ones.
+This module, `request_stream.py` and `websocket_stream.py` are the only importers of hypercorn
+(0.18, whose protocol objects are half private), h11 and wsproto.  From hypercorn come the ASGI
+translation and its states: `H11Protocol`, `HTTPStream`, `WSStream`.  Sockets, tasks and time
+are ours (`connection.py`), so are the checks of requests and the answers to bad ones.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Body, EndBody, Request, Response
 from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Request, Response
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
-from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, TaskGroup
 
 from smartmob_agent.config import HttpLimits
 from smartmob_agent.http.asgi import Scope, Send
 from smartmob_agent.http.refusals import Refusal, plain_refusal
+from smartmob_agent.http.request_stream import RequestStream
 from smartmob_agent.http.requests import CheckedRequest, RefusedRequestError, check_request
 from smartmob_agent.http.websocket_stream import WebSocketStream
 from smartmob_agent.http.wire import Wire
@@ -71,31 +72,6 @@ class _H11(h11.Connection):
         if self.their_state is h11.MUST_CLOSE:
             return h11.NEED_DATA
         return super().next_event()
-
-
-class _RequestStream(HTTPStream):
-    """A request, whose body is counted; errors are problem documents."""
-
-    def __init__(self, protocol: Protocol, *common: Any) -> None:
-        super().__init__(*common)
-        self.protocol = protocol
-        self.received_bytes = 0
-
-    async def handle(self, event: StreamEvent) -> None:
-        if isinstance(event, Body):
-            self.received_bytes += len(event.data)
-            limit = self.protocol.limits.body_bytes
-            if self.received_bytes > limit:
-                refusal = Refusal(413, f"expected a body of at most {limit} bytes")
-                await self.protocol.refuse(refusal)
-                return
-        elif isinstance(event, EndBody):
-            self.protocol.wire.read_until(inf)
-        await super().handle(event)
-
-    async def _send_error_response(self, status_code: int) -> None:
-        self.state = ASGIHTTPState.CLOSED
-        await self.protocol.answer(plain_refusal(status_code))
 
 
 class Protocol(H11Protocol):
@@ -263,6 +239,6 @@ class Protocol(H11Protocol):
             STREAM_ID,
         )
         if not checked.websocket:
-            return _RequestStream(self, *common)
+            return RequestStream(*common, owner=self)
         self.connection = H11WSConnection(self._h11)
-        return WebSocketStream(*common, limits=self.limits, wire=self.wire, fail=self.answer)
+        return WebSocketStream(*common, owner=self)

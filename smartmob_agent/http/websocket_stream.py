@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -12,28 +11,18 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from smartmob_agent.config import HttpLimits
-from smartmob_agent.http.refusals import Refusal, plain_refusal
-from smartmob_agent.http.wire import Wire
+from smartmob_agent.http.refusals import plain_refusal
+from smartmob_agent.http.request_stream import StreamOwner
 
 __all__ = ["WebSocketStream"]
 
 
 class WebSocketStream(WSStream):
-    """One WebSocket, from its handshake to the end of its closing handshake.
+    """One WebSocket, from its handshake to the end of its closing handshake."""
 
-    fail: answers instead of the application, before the WebSocket is accepted.
-    """
-
-    def __init__(
-        self,
-        *common: Any,
-        limits: HttpLimits,
-        wire: Wire,
-        fail: Callable[[Refusal], Awaitable[None]],
-    ) -> None:
+    def __init__(self, *common: Any, owner: StreamOwner) -> None:
         super().__init__(*common)
-        self._limits, self._wire, self._fail = limits, wire, fail
+        self._owner, self._limits, self._wire = owner, owner.limits, owner.wire
         self._accepted = trio.Event()
         self._pinging = trio.CancelScope()
         self._message_bytes = 0
@@ -97,7 +86,7 @@ class WebSocketStream(WSStream):
         self._wire.start_task(self._ping)
 
     async def _send_error_response(self, status_code: int) -> None:
-        await self._fail(plain_refusal(status_code))
+        await self._owner.answer(plain_refusal(status_code))
 
     async def _handle_events(self) -> None:
         for event in self.connection.events():
