@@ -1,25 +1,100 @@
-# make test   all checks, on every Python from 3.11 on that is here (.ci/run calls it)
-# make demo   the agent at work on a real app
-# make run    an agent for use
-# Each of them makes the virtual environment that it needs.
+# `make` lists what can be made.  Each target makes the virtual environment that it needs:
+# .venv with the first Python from 3.11 on that is found, .venv-3.13 where there is one.
 
-PYTHON ?= $(firstword $(foreach v,python3.11 python3.12 python3,$(shell $(v) -c 'import sys; assert sys.version_info >= (3, 11)' 2>/dev/null && echo $(v))))
+VERSIONS := 3.11 3.12 3.13 3.14
+# A shim of pyenv may be on the PATH and yet fail, so each one is asked; then pyenv's own.
+PYTHON ?= $(shell \
+	for python in $(VERSIONS:%=python%) python3 "$$(pyenv root 2>/dev/null)"/versions/3.1[1-9]*/bin/python3; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; \
+	done)
+PYTHON_313 ?= $(shell \
+	for python in python3.13 "$$(pyenv root 2>/dev/null)"/versions/3.13*/bin/python3.13; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && { echo "$$python"; break; }; \
+	done)
+
 VENV := .venv
+VENV_313 := .venv-3.13
 BIN := $(VENV)/bin
 # 109, 124, 910, 911: they ask for what the signature of a protocol forbids; 127 advertises a fork of httpx.
 ASYNC_RULES := --enable=ASYNC --disable=ASYNC109,ASYNC124,ASYNC127,ASYNC910,ASYNC911
+SOURCES = $$(git ls-files '*.py')
+
+.PHONY: help
+help:
+	@echo 'make demo   the agent at work on a real app, step by step'
+	@echo 'make run    an agent for use; options in ARGS="--port 8080 ..."'
+	@echo 'make test   all checks: format, lint, types, docs, tests on Python 3.11 and 3.13'
+	@echo 'make lint   format, lint and types alone'
+	@echo 'make docs   the documentation, as HTML in docs/_build/html'
+	@echo 'make clean  removes all that was made'
+
+.PHONY: demo
+demo: $(VENV)/demo
+	$(BIN)/python -u examples/demo.py
+
+.PHONY: run
+run: $(VENV)/demo
+	$(BIN)/smartmob-agent $(ARGS)
+
+# The two runs share the cores; the output of each comes whole, when it has ended.
+.PHONY: test
+test: lint docs
+	@echo 'Running the tests; each run is shown when it has ended.'
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-first test-3.13
+
+.PHONY: test-first
+test-first: $(VENV)/tests
+	$(BIN)/python -m pytest --cov --cov-report=term-missing --cov-fail-under=100
+
+.PHONY: test-3.13
+ifeq ($(PYTHON_313),)
+test-3.13:
+	@echo 'No Python 3.13 here: its run of the tests is left out.'
+else
+test-3.13: $(VENV_313)/tests
+	$(VENV_313)/bin/python -m pytest -p no:cacheprovider
+endif
 
 .PHONY: lint
 lint: $(VENV)/tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/flake8-async $(ASYNC_RULES) $$(git ls-files 'smartmob_agent/*.py' 'tests/*.py' 'examples/*.py' 'bench/*.py')
+	$(BIN)/flake8-async $(ASYNC_RULES) $(SOURCES)
 	$(BIN)/mypy
+	$(BIN)/mypy examples/*.py
+	cd docs && ../$(BIN)/mypy --config-file ../pyproject.toml *.py
+
+.PHONY: docs
+docs: $(VENV)/tests
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+.PHONY: clean
+clean:
+	rm -rf $(VENV) $(VENV_313) docs/_build build dist .coverage .coverage.* .hypothesis
+	rm -rf .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Debian's Python makes no environment with pip unless a package of its own is installed;
+# the pip of the system can put one in.
+define MAKE_VENV
+	$(1) -m venv $(2) || { \
+		rm -rf $(2) && $(1) -m venv --without-pip $(2) \
+		&& $(1) -m pip --python $(2)/bin/python install --quiet pip; }
+	$(2)/bin/python --version
+endef
 
 $(VENV)/bin/python:
-	$(if $(PYTHON),,$(error no Python 3.11 or newer found on the PATH))
-	$(PYTHON) -m venv $(VENV)
+	$(if $(PYTHON),,$(error no Python 3.11 or newer found))
+	$(call MAKE_VENV,$(PYTHON),$(VENV))
 
-$(VENV)/tests: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --editable '.[tests,lint,docs]'
-	touch $@
+$(VENV_313)/bin/python:
+	$(call MAKE_VENV,$(PYTHON_313),$(VENV_313))
+
+# Installed again when what it needs has changed.
+%/tests: pyproject.toml | %/bin/python
+	$*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[tests,lint,docs]'
+	@touch $@
+
+%/demo: pyproject.toml | %/bin/python
+	$*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@

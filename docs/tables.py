@@ -1,0 +1,94 @@
+"""Tables in reStructuredText, made of the code that they describe."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+from docstrings import to_rst
+
+from smartmob_agent import config, options
+
+__all__ = ["config_class", "limit_rows", "option_rows", "table"]
+
+_UNITS = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "bytes"))
+_OTHER_CLASSES = ("source", "restart", "output", "http")
+_DURATIONS = ("_timeout", "_delay", "_interval", "_uptime")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], widths: str) -> list[str]:
+    """Return the lines of a `list-table`.
+
+    widths: of the columns, in percent, as the directive takes them.
+    """
+    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
+    for row in [header, *rows]:
+        for number, cell in enumerate(row):
+            lines.append(f"     - {cell}" if number else f"   * - {cell}")
+    return lines
+
+
+def option_rows() -> Iterator[Sequence[str]]:
+    """Option, variable, default and meaning of each option of the command."""
+    # The command's own help says these; they are nobody else's business.
+    words = options._NO_DEFAULT  # noqa: SLF001
+    for option in options.OPTIONS:
+        yield (
+            f"``{option.flag} {option.metavar}``",
+            f"``{option.variable}``",
+            words[option.name] if option.default is None else _number(option.default),
+            option.help,
+        )
+
+
+def limit_rows(cls: type[attrs.AttrsInstance]) -> Iterator[Sequence[str]]:
+    """Name, default and meaning of each field of a class of `smartmob_agent.config`."""
+    docs = _field_docs(cls)
+    for field in attrs.fields(cls):
+        if field.name in _OTHER_CLASSES:
+            continue
+        yield f"``{field.name}``", _show(field.name, field.default), docs.get(field.name, "")
+
+
+def _show(name: str, value: Any) -> str:
+    if name.endswith("_bytes"):
+        return next(f"{value // size} {unit}" for size, unit in _UNITS if value % size == 0)
+    return _number(value) + (" s" if name.endswith(_DURATIONS) else "")
+
+
+def _number(value: Any) -> str:
+    """A number in the shortest form; all else as code."""
+    return (
+        f"{value:g}"
+        if isinstance(value, float)
+        else f"{value}"
+        if isinstance(value, int)
+        else f"``{value}``"
+    )
+
+
+def _field_docs(cls: type) -> Mapping[str, str]:
+    """The string below each field, which Python itself forgets."""
+    (definition,) = ast.parse(inspect.getsource(cls)).body
+    docs = {}
+    body = definition.body if isinstance(definition, ast.ClassDef) else []
+    for field, text in itertools.pairwise(body):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        ):
+            lines = inspect.cleandoc(str(text.value.value)).splitlines()
+            docs[field.target.id] = " ".join(to_rst(lines)).strip()
+    return docs
+
+
+def config_class(name: str) -> type[attrs.AttrsInstance]:
+    """Find a class of `smartmob_agent.config` by its name."""
+    found: type[attrs.AttrsInstance] = getattr(config, name)
+    return found
