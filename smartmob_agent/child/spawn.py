@@ -48,6 +48,11 @@ class Exit:
         except ValueError:
             return f"SIGRTMIN+{self.signal - signal.SIGRTMIN}"
 
+    @property
+    def record(self) -> dict[str, int | str | None]:
+        """As JSON: `{"code": 1}` or `{"signal": "SIGKILL"}`."""
+        return {"code": self.code} if self.signal is None else {"signal": self.signal_name}
+
     def __str__(self) -> str:
         if self.signal is None:
             return f"exit code {self.code}"

@@ -11,28 +11,22 @@ import logging
 
 import trio
 
-from smartmob_agent.errors import ProcessNotFoundError
+from smartmob_agent.errors import RequestError
 from smartmob_agent.http.asgi import Receive, Scope, Send
+from smartmob_agent.http.console_query import parse_console_query
+from smartmob_agent.http.console_sender import ConsoleSender
 from smartmob_agent.http.problems import MEDIA_TYPE, problem, problem_of
-from smartmob_agent.output.console import Batch, Console, ConsoleEnd, Cursor, LinesMissedError
+from smartmob_agent.output.console import Console
 from smartmob_agent.process.supervisor import Supervisor
 
-__all__ = ["FRAMES_EXTENSION", "PATH", "AttachConsole"]
+__all__ = ["PATH", "AttachConsole"]
 
 logger = logging.getLogger(__name__)
 
 PATH = "/attach-console/"
-FRAMES_EXTENSION = "smartmob.frames"
-"""The server takes `{"type": "websocket.send.frames", "frames": bytes}`: frames ready to write."""
-
-_CLOSES = {
-    ConsoleEnd.PROCESS: (1000, "the process was deleted"),
-    ConsoleEnd.AGENT: (1001, "the agent stops"),
-}
-"""RFC 6455, section 7.4.1."""
-_TRY_AGAIN_LATER = 1013
-"""From the IANA registry "WebSocket Close Code Number"."""
+_FORMATS = ("text", "json")
 _INTERNAL_ERROR = 1011
+"""RFC 6455, section 7.4.1."""
 _HANDSHAKE_TIMEOUT = 2.0
 """Seconds that a client has to answer a close frame."""
 
@@ -47,26 +41,34 @@ class AttachConsole:
         """Serve one client until the process, the agent or the client ends it."""
         try:
             console = self._find(scope["path"])
-        except ProcessNotFoundError as exc:
+            query = parse_console_query(scope["query_string"], formats=_FORMATS)
+            # Before the handshake is answered: a client that has its 101 misses no line.
+            cursor = query.subscribe(console, tail=0)
+        except RequestError as exc:
             await _reject(send, problem_of(exc))
             return
-        if console is None:
-            await _reject(send, problem(404, "there is no WebSocket at this path"))
-            return
-        # Before the handshake is answered: a client that has its 101 misses no line.
-        cursor = console.subscribe()
+        sender = ConsoleSender(console, cursor, query.format, scope, send)
         await send({"type": "websocket.accept", "headers": []})
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_read_to_end, receive, nursery.cancel_scope)
-            code, reason = await _send_output(console, cursor, scope, send)
+            code, reason = await _send_all(sender, scope)
             await send({"type": "websocket.close", "code": code, "reason": reason})
             nursery.cancel_scope.deadline = trio.current_time() + _HANDSHAKE_TIMEOUT
 
-    def _find(self, path: str) -> Console | None:
+    def _find(self, path: str) -> Console:
         slug = path.removeprefix(PATH)
         if slug == path or not slug or "/" in slug:
-            return None
+            raise NoWebSocketError
         return self._supervisor.get(slug).console
+
+
+class NoWebSocketError(RequestError):
+    """The path is not one of a WebSocket."""
+
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("there is no WebSocket at this path")
 
 
 async def _reject(send: Send, document: dict[str, object]) -> None:
@@ -78,9 +80,7 @@ async def _reject(send: Send, document: dict[str, object]) -> None:
             "headers": [(b"content-type", MEDIA_TYPE.encode())],
         }
     )
-    await send(
-        {"type": "websocket.http.response.body", "body": json.dumps(document).encode()},
-    )
+    await send({"type": "websocket.http.response.body", "body": json.dumps(document).encode()})
 
 
 async def _read_to_end(receive: Receive, scope: trio.CancelScope) -> None:
@@ -90,27 +90,9 @@ async def _read_to_end(receive: Receive, scope: trio.CancelScope) -> None:
     scope.cancel(reason="the client has gone")
 
 
-async def _send_output(
-    console: Console, cursor: Cursor, scope: Scope, send: Send
-) -> tuple[int, str]:
-    """Send lines until there is a reason to close; return its code and text."""
-    send_batch = _send_frames if FRAMES_EXTENSION in scope["extensions"] else _send_lines
+async def _send_all(sender: ConsoleSender, scope: Scope) -> tuple[int, str]:
     try:
-        while True:
-            await send_batch(await cursor.receive(), send)
-    except trio.EndOfChannel:
-        return _CLOSES[console.end or ConsoleEnd.PROCESS]
-    except LinesMissedError as exc:
-        return _TRY_AGAIN_LATER, f"too slow: {exc}"
-    except Exception:
+        return await sender.run()
+    except Exception:  # An attach never lies: a normal close would say that all was sent.
         logger.exception("attach failed", extra={"path": scope["path"]})
         return _INTERNAL_ERROR, "internal error"
-
-
-async def _send_frames(batch: Batch, send: Send) -> None:
-    await send({"type": "websocket.send.frames", "frames": batch.frames})
-
-
-async def _send_lines(batch: Batch, send: Send) -> None:
-    for line in batch.lines:
-        await send({"type": "websocket.send", "text": line.decode("utf-8")})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NewType
 
 import attrs
 from cattrs import BaseValidationError, Converter, transform_error
 
 from smartmob_agent.errors import BadRequestError
+from smartmob_agent.output.batch import rfc3339
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.source.urls import check_source_url
@@ -116,27 +117,17 @@ def process_status(process: ManagedProcess, links: Links) -> dict[str, Any]:
         "delete": links.delete(process.slug),
         "pid": process.pid,
         "restarts": process.restarts,
-        "created_at": _rfc3339(process.created_at),
-        "started_at": _rfc3339(process.started_at),
-        "exit": _exit(process),
+        "created_at": _time(process.created_at),
+        "started_at": _time(process.started_at),
+        "exit": process.exit and process.exit.record,
         "error": process.error,
-        "next_start_at": _rfc3339(process.next_start_at),
+        "next_start_at": _time(process.next_start_at),
         "containment": process.containment,
     }
 
 
-def _rfc3339(time: datetime | None) -> str | None:
-    if time is None:
-        return None
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _exit(process: ManagedProcess) -> dict[str, Any] | None:
-    if process.exit is None:
-        return None
-    if process.exit.signal is None:
-        return {"code": process.exit.code}
-    return {"signal": process.exit.signal_name}
+def _time(time: datetime | None) -> str | None:
+    return None if time is None else rfc3339(time)
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:

@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from datetime import datetime
 
-import attrs
-import trio
+from smartmob_agent.output.batch import Batch, Event, Stream, rfc3339
+from smartmob_agent.output.cursor import Cursor
 
-from smartmob_agent.errors import AgentError
-from smartmob_agent.output.frames import text_frames
-
-__all__ = ["Batch", "Console", "ConsoleEnd", "Cursor", "LinesMissedError", "Stream"]
-
-_LINE_BYTES = 64
-"""What a line costs in memory besides its text: the object's header and a pointer to it."""
-_BATCH_BYTES = 512
-"""The same for a batch."""
-
-
-class Stream(enum.StrEnum):
-    """Where the child wrote a line to."""
-
-    STDOUT = "stdout"
-    STDERR = "stderr"
+__all__ = ["Console", "ConsoleEnd"]
 
 
 class ConsoleEnd(enum.Enum):
@@ -37,105 +22,91 @@ class ConsoleEnd(enum.Enum):
     """The agent stops."""
 
 
-class LinesMissedError(AgentError):
-    """A reader was too slow: `lines` lines which it did not read are gone."""
-
-    def __init__(self, lines: int) -> None:
-        super().__init__(f"{lines} lines missed")
-        self.lines = lines
-
-
-@attrs.frozen(kw_only=True, slots=False)
-class Batch:
-    """Lines which came at once from one stream.
-
-    first: number of the first line; lines are numbered from 1 for the life of the process.
-    lines: valid UTF-8 without line ends, at least one.
-    """
-
-    first: int
-    stream: Stream
-    lines: Sequence[bytes]
-
-    @cached_property
-    def frames(self) -> bytes:
-        """Each line in a WebSocket text frame: made once for all clients."""
-        return text_frames(self.lines)
-
-    @cached_property
-    def cost_bytes(self) -> int:
-        """Memory that the batch takes, about: its text as lines and as frames."""
-        return 2 * sum(map(len, self.lines)) + _LINE_BYTES * len(self.lines) + _BATCH_BYTES
-
-
 class Console:
-    """A bounded ring of batches.  Publishing never waits and never grows it.
+    """A bounded ring of batches and events.  Publishing never waits and never grows it.
 
-    dropped: how many batches made room for later ones.
-    changed: where cursors wait for a batch or the end.
+    now: the wall clock, with a time zone.
+    items: what is kept, the oldest first.
+    dropped: how many items made room for later ones.
+    next_line: the number of the next line; they are numbered from 1.
+    readers: cursors that wait for the next item.
+    end: why it has ended, None while it has not.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, now: Callable[[], datetime]) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self.batches: deque[Batch] = deque()
+        self._now = now
+        self.items: deque[Batch | Event] = deque()
         self.dropped = 0
-        self.changed = trio.lowlevel.ParkingLot()
         self.next_line = 1
+        self.readers: dict[Cursor, None] = {}
         self.end: ConsoleEnd | None = None
 
-    def publish(self, stream: Stream, lines: Sequence[bytes]) -> None:
-        """Add lines, at the cost of the oldest; nothing happens without lines or after the end.
+    @property
+    def ended(self) -> bool:
+        return self.end is not None
 
-        The newest batch always stays, whatever it costs.
+    def publish(self, stream: Stream, text: bytes) -> None:
+        r"""Add lines, each with `\n` at its end, at the cost of the oldest.
+
+        Nothing happens without text or after the end.  The newest item always stays,
+        whatever it costs.
         """
-        if not lines or self.end is not None:
-            return
-        batch = Batch(first=self.next_line, stream=stream, lines=lines)
-        self.next_line += len(lines)
-        self.batches.append(batch)
-        self._bytes += batch.cost_bytes
-        while self._bytes > self._max_bytes and len(self.batches) > 1:
-            self._bytes -= self.batches.popleft().cost_bytes
-            self.dropped += 1
-        self.changed.unpark_all()
+        if text and self.end is None:
+            self._add(Batch(first=self.next_line, stream=stream, time=self._now(), text=text))
+
+    def publish_event(self, event: str, fields: Mapping[str, object]) -> None:
+        """Add what happened to the process; nothing happens after the end."""
+        if self.end is None:
+            record = {"event": event, "time": rfc3339(self._now()), **fields}
+            self._add(Event(first=self.next_line, record=record))
 
     def close(self, end: ConsoleEnd) -> None:
         """End the console; what it holds can still be read.  Only the first call counts."""
         if self.end is None:
             self.end = end
-            self.changed.unpark_all()
+            for reader in self.readers:
+                reader.wake()
 
-    def subscribe(self) -> Cursor:
-        """Return a reader which begins with the next line."""
-        return Cursor(self, self.dropped + len(self.batches), self.next_line)
+    def subscribe(
+        self, *, tail: int = 0, after: int | None = None, stream: Stream | None = None
+    ) -> Cursor:
+        """Return a reader; without options it begins with the next line.
 
+        tail: begin with so many of the last lines, or as many of them as are kept.
+        after: begin with the line behind this number instead.
+        stream: only lines of this one.
 
-class Cursor:
-    """One reader of a console.  It costs nothing that would have to be given back."""
-
-    def __init__(self, console: Console, position: int, next_line: int) -> None:
-        self._console = console
-        self._position = position
-        self.next_line = next_line
-
-    async def receive(self) -> Batch:
-        """Wait for the next batch.
-
-        Raises `LinesMissedError` when the ring dropped what comes next, and
-        `trio.EndOfChannel` when the console has ended and all of it was read.
-
-        If cancelled: nothing is lost, the next call returns it.
+        Raises `ValueError` when `after` is the number of a line that was not yet.
         """
-        console = self._console
-        await trio.lowlevel.checkpoint()
-        while (index := self._position - console.dropped) == len(console.batches):
-            if console.end is not None:
-                raise trio.EndOfChannel
-            await console.changed.park()
-        if index < 0:
-            raise LinesMissedError(console.batches[0].first - self.next_line)
-        batch = console.batches[index]
-        self._position += 1
-        self.next_line = batch.first + len(batch.lines)
-        return batch
+        if after is None:
+            return self._tail(tail, stream)
+        if not 0 <= after < self.next_line:
+            raise ValueError(f"expected the number of a line up to {self.next_line - 1}")
+        position = self.dropped + sum(
+            item.end <= after + 1 and item.first <= after for item in self.items
+        )
+        return Cursor(self, position=position, next_line=after + 1, stream=stream)
+
+    def _tail(self, lines: int, stream: Stream | None) -> Cursor:
+        position, next_line = self.dropped + len(self.items), self.next_line
+        for item in reversed(self.items):
+            if lines <= 0:
+                break
+            position -= 1
+            next_line = item.first
+            if stream in (None, item.stream):
+                next_line = max(item.first, item.end - lines)
+                lines -= item.end - item.first
+        return Cursor(self, position=position, next_line=next_line, stream=stream)
+
+    def _add(self, item: Batch | Event) -> None:
+        self.items.append(item)
+        self.next_line = item.end
+        self._bytes += item.cost_bytes
+        while self._bytes > self._max_bytes and len(self.items) > 1:
+            self._bytes -= self.items.popleft().cost_bytes
+            self.dropped += 1
+        for reader in self.readers:
+            reader.offer(item)

@@ -10,10 +10,12 @@ __all__ = ["LineSplitter"]
 class LineSplitter:
     r"""Makes whole lines of a stream of bytes, however it is cut into chunks.
 
-    A line ends with `\n` or `\r\n` and comes without it.  Each one is valid UTF-8: what is
-    not becomes U+FFFD.  A line of more than `max_bytes` comes in pieces of at most so many
-    bytes, none of which splits a character.  Keeps no more than about three times
-    `max_bytes` and one chunk.
+    A line ends with `\n` or `\r\n`.  What comes out is text in which each line ends with
+    `\n`, so that it has as many lines as it has of those, and which is valid UTF-8: what
+    was not is U+FFFD.  A line of more than `max_bytes` comes in pieces of at most so many
+    bytes, none of which splits a character.
+
+    Keeps no more than about three times `max_bytes`, and one chunk.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -22,52 +24,51 @@ class LineSplitter:
         self._begun = bytearray()
         self._long: _LongLine | None = None
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes; return the lines, or pieces of a long one, that they end."""
-        head, newline, rest = chunk.partition(b"\n")
-        if not newline:
+        end = chunk.rfind(b"\n") + 1
+        if not end:
             return self._begin(chunk)
         if self._long is not None:
+            head, _, rest = chunk.partition(b"\n")
             lines = self._long.feed(head) + self._long.finish(ended=True)
             self._long = None
-        else:
-            lines = []
-            rest = bytes(self._begun) + chunk
-            self._begun.clear()
-        *ended, unended = rest.split(b"\n")
-        lines += self._whole(ended, rest)
-        return lines + self._begin(unended)
+            return lines + self.feed(rest)
+        lines = self._clean(bytes(self._begun) + chunk[:end], chunk)
+        self._begun.clear()
+        return lines + self._begin(chunk[end:]) if end < len(chunk) else lines
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> bytes:
         """The stream has ended: return what there is of a line without an end."""
         if self._long is not None:
             lines = self._long.finish(ended=False)
         else:
-            lines = _pieces(_valid(bytes(self._begun)), self._max_bytes) if self._begun else []
+            lines = _pieces(_valid(bytes(self._begun)), self._max_bytes) if self._begun else b""
         self._long = None
         self._begun.clear()
         return lines
 
-    def _begin(self, chunk: bytes) -> list[bytes]:
+    def _begin(self, chunk: bytes) -> bytes:
         """Keep the beginning of a line; return the pieces that it is too long for."""
         if self._long is not None:
             return self._long.feed(chunk)
         self._begun += chunk
         if len(self._begun) <= self._max_bytes:
-            return []
+            return b""
         self._long = _LongLine(self._max_bytes)
         begun, self._begun = bytes(self._begun), bytearray()
         return self._long.feed(begun)
 
-    def _whole(self, lines: list[bytes], chunk: bytes) -> list[bytes]:
-        """Clean lines which were all in `chunk`: asking it first saves asking each line."""
-        if b"\r" in chunk:
-            lines = [line.removesuffix(b"\r") for line in lines]
-        if not chunk.isascii():
-            lines = [_valid(line) for line in lines]
-        if any(len(line) > self._max_bytes for line in lines):
-            lines = [piece for line in lines for piece in _pieces(line, self._max_bytes)]
-        return lines
+    def _clean(self, text: bytes, chunk: bytes) -> bytes:
+        """Clean whole lines.  Asking all of them at once is much cheaper than asking each.
+
+        Only the first line can be longer than the chunk that ended it.
+        """
+        limit = self._max_bytes
+        if text.isascii() and b"\r" not in text and max(len(chunk), text.find(b"\n")) <= limit:
+            return text
+        lines = _valid(text.replace(b"\r\n", b"\n")[:-1]).split(b"\n")
+        return b"".join(_pieces(line, limit) for line in lines)
 
 
 class _LongLine:
@@ -78,23 +79,28 @@ class _LongLine:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._text = b""
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> bytes:
         # A \r at the end waits for what follows: it may belong to the line's end.
         self._text += self._decoder.decode(chunk).encode()
-        *pieces, self._text = _pieces(self._text, self._max_bytes, spare=b"\r")
-        return pieces
+        pieces = _pieces(self._text, self._max_bytes, spare=b"\r")
+        end = pieces.rfind(b"\n", 0, -1) + 1
+        self._text = pieces[end:-1]
+        return pieces[:end]
 
-    def finish(self, *, ended: bool) -> list[bytes]:
+    def finish(self, *, ended: bool) -> bytes:
         text = self._text + self._decoder.decode(b"", final=True).encode()
         return _pieces(text.removesuffix(b"\r") if ended else text, self._max_bytes)
 
 
-def _valid(line: bytes) -> bytes:
-    return line if line.isascii() else line.decode("utf-8", "replace").encode()
+def _valid(text: bytes) -> bytes:
+    return text if text.isascii() else text.decode("utf-8", "replace").encode()
 
 
-def _pieces(line: bytes, max_bytes: int, *, spare: bytes = b"") -> list[bytes]:
-    """Cut valid UTF-8 into pieces of at most `max_bytes`, not counting a last `spare`."""
+def _pieces(line: bytes, max_bytes: int, *, spare: bytes = b"") -> bytes:
+    r"""Cut valid UTF-8 into pieces of at most `max_bytes`, each with a `\n` at its end.
+
+    spare: may come after `max_bytes` in the last piece.
+    """
     pieces = []
     start, end = 0, len(line.removesuffix(spare))
     while end - start > max_bytes:
@@ -103,4 +109,4 @@ def _pieces(line: bytes, max_bytes: int, *, spare: bytes = b"") -> list[bytes]:
             cut -= 1
         pieces.append(line[start:cut])
         start = cut
-    return [*pieces, line[start:]]
+    return b"\n".join([*pieces, line[start:], b""])

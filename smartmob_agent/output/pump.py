@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from smartmob_agent.output.console import Console, Stream
+from smartmob_agent.output.batch import Stream
+from smartmob_agent.output.console import Console
 from smartmob_agent.output.lines import LineSplitter
 
 __all__ = ["pump"]

@@ -10,7 +10,8 @@ import trio
 
 from smartmob_agent.child.spawn import Child, Command, Exit
 from smartmob_agent.errors import PassingError, SourceError
-from smartmob_agent.output.console import Console, ConsoleEnd, Stream
+from smartmob_agent.output.batch import Stream
+from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.pump import pump
 from smartmob_agent.process.prepare import failure_state, prepare
 from smartmob_agent.process.restart import Backoff
@@ -69,7 +70,7 @@ class ManagedProcess:
         return cls(
             spec=spec,
             created_at=services.now(),
-            console=Console(services.config.output.console_bytes),
+            console=Console(services.config.output.console_bytes, services.now),
             services=services,
             backoff=Backoff(services.config.restart, services.random),
         )
@@ -167,18 +168,23 @@ class ManagedProcess:
         self._started(child)
         started = trio.current_time()
         output = trio.CancelScope(shield=True)  # Its deadline is set below, on every path.
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read_output, child, output)
-            try:
-                self._exited(await child.wait(), trio.current_time() - started)
-                await child.wait_settled()
-                self._tell_stuck(child)
-                await child.wait_empty()
-            finally:
-                # Bounded by the stop time-out and by what `Child` says of a kill.
-                with trio.CancelScope(shield=True):
-                    await self._end_tree(child)
-                output.deadline = trio.current_time() + self._services.config.output.drain_timeout
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read_output, child, output)
+                try:
+                    self._exited(await child.wait(), trio.current_time() - started)
+                    await child.wait_settled()
+                    self._tell_stuck(child)
+                    await child.wait_empty()
+                finally:
+                    # Bounded by the stop time-out and by what `Child` says of a kill.
+                    with trio.CancelScope(shield=True):
+                        await self._end_tree(child)
+                    drain_timeout = self._services.config.output.drain_timeout
+                    output.deadline = trio.current_time() + drain_timeout
+        finally:
+            if self.pid is None and self.exit is not None:
+                self.console.publish_event("exited", {"pid": child.pid, **self.exit.record})
 
     async def _read_output(self, child: Child, scope: trio.CancelScope) -> None:
         line_bytes = self._services.config.output.line_bytes
@@ -219,6 +225,7 @@ class ManagedProcess:
         self.starts += 1
         self.started_at = self._services.now()
         self._enter(State.RUNNING)
+        self.console.publish_event("started", {"pid": child.pid})
 
     def _exited(self, how: Exit, uptime: float) -> None:
         """The child ended by itself: see to the next start."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -56,7 +56,14 @@ class WebSocketClient:
     messages: what the application sent, in order.
     """
 
-    def __init__(self, path: str, *, frames: bool, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        query: str = "",
+        frames: bool = False,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
         extensions: dict[str, Any] = {"websocket.http.response": {}}
         if frames:
             extensions["smartmob.frames"] = {}
@@ -65,7 +72,7 @@ class WebSocketClient:
             "scheme": "ws",
             "path": path,
             "raw_path": path.encode(),
-            "query_string": b"",
+            "query_string": query.encode(),
             "headers": [(b"host", b"agent"), *headers],
             "subprotocols": [],
             "extensions": extensions,
@@ -118,11 +125,12 @@ async def attached(
     site: Site,
     slug: str = "app.web.0",
     *,
+    query: str = "",
     frames: bool = False,
-    headers: list[tuple[bytes, bytes]] | None = None,
+    headers: Iterable[tuple[bytes, bytes]] = (),
 ) -> AsyncIterator[WebSocketClient]:
     """Attach a client that is accepted; at the end wait until the application is done."""
-    client = WebSocketClient(f"/attach-console/{slug}", frames=frames, headers=headers or [])
+    client = WebSocketClient(f"/attach-console/{slug}", query=query, frames=frames, headers=headers)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.run, site.app)
         await client.wait_for("websocket.accept")

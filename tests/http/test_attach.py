@@ -115,7 +115,8 @@ async def test_a_client_that_falls_behind_is_told_how_much_it_missed(
             assert quick.texts == [str(number) for number in range(100)]
             seen = [int(text) for text in slow.texts]
             assert seen == list(range(len(seen)))
-            kept = sum(len(b.lines) for b in site.supervisor.get("app.web.0").console.batches)
+            console = site.supervisor.get("app.web.0").console
+            kept = console.next_line - console.items[0].first
             missed = 100 - len(seen) - kept
             assert (close["code"], close["reason"]) == (
                 1013,
@@ -151,10 +152,11 @@ async def test_a_defect_closes_with_1011(
             console = site.supervisor.get("app.web.0").console
             child.write(b"x\n")
             await client.wait_for("websocket.send.frames")
-            console.batches.append(None)  # type: ignore[arg-type]  # what a defect may do
-            console.changed.unpark_all()
+            await settle()
+            console.items.append(None)  # type: ignore[arg-type]  # what a defect may do
+            next(iter(console.readers)).wake()
             close = await client.wait_for("websocket.close")
-            console.batches.pop()
+            console.items.pop()
             client.leave()
         assert close["code"] == 1011
     assert "attach failed" in caplog.messages
@@ -171,7 +173,7 @@ async def test_a_defect_closes_with_1011(
 )
 async def test_an_unknown_place_is_refused_before_the_upgrade(path: str, detail: str) -> None:
     async with open_site() as site:
-        client = WebSocketClient(path, frames=False, headers=[])
+        client = WebSocketClient(path)
         await client.run(site.app)
         start = client.messages[0]
         assert (start["status"], client.document["detail"]) == (404, detail)

@@ -2,136 +2,305 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
 import pytest
 import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartmob_agent.output.console import (
-    Console,
-    ConsoleEnd,
-    Cursor,
-    LinesMissedError,
-    Stream,
-)
+from smartmob_agent.output.batch import Batch, Event, Stream
+from smartmob_agent.output.console import Console, ConsoleEnd
+from smartmob_agent.output.cursor import Cursor, LinesMissedError
+from tests.output.test_frames import read_back
+
+OUT, ERR = Stream.STDOUT, Stream.STDERR
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-async def read_all(cursor: Cursor) -> list[bytes]:
+def make_console(max_bytes: int = 100_000) -> Console:
+    return Console(max_bytes, lambda: NOON)
+
+
+def read_now(cursor: Cursor) -> list[bytes]:
+    """Read the lines that are there."""
     lines: list[bytes] = []
-    with pytest.raises(trio.EndOfChannel):
-        while True:
-            lines += (await cursor.receive()).lines
+    while (item := cursor.receive_nowait()) is not None:
+        lines += item.lines if isinstance(item, Batch) else []
     return lines
 
 
+async def lines_of(cursor: Cursor) -> Sequence[bytes]:
+    item = await cursor.receive()
+    assert isinstance(item, Batch)
+    return item.lines
+
+
 async def test_a_reader_gets_what_comes_after_it_and_then_the_end() -> None:
-    console = Console(10_000)
-    console.publish(Stream.STDOUT, [b"before"])
+    console = make_console()
+    console.publish(OUT, b"before\n")
     cursor = console.subscribe()
-    console.publish(Stream.STDOUT, [b"a", b"b"])
-    console.publish(Stream.STDERR, [b"c"])
+    console.publish(OUT, b"a\nb\n")
+    console.publish(ERR, b"c\n")
     console.close(ConsoleEnd.PROCESS)
-    assert await read_all(cursor) == [b"a", b"b", b"c"]
+    assert (await lines_of(cursor), await lines_of(cursor)) == ([b"a", b"b"], [b"c"])
+    with pytest.raises(trio.EndOfChannel):
+        await cursor.receive()
 
 
-async def test_lines_are_numbered_over_both_streams() -> None:
-    console = Console(10_000)
+def test_lines_are_numbered_over_both_streams() -> None:
+    console = make_console()
     cursor = console.subscribe()
-    console.publish(Stream.STDOUT, [b"a", b"b"])
-    console.publish(Stream.STDERR, [b"c"])
-    first, second = await cursor.receive(), await cursor.receive()
-    assert (first.first, first.stream, second.first, second.stream) == (
-        1,
-        Stream.STDOUT,
-        3,
-        Stream.STDERR,
-    )
+    console.publish(OUT, b"a\nb\n")
+    console.publish(ERR, b"c\n")
+    items = [cursor.receive_nowait(), cursor.receive_nowait()]
+    assert [(item.first, item.end, item.stream) for item in items if item] == [
+        (1, 3, OUT),
+        (3, 4, ERR),
+    ]
+
+
+def test_a_batch_gives_records_of_its_lines() -> None:
+    console = make_console()
+    cursor = console.subscribe()
+    console.publish(ERR, "é\n\n".encode())
+    item = cursor.receive_nowait()
+    assert item is not None
+    time = "2026-01-01T12:00:00.000Z"
+    assert list(item.records) == [
+        {"seq": 1, "time": time, "stream": "stderr", "line": "é"},
+        {"seq": 2, "time": time, "stream": "stderr", "line": ""},
+    ]
+    assert [json.loads(text) for text in read_back(item.json_frames)] == list(item.records)
+
+
+def test_an_event_stands_between_the_lines() -> None:
+    console = make_console()
+    cursor = console.subscribe()
+    console.publish(OUT, b"a\n")
+    console.publish_event("exited", {"pid": 7, "code": 0})
+    console.publish(OUT, b"b\n")
+    items = [cursor.receive_nowait() for _ in range(3)]
+    assert [type(item) for item in items] == [Batch, Event, Batch]
+    record = {"event": "exited", "time": "2026-01-01T12:00:00.000Z", "pid": 7, "code": 0}
+    assert [list(item.records) for item in items[1:2] if item] == [[record]]
+    assert items[1] is not None
+    assert [json.loads(text) for text in read_back(items[1].json_frames)] == [record]
 
 
 async def test_a_waiting_reader_wakes_with_a_line(nursery: trio.Nursery) -> None:
-    console = Console(10_000)
+    console = make_console()
     cursor = console.subscribe()
     lines: list[bytes] = []
 
     async def read() -> None:
-        lines.extend((await cursor.receive()).lines)
+        lines.extend(await lines_of(cursor))
 
     nursery.start_soon(read)
     await trio.testing.wait_all_tasks_blocked()
     assert lines == []
-    console.publish(Stream.STDOUT, [b"now"])
+    console.publish(OUT, b"now\n")
     await trio.testing.wait_all_tasks_blocked()
     assert lines == [b"now"]
 
 
-async def test_a_cancelled_reader_loses_nothing() -> None:
-    console = Console(10_000)
+async def test_a_cancelled_reader_loses_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    console = make_console()
     cursor = console.subscribe()
-    console.publish(Stream.STDOUT, [b"kept"])
+    with trio.move_on_after(1):
+        await cursor.receive()
+    assert console.readers == {}
+    console.publish(OUT, b"kept\n")
     with trio.CancelScope() as scope:
         scope.cancel()
         await cursor.receive()
-    assert (await cursor.receive()).lines == [b"kept"]
+    assert await lines_of(cursor) == [b"kept"]
 
 
-async def test_the_end_is_final_and_the_first_reason_counts() -> None:
-    console = Console(10_000)
+async def test_the_end_is_final_and_the_first_reason_counts(nursery: trio.Nursery) -> None:
+    console = make_console()
+    ends: list[str] = []
+
+    async def read() -> None:
+        try:
+            await console.subscribe().receive()
+        except trio.EndOfChannel:
+            ends.append("end")
+
+    nursery.start_soon(read)
+    await trio.testing.wait_all_tasks_blocked()
     console.close(ConsoleEnd.AGENT)
     console.close(ConsoleEnd.PROCESS)
-    console.publish(Stream.STDOUT, [b"too late"])
-    assert console.end is ConsoleEnd.AGENT
-    assert await read_all(console.subscribe()) == []
+    console.publish(OUT, b"too late\n")
+    console.publish_event("started", {})
+    await trio.testing.wait_all_tasks_blocked()
+    assert (console.end, ends, len(console.items)) == (ConsoleEnd.AGENT, ["end"], 0)
 
 
-async def test_no_lines_are_no_batch() -> None:
-    console = Console(10_000)
-    console.publish(Stream.STDOUT, [])
-    assert len(console.batches) == 0
+def test_no_text_is_no_batch() -> None:
+    console = make_console()
+    console.publish(OUT, b"")
+    assert len(console.items) == 0
 
 
-async def test_a_batch_over_the_limit_is_kept_until_the_next() -> None:
+def test_a_batch_over_the_limit_is_kept_until_the_next() -> None:
     """Else a reader that is not slow at all would miss it."""
-    console = Console(100)
+    console = make_console(100)
     cursor = console.subscribe()
-    console.publish(Stream.STDOUT, [b"x" * 1000])
-    assert (await cursor.receive()).lines == [b"x" * 1000]
+    console.publish(OUT, b"x" * 1000 + b"\n")
+    assert read_now(cursor) == [b"x" * 1000]
 
 
-async def test_what_the_console_keeps_is_bounded_also_for_empty_lines() -> None:
-    console = Console(10_000)
-    for _ in range(10_000):
-        console.publish(Stream.STDOUT, [b""])
-    assert sum(batch.cost_bytes for batch in console.batches) <= 10_000
+@pytest.mark.parametrize("text", [b"\n", b"x" * 500 + b"\n", b"\n" * 500])
+def test_what_the_console_keeps_is_bounded(text: bytes) -> None:
+    console = make_console(50_000)
+    for _ in range(1000):
+        console.publish(OUT, text)
+        console.publish_event("started", {})
+    assert 40_000 < sum(item.cost_bytes for item in console.items) <= 50_000
+
+
+def test_a_reader_that_goes_on_after_a_gap_misses_no_more() -> None:
+    console = make_console(5_000)
+    cursor = console.subscribe()
+    for number in range(100):
+        console.publish(OUT, b"%d\n" % number)
+    with pytest.raises(LinesMissedError) as caught:
+        cursor.receive_nowait()
+    assert read_now(cursor) == [b"%d" % number for number in range(caught.value.lines, 100)]
+
+
+def test_a_reader_of_one_stream_gets_only_that_and_all_events() -> None:
+    console = make_console()
+    cursor = console.subscribe(stream=ERR)
+    console.publish(OUT, b"a\n")
+    console.publish(ERR, b"b\n")
+    console.publish_event("exited", {})
+    console.publish(OUT, b"c\n")
+    items = []
+    while (item := cursor.receive_nowait()) is not None:
+        items.append(item.first)
+    assert items == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("tail", "stream", "lines"),
+    [
+        (0, None, []),
+        (1, None, [b"f"]),
+        (2, None, [b"e", b"f"]),
+        (4, None, [b"c", b"d", b"e", b"f"]),
+        (6, None, [b"a", b"b", b"c", b"d", b"e", b"f"]),
+        (99, None, [b"a", b"b", b"c", b"d", b"e", b"f"]),
+        (1, OUT, [b"f"]),
+        (2, OUT, [b"b", b"f"]),
+        (2, ERR, [b"d", b"e"]),
+        (9, ERR, [b"c", b"d", b"e"]),
+    ],
+)
+def test_a_tail_is_the_last_lines_joined_with_the_next(
+    tail: int, stream: Stream | None, lines: list[bytes]
+) -> None:
+    console = make_console()
+    console.publish(OUT, b"a\nb\n")
+    console.publish(ERR, b"c\nd\ne\n")
+    console.publish_event("exited", {})
+    console.publish(OUT, b"f\n")
+    cursor = console.subscribe(tail=tail, stream=stream)
+    console.publish(stream or OUT, b"next\n")
+    assert read_now(cursor) == [*lines, b"next"]
+
+
+@pytest.mark.parametrize("after", range(7))
+def test_after_resumes_without_gap_or_double(after: int) -> None:
+    console = make_console()
+    console.publish(OUT, b"1\n2\n")
+    console.publish(ERR, b"3\n4\n5\n")
+    console.publish(OUT, b"6\n")
+    cursor = console.subscribe(after=after)
+    console.publish(OUT, b"7\n")
+    assert read_now(cursor) == [b"%d" % number for number in range(after + 1, 8)]
+
+
+def test_after_gives_what_happened_behind_that_line_again() -> None:
+    """The client may have been cut off before it was told."""
+    console = make_console()
+    console.publish(OUT, b"1\n")
+    console.publish_event("exited", {})
+    cursor = console.subscribe(after=1)
+    assert isinstance(cursor.receive_nowait(), Event)
+
+
+@pytest.mark.parametrize("after", [-1, 2])
+def test_after_is_a_line_that_was(after: int) -> None:
+    console = make_console()
+    console.publish(OUT, b"1\n")
+    with pytest.raises(ValueError, match="expected the number of a line up to 1"):
+        console.subscribe(after=after)
+
+
+def test_after_a_line_that_is_gone_tells_the_gap() -> None:
+    console = make_console(5_000)
+    for number in range(100):
+        console.publish(OUT, b"%d\n" % number)
+    with pytest.raises(LinesMissedError) as caught:
+        console.subscribe(after=10).receive_nowait()
+    assert caught.value.lines == console.items[0].first - 11
+
+
+async def test_a_sink_takes_items_without_waking_the_reader(nursery: trio.Nursery) -> None:
+    console = make_console()
+    cursor = console.subscribe(stream=OUT)
+    taken: list[Batch | Event] = []
+    woken: list[object] = []
+
+    def sink(item: Batch | Event) -> bool:
+        taken.append(item)
+        return len(taken) < 2
+
+    async def read() -> None:
+        await cursor.wait(sink)
+        woken.append(cursor.receive_nowait())
+
+    nursery.start_soon(read)
+    await trio.testing.wait_all_tasks_blocked()
+    for stream, text in ((OUT, b"a\n"), (ERR, b"not wanted\n")):
+        console.publish(stream, text)
+        await trio.testing.wait_all_tasks_blocked()
+        assert woken == []
+    console.publish(OUT, b"refused\n")
+    console.publish(OUT, b"must wait for its turn\n")
+    await trio.testing.wait_all_tasks_blocked()
+    assert ([item.first for item in taken], woken) == ([1, 3], [console.items[2]])
+    assert read_now(cursor) == [b"must wait for its turn"]
 
 
 @given(
     sizes=st.lists(st.integers(1, 4), max_size=40),
     reads=st.lists(st.integers(0, 3), max_size=40),
+    events=st.sets(st.integers(0, 40)),
 )
 def test_a_reader_sees_no_gap_or_one_that_is_told_exactly(
-    sizes: list[int], reads: list[int]
+    sizes: list[int], reads: list[int], events: set[int]
 ) -> None:
-    """Whatever the pace, what was read and what was missed add up to what was published."""
-
-    async def main() -> None:
-        console = Console(3_000)
-        cursor = console.subscribe()
-        seen: list[int] = []
-        number = 0
-        for index, size in enumerate(sizes):
-            lines = [b"%d" % (number + offset + 1) for offset in range(size)]
-            number += size
-            console.publish(Stream.STDOUT, lines)
-            for _ in range(reads[index] if index < len(reads) else 0):
-                if cursor.next_line == console.next_line:
-                    break
-                try:
-                    seen += map(int, (await cursor.receive()).lines)
-                except LinesMissedError as exc:
-                    oldest = int(console.batches[0].lines[0])
-                    assert exc.lines == oldest - len(seen) - 1
-                    return
-        assert seen == list(range(1, len(seen) + 1))
-
-    trio.run(main)
+    """Whatever the pace, what was read and what was missed make up what was published."""
+    console = make_console(6_000)
+    cursor = console.subscribe()
+    seen: list[int] = []
+    number = 0
+    for index, size in enumerate(sizes):
+        if index in events:
+            console.publish_event("started", {})
+        console.publish(OUT, b"".join(b"%d\n" % (number + i + 1) for i in range(size)))
+        number += size
+        for _ in range(reads[index] if index < len(reads) else 0):
+            try:
+                item = cursor.receive_nowait()
+            except LinesMissedError as exc:
+                seen += range(len(seen) + 1, len(seen) + 1 + exc.lines)
+                continue
+            seen += map(int, item.lines) if isinstance(item, Batch) else []
+    assert seen == list(range(1, len(seen) + 1))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.output.console import Console, Stream
+from smartmob_agent.output.batch import Batch, Stream
+from smartmob_agent.output.console import Console
 from smartmob_agent.output.pump import pump
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def lines_of(console: Console) -> list[bytes]:
-    return [line for batch in console.batches for line in batch.lines]
+    return [line for item in console.items if isinstance(item, Batch) for line in item.lines]
 
 
 async def test_an_unterminated_last_line_is_published_at_the_end() -> None:
-    console, source = Console(10_000), trio.testing.MemoryReceiveStream()
+    console, source = Console(10_000, lambda: NOON), trio.testing.MemoryReceiveStream()
     source.put_data(b"one\ntwo")
     source.put_eof()
     await pump(source, console, Stream.STDOUT, 64)
@@ -25,7 +30,7 @@ async def test_an_unterminated_last_line_is_published_at_the_end() -> None:
 async def test_an_unterminated_line_is_published_when_the_pump_is_cancelled(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    console, source = Console(10_000), trio.testing.MemoryReceiveStream()
+    console, source = Console(10_000, lambda: NOON), trio.testing.MemoryReceiveStream()
     source.put_data(b"one\ntwo")
     with trio.move_on_after(3):
         await pump(source, console, Stream.STDERR, 64)
@@ -34,7 +39,7 @@ async def test_an_unterminated_line_is_published_when_the_pump_is_cancelled(
 
 
 async def test_the_pump_closes_its_pipe() -> None:
-    console, source = Console(10_000), trio.testing.MemoryReceiveStream()
+    console, source = Console(10_000, lambda: NOON), trio.testing.MemoryReceiveStream()
     source.put_eof()
     await pump(source, console, Stream.STDOUT, 64)
     with pytest.raises(trio.ClosedResourceError):

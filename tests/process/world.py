@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +12,8 @@ import trio
 import trio.testing
 
 from smartmob_agent.config import AgentConfig
+from smartmob_agent.output.batch import Batch
+from smartmob_agent.output.cursor import Cursor
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import State
@@ -74,13 +76,20 @@ async def settle() -> None:
     await trio.testing.wait_all_tasks_blocked()
 
 
+async def next_lines(cursor: Cursor) -> Sequence[bytes]:
+    """Read the next lines, past what else happened."""
+    while not isinstance(item := await cursor.receive(), Batch):
+        pass
+    return item.lines
+
+
 async def lines_until_end(process: ManagedProcess) -> list[bytes]:
     """Read the console from here on until it ends."""
     cursor = process.console.subscribe()
     lines: list[bytes] = []
     try:
         while True:
-            lines += (await cursor.receive()).lines
+            lines += await next_lines(cursor)
     except trio.EndOfChannel:
         return lines
 
