@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 
 import attrs
 
@@ -12,6 +13,8 @@ from smartmob_agent.errors import DownloadError, UnpackError
 __all__ = ["Kind", "Member", "decode_name", "inner_path", "inner_target", "refusal"]
 
 SHOWN_CHARACTERS = 100
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # Of one name; Linux has no file system that takes more (limits.h, NAME_MAX).
 NAME_BYTES = 255
@@ -101,7 +104,7 @@ def inner_target(path: str, target: str, limits: SourceLimits) -> str:
 
 
 def _check_characters(text: str, name: str) -> None:
-    if any(character < " " or character == "\x7f" for character in text):
+    if CONTROL.search(text):
         raise refusal(name, "expected a name without control characters")
 
 

@@ -39,8 +39,6 @@ def remove_tree(path: Path, check: Callable[[], None]) -> None:
             pass
     try:
         path.rmdir()
-    except FileNotFoundError:
-        return
     except OSError as exc:
         raise next(iter(removal.errors), exc) from None
 

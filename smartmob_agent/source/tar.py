@@ -7,6 +7,7 @@ follows chains of them with recursion.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -102,8 +103,7 @@ def tar_members(read: Read) -> Iterator[tuple[Member, Iterator[bytes]]]:
         member = _member(header, {**defaults, **extra})
         content = _content(read, member.size)
         yield member, content
-        for _ in content:
-            pass
+        deque(content, maxlen=0)  # what nobody asked for
         extra, extensions = {}, 0
     while read(CHUNK_BYTES):
         pass

@@ -60,8 +60,7 @@ class Workspace(Protocol):
         Raises `DownloadError` when it is no archive or over a limit, `UnpackError` when it is
         damaged or holds what must not be unpacked, `PassingError` when the disk says no.
 
-        After a `SourceError` neither archive nor files are left, after a `PassingError` only
-        the archive, so that unpacking may be tried again.
+        After each of them neither archive nor files are left.
 
         If cancelled: stops soon; what was unpacked so far stays until `remove`.
         """
@@ -176,12 +175,11 @@ def _unpack(directory: Path, limits: SourceLimits) -> Unpacked:
     try:
         unpack(archive, app, limits, check)
         root, procfile = locate(app, limits.procfile_bytes)
-    except (SourceError, OSError) as exc:
+    except (SourceError, OSError):
         remove_tree(app, check)
-        if isinstance(exc, SourceError):
-            archive.unlink()
         raise
-    archive.unlink()
+    finally:
+        archive.unlink(missing_ok=True)
     return Unpacked(root=root, procfile=procfile)
 
 

@@ -112,6 +112,30 @@ def test_an_honest_archive_comes_out_whole(data: bytes, tmp_path: Path) -> None:
     assert tree(app) == EXPECTED
 
 
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+def test_a_large_file_that_does_not_shrink_comes_out_whole(
+    make: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """In many pieces."""
+    content = random.Random(0).randbytes(600_000)
+    assert tree(unpack_bytes(make(Entry("a", content)), tmp_path)) == {"a": (0o644, content)}
+
+
+def test_a_zip_directory_may_be_one_by_its_name_only(tmp_path: Path) -> None:
+    """As programs write it that know no modes."""
+    data = make_zip(Entry("a/b/"), Entry("a/c/"))
+    data = edit(data, data.index(b"PK\1\2") + 38, "L", 0)
+    app = unpack_bytes(data, tmp_path)
+    assert tree(app) == {"a": 0o755, "a/b": 0o755, "a/c": 0o744}
+
+
+def test_a_long_name_may_be_in_two_parts(tmp_path: Path) -> None:
+    """The prefix of ustar; and the size in a pax header wins."""
+    name = "d" * 90 + "/" + "f" * 90
+    data = pax(record("size", b"1")) + make_tar(Entry(name, b"x"), format=tarfile.USTAR_FORMAT)
+    assert tree(unpack_bytes(data, tmp_path))[name] == (0o644, b"x")
+
+
 @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 def test_long_names_are_read(format: int, tmp_path: Path) -> None:  # noqa: A002
     """Those that have no place in the header."""
@@ -407,6 +431,8 @@ def edit(data: bytes, at: int, form: str, value: int) -> bytes:
         (edit(ONE, CENTRAL + 24, "L", 6), "has not the size and checksum"),
         (edit(ONE, CENTRAL + 24, "L", 8), "has not the size and checksum"),
         (edit(ONE, CENTRAL + 20, "L", 10**6), "its members overlap"),
+        (edit(edit(ONE, CENTRAL + 20, "L", len(ONE)), CENTRAL + 24, "L", len(ONE)), "cut short"),
+        (edit(DEFLATED, DEFLATED.index(b"PK\1\2") + 20, "L", 5), "has not the size and checksum"),
         (edit(ONE, CENTRAL + 42, "L", 5), "is not where the directory has it|cut short"),
         (edit(ONE, CENTRAL + 42, "L", 10**6), "cut short"),
         (patched(ONE, b"name", b"other"[:4], 1), "is not where the directory has it"),

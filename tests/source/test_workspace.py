@@ -1,0 +1,160 @@
+"""The files of processes, on a real disk."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import tempfile
+from pathlib import Path
+
+import pytest
+import trio
+
+from smartmob_agent.config import SourceLimits
+from smartmob_agent.errors import DownloadError, PassingError, StartError, UnpackError
+from smartmob_agent.source.lease import PREFIX
+from smartmob_agent.source.workspace import Unpacked, open_workspaces
+
+from .archives import Entry, make_tar
+
+LIMITS = SourceLimits()
+
+
+def entries(path: Path) -> list[Path]:
+    return list(path.iterdir())
+
+
+APP = make_tar(Entry("app/Procfile", b"web: run"))
+
+
+async def test_an_archive_becomes_an_app(tmp_path: Path) -> None:
+    """The archive is gone then; another one may follow."""
+    async with open_workspaces(tmp_path, LIMITS) as workspaces:
+        workspace = workspaces.open("app.node")
+        for archive in (APP, make_tar(Entry("Procfile", b"a: b")), APP):
+            workspace.archive.write_bytes(archive)
+            app = await workspace.unpack()
+            assert not workspace.archive.exists()
+        directory = workspace.archive.parent
+        assert app == Unpacked(root=directory / "app" / "app", procfile=b"web: run")
+        assert (app.root / "Procfile").read_bytes() == b"web: run"
+        assert directory.name.startswith("app.node-")
+        assert directory.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_workspace_is_removed_with_all_that_is_in_it(tmp_path: Path) -> None:
+    """Again is no error, nor is one that was never used."""
+    async with open_workspaces(tmp_path, LIMITS) as workspaces:
+        unused, workspace = workspaces.open("unused"), workspaces.open("used")
+        (directory,) = entries(tmp_path)
+        workspace.archive.write_bytes(APP)
+        await workspace.unpack()
+        for one in (unused, workspace, workspace):
+            await one.remove()
+        assert list(directory.iterdir()) == []
+
+
+async def test_nothing_is_left_at_the_end(tmp_path: Path) -> None:
+    """Not even when the block is cancelled, and work directory and its parents are made."""
+    parent = tmp_path / "a" / "b"
+    with trio.CancelScope() as scope:
+        async with open_workspaces(parent, LIMITS) as workspaces:
+            workspaces.open("one").archive.touch()
+            assert len(list(parent.iterdir())) == 1
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert list(parent.iterdir()) == []
+
+
+async def test_what_a_dead_agent_left_is_removed_first(tmp_path: Path) -> None:
+    """It was killed, and could not do it itself."""
+    (tmp_path / f"{PREFIX}dead" / "one").mkdir(parents=True)
+    async with open_workspaces(tmp_path, LIMITS):
+        assert not (tmp_path / f"{PREFIX}dead").exists()
+
+
+async def test_the_default_is_the_directory_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the system has it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with open_workspaces(None, LIMITS):
+        (directory,) = entries(tmp_path)
+        assert directory.name.startswith(PREFIX)
+
+
+async def test_a_bad_work_directory_is_an_error_of_the_operator(tmp_path: Path) -> None:
+    """Told in one line."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StartError) as info:
+        async with open_workspaces(tmp_path / "file", LIMITS):
+            raise AssertionError
+    assert str(info.value) == f"cannot keep sources in {tmp_path}/file: File exists"
+
+
+@pytest.mark.parametrize(
+    ("archive", "error"),
+    [(b"<html>", DownloadError), (make_tar(Entry("a"), Entry("../evil")), UnpackError)],
+)
+async def test_nothing_is_left_of_an_archive_that_is_refused(
+    archive: bytes, error: type[Exception], tmp_path: Path
+) -> None:
+    """The process keeps its state until it is deleted, but no disk."""
+    async with open_workspaces(tmp_path, LIMITS) as workspaces:
+        workspace = workspaces.open("one")
+        workspace.archive.write_bytes(archive)
+        with pytest.raises(error):
+            await workspace.unpack()
+        assert list(workspace.archive.parent.iterdir()) == []
+
+
+async def test_a_disk_that_says_no_may_mend_itself(tmp_path: Path) -> None:
+    """The message says what the operating system said."""
+    async with open_workspaces(tmp_path, LIMITS) as workspaces:
+        with pytest.raises(PassingError) as info:
+            await workspaces.open("one").unpack()
+        assert str(info.value) == "cannot keep the source: No such file or directory"
+        (directory,) = entries(tmp_path)
+        for path in directory.iterdir():
+            path.rmdir()
+        directory.rmdir()
+        with pytest.raises(PassingError, match="cannot keep the source"):
+            _ = workspaces.open("two").archive
+
+
+async def test_unpacking_stops_when_it_is_cancelled(tmp_path: Path) -> None:
+    """The thread is gone then, and the rest is removed under a shield."""
+    archive = make_tar(*(Entry(f"{n}", bytes(10_000)) for n in range(1000)))
+    async with open_workspaces(tmp_path, LIMITS) as workspaces:
+        workspace = workspaces.open("one")
+        workspace.archive.write_bytes(archive)
+        directory = workspace.archive.parent
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await workspace.unpack()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await workspace.remove()
+        assert scope.cancelled_caught
+        assert not directory.exists()
+
+
+async def test_what_cannot_be_removed_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removing never fails; a full table of descriptors stands for all that can go wrong."""
+
+    async with open_workspaces(tmp_path, LIMITS) as workspaces:
+        workspace = workspaces.open("one")
+        workspace.archive.touch()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            await workspace.remove()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert [record.message for record in caplog.records] == ["cannot remove"]
+    assert caplog.records[0].levelno == logging.WARNING
+    assert entries(tmp_path) == []
