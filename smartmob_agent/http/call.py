@@ -49,9 +49,13 @@ class Call:
             self._running.deadline = trio.current_time() + self.grace
 
     async def send(self, message: Message) -> None:
-        """ASGI `send`; it does nothing, but is a checkpoint, once the client is gone."""
+        """ASGI `send`; once the client is gone, or has its whole answer, it never returns.
+
+        Bounded: the application is cancelled after `grace`.  An error would have to be told
+        apart from real ones by every handler, and a return would keep a sender busy.
+        """
         if self._over:
-            await trio.lowlevel.checkpoint()
+            await trio.sleep_forever()
         elif _is_last(message):
             # The end of the exchange makes quart-trio cancel the handler that is in here.
             # Bounded: each write has a deadline.

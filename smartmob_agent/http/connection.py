@@ -184,6 +184,8 @@ class Connection:
 
     def start_call(self, scope: Scope, answer: Send) -> Send:
         scope["extensions"]["smartmob.abort"] = self.abort
+        if scope["type"] == "websocket":
+            scope["extensions"]["smartmob.frames"] = {}
         call = Call(
             app=self._app,
             scope=scope,

@@ -329,7 +329,7 @@ async def test_a_handler_that_fails_is_a_500_or_a_cut_answer(
 async def test_what_the_application_sends_after_its_answer_is_dropped(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each send is a checkpoint: an endless loop does not stop the agent, and is ended."""
+    """An endless loop of it does not keep the agent busy, and is ended."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, b"done")
