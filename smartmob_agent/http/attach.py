@@ -47,8 +47,8 @@ class AttachConsole:
         except RequestError as exc:
             await _reject(send, problem_of(exc))
             return
-        sender = ConsoleSender(console, cursor, query.format, scope, send)
         await send({"type": "websocket.accept", "headers": []})
+        sender = ConsoleSender(console, cursor, query.format, scope, send)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_read_to_end, receive, nursery.cancel_scope)
             code, reason = await _send_all(sender, scope)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -153,6 +154,14 @@ class Connection:
         self.abort()
         if self._protocol is not None:
             await self._protocol.lose()
+
+    def write_now(self, data: bytes) -> int:
+        if self._sending.locked() or self._finished or isinstance(self._stream, trio.SSLStream):
+            return 0
+        try:
+            return os.write(self._socket.fileno(), data)
+        except OSError:  # It is full, or the peer is gone, which its reader learns.
+            return 0
 
     async def _write_piece(self, piece: memoryview) -> bool:
         # Cancelled halfway, the rest of the connection would have no meaning.

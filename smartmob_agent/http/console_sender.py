@@ -18,7 +18,7 @@ __all__ = ["FRAMES_EXTENSION", "WRITE_EXTENSION", "ConsoleSender"]
 FRAMES_EXTENSION = "smartmob.frames"
 """The server takes the message `websocket.send.frames`: frames ready to write."""
 WRITE_EXTENSION = "smartmob.write_now"
-"""A function: writes at once what the socket takes of some frames; returns how many bytes."""
+"""A function, once accepted: writes what the socket takes of frames, returns how many bytes."""
 
 _CLOSES: Mapping[ConsoleEnd, tuple[int, str]] = {
     ConsoleEnd.PROCESS: (1000, "the process was deleted"),

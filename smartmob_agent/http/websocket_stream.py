@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import trio
 from hypercorn.protocol.events import Body, Data, Event, StreamClosed
@@ -58,6 +58,9 @@ class WebSocketStream(WSStream):
             and self.connection.state is ConnectionState.OPEN
         )
 
+    def _write_now(self, frames: bytes) -> int:
+        return self._wire.write_now(frames) if self._open else 0
+
     async def _return(self) -> None:
         """The application has returned; what it left open is an error."""
         if self.closed or self.state is ASGIWebsocketState.CLOSED:
@@ -82,6 +85,7 @@ class WebSocketStream(WSStream):
     async def _accept(self, message: Any) -> None:
         self.handshake.extensions = None  # no compression: it costs memory, and can be a bomb
         await super()._accept(message)
+        cast("Any", self.scope["extensions"])["smartmob.write_now"] = self._write_now
         self._accepted.set()
         self._wire.start_task(self._ping)
 

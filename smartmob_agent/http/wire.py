@@ -22,6 +22,10 @@ class Wire(Protocol):
         is sent."""
         ...
 
+    def write_now(self, data: bytes) -> int:
+        """Send what the peer takes at once; return how many bytes, 0 if others are being sent."""
+        ...
+
     def finish(self, *, linger: bool) -> None:
         """Read no more, and close.
 
