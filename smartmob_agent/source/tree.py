@@ -24,6 +24,9 @@ KEPT_BITS = 0o755
 # Links are kept in memory until the end; real apps have some thousand short ones.
 LINK_BYTES = 8 * 1024 * 1024
 
+# Directories that are known to be there: enough for the order in which archives come.
+KNOWN_PARENTS = 1000
+
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -44,7 +47,7 @@ class Tree:
     _bytes: int = 0
     _link_bytes: int = 0
     _links: list[tuple[str, str]] = attrs.field(factory=list)
-    _last_parent: str = ""
+    _parents: set[str] = attrs.field(factory=set)
 
     def add(self, member: Member, content: Iterable[bytes]) -> None:
         """Create a member; a symbolic link comes last, by `finish`.
@@ -129,9 +132,11 @@ class Tree:
 
     def _make_parents(self, path: str) -> None:
         parent = path.rpartition("/")[0]
-        if parent != self._last_parent:
+        if parent not in self._parents:
             self._make_directory(parent)
-            self._last_parent = parent
+            if len(self._parents) >= KNOWN_PARENTS:
+                self._parents.clear()
+            self._parents.add(parent)
 
     def _make_directory(self, path: str) -> None:
         """Make a directory with those above it; nothing to do where one is already."""

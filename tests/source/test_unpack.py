@@ -145,6 +145,14 @@ def test_long_names_are_read(format: int, tmp_path: Path) -> None:  # noqa: A002
     assert tree(app)["l"] == target
 
 
+@pytest.mark.slow
+def test_any_number_of_directories_comes_out(tmp_path: Path) -> None:
+    """In any order."""
+    names = [f"d{n % 1100}/f{n // 1100}" for n in range(2200)]
+    app = unpack_bytes(make_tar(*map(Entry, names)), tmp_path, SourceLimits())
+    assert {str(path.relative_to(app)) for path in app.glob("*/*")} == set(names)
+
+
 def test_hard_links_are_kept(tmp_path: Path) -> None:
     """To an earlier file inside."""
     app = unpack_bytes(make_tar(Entry("a/b", b"x"), hardlink("c/d", "./a/b")), tmp_path)

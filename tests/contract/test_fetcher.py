@@ -1,0 +1,113 @@
+"""What every `Fetcher` holds to, the real one and the fake."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
+from enum import Enum
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from smartmob_agent.config import SourceLimits
+from smartmob_agent.errors import DownloadError, PassingDownloadError
+from smartmob_agent.source.download import Fetcher, open_fetcher
+from smartmob_agent.testing import FakeFetcher
+from tests.source.servers import open_server, respond
+
+
+class Answer(Enum):
+    """What the server of the archive does."""
+
+    ARCHIVE = "an archive"
+    MISSING = "404"
+    BUSY = "503"
+    NONE = "nothing, for ever"
+
+
+Open = Callable[[Answer], AbstractAsyncContextManager[tuple[Fetcher, str]]]
+
+RESPONSES = {
+    Answer.ARCHIVE: respond(b"archive"),
+    Answer.MISSING: respond(status="404 Not Found"),
+    Answer.BUSY: respond(status="503 Busy"),
+}
+
+
+@contextlib.asynccontextmanager
+async def open_real(answer: Answer) -> AsyncGenerator[tuple[Fetcher, str]]:
+    async def handle(stream: trio.SocketStream, _request: bytes) -> None:
+        if answer is Answer.NONE:
+            await stream.receive_some()
+        else:
+            await stream.send_all(RESPONSES[answer])
+
+    async with open_server(handle) as server, open_fetcher(SourceLimits()) as fetcher:
+        yield fetcher, server.url
+
+
+@contextlib.asynccontextmanager
+async def open_fake(answer: Answer) -> AsyncGenerator[tuple[Fetcher, str]]:
+    errors: dict[Answer, Exception] = {
+        Answer.MISSING: DownloadError("404"),
+        Answer.BUSY: PassingDownloadError("503"),
+    }
+    delay = 1e9 if answer is Answer.NONE else 0.0
+    yield (
+        FakeFetcher(errors=[errors[answer]] * 9 if answer in errors else [], delay=delay),
+        "http://h",
+    )
+
+
+every_fetcher = pytest.mark.parametrize("open_one", [open_real, open_fake], ids=["real", "fake"])
+
+
+@every_fetcher
+async def test_an_archive_is_downloaded(open_one: Open, tmp_path: Path) -> None:
+    """As often as it is asked for, also at once."""
+    async with open_one(Answer.ARCHIVE) as (fetcher, url), trio.open_nursery() as nursery:
+        for n in range(5):
+            fetch = partial(fetcher.fetch, url, tmp_path / f"{n}", request_id="id")
+            nursery.start_soon(fetch)
+
+
+@every_fetcher
+@pytest.mark.parametrize(
+    ("answer", "error"), [(Answer.MISSING, DownloadError), (Answer.BUSY, PassingDownloadError)]
+)
+async def test_the_kind_of_the_error_says_whether_to_try_again(
+    open_one: Open, answer: Answer, error: type[Exception], tmp_path: Path
+) -> None:
+    """And the fetcher goes on working."""
+    async with open_one(answer) as (fetcher, url):
+        for _ in range(2):
+            with pytest.raises(error):
+                await fetcher.fetch(url, tmp_path / "archive", request_id="id")
+
+
+@every_fetcher
+async def test_a_cancelled_download_ends_at_once(open_one: Open, tmp_path: Path) -> None:
+    """Wherever it waits, and without an error."""
+    async with open_one(Answer.NONE) as (fetcher, url):
+        fetch = partial(fetcher.fetch, url, tmp_path / "archive", request_id="id")
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fetch)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+
+
+@every_fetcher
+async def test_a_download_that_is_cancelled_before_does_not_begin(
+    open_one: Open, tmp_path: Path
+) -> None:
+    """It is a checkpoint."""
+    async with open_one(Answer.ARCHIVE) as (fetcher, url):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await fetcher.fetch(url, tmp_path / "archive", request_id="id")
+        assert scope.cancelled_caught
