@@ -54,16 +54,22 @@ class Connection:
         self._limits = settings.limits
         transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
         self._socket = transport.socket
-        self._client = _address(self._socket.family, self._socket.getpeername())
-        self._server = _address(self._socket.family, self._socket.getsockname())
-        self.peer = Peer(*self._client) if self._client else Peer("unix")
-        self._protocol: Protocol | None = None
+        client = _address(self._socket.family, self._socket.getpeername())
+        server = _address(self._socket.family, self._socket.getsockname())
+        self.peer = Peer(*client) if client else Peer("unix")
         self._nursery: trio.Nursery
         self._deadline = inf
         self._timer = trio.CancelScope()
         self._reading = trio.CancelScope()
         self._sending = trio.Lock()
         self._linger = self._finished = self._ended = False
+        self._protocol = Protocol(
+            settings,
+            self,
+            tls=isinstance(stream, trio.SSLStream),
+            client=client,
+            server=server,
+        )
 
     async def run(self) -> None:
         """Serve the connection; what goes wrong ends it, is logged once, and goes no further.
@@ -71,26 +77,16 @@ class Connection:
         If cancelled: the connection is reset at once.
         """
         try:
-            if await self._shake_hands():
-                await self._serve()
+            async with trio.open_nursery() as self._nursery:  # calls of the application
+                with self._reading:
+                    if await self._shake_hands():
+                        await self._read()
+                await self._protocol.lose()
+                await self._hang_up()
         except* Exception as group:  # noqa: BLE001 -- the boundary of one client
             log_failure(logger, "connection failed", group, str(self.peer))
         finally:
             self.abort()
-
-    async def _serve(self) -> None:
-        async with trio.open_nursery() as self._nursery:  # calls of the application
-            self._protocol = Protocol(
-                self._settings,
-                self,
-                tls=isinstance(self._stream, trio.SSLStream),
-                client=self._client,
-                server=self._server,
-            )
-            with self._reading:
-                await self._read(self._protocol)
-            await self._protocol.lose()
-            await self._hang_up()
 
     async def _shake_hands(self) -> bool:
         if not isinstance(self._stream, trio.SSLStream):
@@ -106,16 +102,17 @@ class Connection:
             return False
         return not limit.cancelled_caught
 
-    async def _read(self, protocol: Protocol) -> None:
+    async def _read(self) -> None:
+        self._protocol.start()
         while not self._ended:
             data = None
             with trio.CancelScope(deadline=self._deadline) as self._timer:
                 data = await self._receive()
             if data is not None:
                 self._ended = not data
-                await protocol.receive(data)
-            elif trio.current_time() >= self._deadline:
-                await protocol.time_out()
+                await self._protocol.receive(data)
+            else:
+                await self._protocol.time_out()
 
     async def _receive(self) -> bytes:
         try:
@@ -152,8 +149,7 @@ class Connection:
             else:
                 return
         self.abort()
-        if self._protocol is not None:
-            await self._protocol.lose()
+        await self._protocol.lose()
 
     def write_now(self, data: bytes) -> int:
         if self._sending.locked() or self._finished or isinstance(self._stream, trio.SSLStream):
@@ -180,9 +176,7 @@ class Connection:
 
     def finish_if_idle(self) -> None:
         """Close, unless a request or a WebSocket is being worked on."""
-        if self._protocol is None:
-            self.abort()
-        elif self._protocol.idle:
+        if self._protocol.idle:
             self.finish(linger=False)
 
     def abort(self) -> None:

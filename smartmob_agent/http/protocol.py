@@ -104,19 +104,23 @@ class Protocol(H11Protocol):
         self._held = b""
         self._hold = False
         self._bodiless = False
-        self._wait_for_request()
 
     @property
     def idle(self) -> bool:
         """Is no request being worked on?"""
         return self.stream is None
 
+    def start(self) -> None:
+        """From now on the peer has `header_timeout` seconds for its next headers."""
+        self._head_bytes = 0
+        self.wire.read_until(trio.current_time() + self.limits.header_timeout)
+
     async def receive(self, data: bytes) -> None:
         """Take what the peer sent; empty: it sends no more."""
         if self.idle and not self._head_bytes:
             self.wire.read_until(trio.current_time() + self.limits.header_timeout)
         self._head_bytes += len(data)
-        if self._h11.their_state is not h11.MUST_CLOSE:
+        if self._h11.their_state is not h11.MUST_CLOSE:  # else it has said that it is done
             await self.handle(RawData(data))
 
     async def lose(self) -> None:
@@ -125,10 +129,8 @@ class Protocol(H11Protocol):
 
     async def time_out(self) -> None:
         """The time that was set by `read_until` has come."""
-        if isinstance(self.stream, WebSocketStream):
-            self.wire.finish(linger=False)  # the peer did not answer our close frame
-        elif self.idle and not self._head_bytes:
-            self.wire.finish(linger=False)
+        if isinstance(self.stream, WebSocketStream) or (self.idle and not self._head_bytes):
+            self.wire.finish(linger=False)  # it did not answer our close frame, or had no wish
         else:
             await self.refuse(plain_refusal(408))
 
@@ -188,11 +190,7 @@ class Protocol(H11Protocol):
         elif isinstance(event, Closed):
             self.wire.finish(linger=True)
         elif isinstance(event, Updated) and event.idle:
-            self._wait_for_request()
-
-    def _wait_for_request(self) -> None:
-        self._head_bytes = 0
-        self.wire.read_until(trio.current_time() + self.limits.header_timeout)
+            self.start()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Neither an upgrade to HTTP/2 nor HTTP/2 without one."""

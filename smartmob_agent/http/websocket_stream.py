@@ -8,9 +8,11 @@ import trio
 from hypercorn.protocol.events import Body, Data, Event, StreamClosed
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
+from wsproto.events import CloseConnection, Ping, Pong, TextMessage
+from wsproto.events import Message as MessageFrame
 from wsproto.frame_protocol import CloseReason
 
+from smartmob_agent.http.asgi import Message, Send
 from smartmob_agent.http.refusals import plain_refusal
 from smartmob_agent.http.request_stream import StreamOwner
 
@@ -73,14 +75,12 @@ class WebSocketStream(WSStream):
         await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _end(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self._pinging.cancel()
-            await self._tell({"type": "websocket.disconnect", "code": self._close_code})
+        self.closed = True
+        self._pinging.cancel()
+        await self._tell({"type": "websocket.disconnect", "code": self._close_code})
 
-    async def _tell(self, message: Any) -> None:
-        if self.app_put is not None:
-            await self.app_put(message)
+    async def _tell(self, message: Message) -> None:
+        await cast("Send", self.app_put)(message)  # hypercorn sets it with the first event
 
     async def _accept(self, message: Any) -> None:
         self.handshake.extensions = None  # no compression: it costs memory, and can be a bomb
@@ -94,17 +94,17 @@ class WebSocketStream(WSStream):
 
     async def _handle_events(self) -> None:
         for event in self.connection.events():
-            if isinstance(event, Message):
+            if isinstance(event, MessageFrame):
                 await self._take_message(event)
             elif isinstance(event, Ping):
                 await self._send_wsproto_event(event.response())
             elif isinstance(event, Pong):
                 if bytes(event.payload) == self._awaited_pong:
                     self._awaited_pong = None
-            elif isinstance(event, CloseConnection):
+            elif isinstance(event, CloseConnection):  # pragma: no branch -- there is no other
                 await self._take_close(event)
 
-    async def _take_message(self, event: Message[Any]) -> None:
+    async def _take_message(self, event: MessageFrame[Any]) -> None:
         if self.state is not ASGIWebsocketState.CONNECTED:
             return  # we have closed; the peer does not know yet
         data = event.data.encode() if isinstance(event, TextMessage) else event.data

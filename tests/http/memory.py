@@ -160,6 +160,8 @@ class Server:
     listener: MemoryListener
     stop: trio.Event
     scope: trio.CancelScope
+    streams: list[Any] = attrs.field(factory=list)
+    """The server's ends of all connections."""
 
     def connect(self, *, host: str = "10.0.0.1", lockstep: bool = False) -> Client:
         """lockstep: writes of the server wait until the client has read them."""
@@ -177,6 +179,7 @@ class Server:
 
     def accept(self, stream: Any) -> None:
         """Let the server accept a stream, or meet an error."""
+        self.streams.append(stream)
         self.listener.send.send_nowait(stream)
 
 

@@ -63,6 +63,24 @@ async def test_a_pipelined_request_after_the_last_answer_is_not_waited_for(
     assert trio.current_time() == 2
 
 
+async def test_who_said_that_a_request_was_its_last_may_go_on_talking(
+    autojump_clock: MockClock,
+) -> None:
+    """It counts for nothing, and is not kept."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await trio.sleep(1)
+        await answer(send, b"done")
+
+    async with serving(app) as server:
+        client = server.connect()
+        await client.send(b"GET / HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")
+        for _ in range(3):
+            await wait_all_tasks_blocked()
+            await client.send(b"GET / HTTP/1.1\r\n\r\n" * 1000)
+        assert (await client.rest()).endswith(b"\r\n\r\ndone")
+
+
 async def test_a_malformed_request_gets_a_problem_document(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,6 +240,27 @@ async def test_a_body_of_unknown_length_is_counted(autojump_clock: MockClock) ->
             await wait_all_tasks_blocked()
         assert await statuses(client) == [413]
     assert received == [400, 400]
+
+
+async def test_an_answer_that_has_begun_is_cut_when_the_body_is_too_long(
+    autojump_clock: MockClock,
+) -> None:
+    """It is too late for a 413."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"so far", "more_body": True})
+        while (await receive())["type"] == "http.request":
+            pass
+
+    async with serving(app, body_bytes=10) as server:
+        client = server.connect()
+        await client.send(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+        await wait_all_tasks_blocked()
+        await client.send(b"b\r\n" + b"x" * 11 + b"\r\n")
+        data = await client.rest()
+        assert data.startswith(b"HTTP/1.1 200 ")
+        assert data.endswith(b"\r\nso far\r\n")
 
 
 async def test_an_early_answer_to_a_long_body_arrives(autojump_clock: MockClock) -> None:
