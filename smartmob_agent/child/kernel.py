@@ -7,7 +7,7 @@ without the rest of the package.
 """
 
 # Without pathlib, which would cost each shim memory:
-# ruff: noqa: PTH110, PTH112, PTH123, PTH208
+# ruff: noqa: PTH110, PTH112, PTH116, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -24,9 +24,13 @@ __all__ = [
     "become_subreaper",
     "children",
     "die_with_parent",
+    "kill_below",
+    "kill_children",
     "look",
     "refuse_new_privileges",
-    "signal_below",
+    "resume",
+    "stop_below",
+    "take_precedence",
     "walk",
 ]
 
@@ -67,6 +71,14 @@ def die_with_parent() -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def take_precedence() -> None:
+    """Run before all ordinary processes if we may: a storm of forks leaves no time."""
+    if sys.platform == "linux":
+        with contextlib.suppress(PermissionError):
+            priority = os.sched_param(os.sched_get_priority_min(os.SCHED_RR))
+            os.sched_setscheduler(0, os.SCHED_RR, priority)
+
+
 class Process(NamedTuple):
     """A process as /proc/PID/stat has it (proc(5))."""
 
@@ -99,13 +111,25 @@ def children(pid: int) -> list[int]:
         return _children_by_scan(pid)
     found: list[int] = []
     with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with (
-                contextlib.suppress(OSError),
-                open(f"/proc/{pid}/task/{thread}/children", "rb") as file,
-            ):
-                found += map(int, file.read().split())
+        tasks = f"/proc/{pid}/task"
+        # Two links are no threads; most processes have a single one, of their own number.
+        is_single = os.stat(tasks).st_nlink == 3
+        for thread in (pid,) if is_single else os.listdir(tasks):
+            with contextlib.suppress(OSError):
+                found += _read_numbers(f"{tasks}/{thread}/children")
     return found
+
+
+def _read_numbers(path: str) -> list[int]:
+    """Without a file object, which would take as long as the reading."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        data = b""
+        while more := os.read(fd, 65536):
+            data += more
+        return [int(word) for word in data.split()]
+    finally:
+        os.close(fd)
 
 
 def _children_by_scan(pid: int) -> list[int]:
@@ -130,33 +154,64 @@ def walk(spared: Collection[int] = ()) -> Iterator[Process]:
             todo += [(pid, child) for child in children(pid)]
 
 
-def signal_below(signum: int, spared: Collection[int] = ()) -> set[int]:
-    """Signal all our living descendants that `walk()` finds; returns their numbers."""
+def kill_children(spared: Collection[int] = ()) -> list[int]:
+    """SIGKILL for our children but the spared; returns their numbers, zombies too."""
+    found = [pid for pid in children(os.getpid()) if pid not in spared]
+    for pid in found:
+        with contextlib.suppress(PermissionError):  # set-uid: cgroup.kill may reach it
+            os.kill(pid, signal.SIGKILL)
+    return found
+
+
+def stop_below(spared: Collection[int] = ()) -> set[int]:
+    """SIGSTOP for all our descendants that we find, as fast as may be; returns their numbers.
+
+    A process that makes others can be outrun only by stopping it first, so there is no time
+    to look twice whom a number belongs to: see `resume()`.
+    """
+    found: set[int] = set()
+    todo = [pid for pid in children(os.getpid()) if pid not in spared]
+    while todo:
+        pid = todo.pop()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGSTOP)
+            found.add(pid)
+            todo += children(pid)
+    return found
+
+
+def resume(pids: Collection[int]) -> None:
+    """SIGCONT for those that `stop_below()` took for ours by mistake."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def kill_below(spared: Collection[int] = ()) -> set[int]:
+    """SIGKILL for all our descendants that are found; returns their numbers, zombies too."""
     me = os.getpid()
-    found = {process.pid: process for process in walk(spared)}
-    for process in found.values():
-        if process.parent == me:
-            with contextlib.suppress(PermissionError):  # set-uid: cgroup.kill may reach it
-                os.kill(process.pid, signum)
-        else:
-            _signal_deep(process, found[process.parent], signum)
-    return {process.pid for process in found.values() if process.is_alive}
+    links = [(me, pid) for pid in children(me) if pid not in spared]
+    for _, parent in links:  # grows meanwhile
+        links += [(parent, pid) for pid in children(parent)]
+    deep = {pid for parent, pid in reversed(links) if parent != me and _kill_deep(pid, parent)}
+    return deep.union(kill_children(spared))
 
 
-def _signal_deep(process: Process, parent: Process, signum: int) -> None:
-    """Signal a process that is not our child, if it still is below us.
+def _kill_deep(pid: int, parent: int) -> bool:
+    """Kill a process that is not our child; False if it is not the child of `parent` any more.
 
-    If in doubt it is left alone: it becomes our child when its parent has died.
+    Then it is left alone: it becomes our child when its parent has died.
     """
     try:
-        pidfd = os.pidfd_open(process.pid)
+        pidfd = os.pidfd_open(pid)
     except OSError:
-        return
+        return False
     try:
-        now, above = look(process.pid), look(parent.pid)
-        in_place = now and above and now.parent == above.pid and above.start == parent.start
-        if in_place or (now and now.parent == os.getpid()):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(pidfd, signum)
+        process = look(pid)
+        if process is None or process.parent not in {parent, os.getpid()}:
+            return False
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        return True
     finally:
         os.close(pidfd)

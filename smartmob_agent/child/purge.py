@@ -5,16 +5,12 @@ Standard library only: the guard imports this module without the rest of the pac
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Collection
 
-from .kernel import signal_below
+from .kernel import kill_below, kill_children, resume, stop_below
 
 __all__ = ["Purge"]
-
-_KILL_ROUNDS = 3
-"""Then stop all of them first: a storm of forks can outrun SIGKILL, measured: over 12 s."""
 
 _FIRST_DELAY, _LAST_DELAY = 0.001, 1.0
 _REPORT_INTERVAL = 1.0
@@ -30,26 +26,27 @@ class Purge:
 
     def __init__(self) -> None:
         self.delay = 0.0
-        self._rounds = 0
+        self._is_first = True
         self._stopped: set[int] = set()
         self._report_at = time.monotonic() + _REPORT_INTERVAL
-        self._left: set[int] = set()
+        self._left: Collection[int] = ()
 
     def round(self, spared: Collection[int] = (), *, progress: bool = True) -> None:
         """Signal what is there now.
 
         progress: whether something has ended since the last round.
         """
-        self._rounds += 1
         self.delay = _FIRST_DELAY if progress else min(_LAST_DELAY, 2 * self.delay)
         self.delay = max(_FIRST_DELAY, self.delay)
-        if self._rounds <= _KILL_ROUNDS:
-            self._left = signal_below(signal.SIGKILL, spared)
+        if self._is_first:  # enough for most; forks can outrun it, measured: for over 12 s
+            self._is_first = False
+            self._left = kill_children(spared)
             return
-        self._left = signal_below(signal.SIGSTOP, spared)
-        if self._left <= self._stopped:  # nobody who could fork is left
-            signal_below(signal.SIGKILL, spared)
-        self._stopped = self._left
+        stopped = stop_below(spared)
+        if stopped <= self._stopped:  # nobody who could fork is left
+            self._left = kill_below(spared)
+            resume(stopped - self._left)
+        self._stopped = stopped
 
     def report(self) -> str:
         """Once a second the processes that resist, else an empty string."""

@@ -25,7 +25,7 @@ import signal
 import socket
 from typing import Any, NoReturn
 
-from .kernel import become_subreaper, die_with_parent, refuse_new_privileges, walk
+from .kernel import become_subreaper, die_with_parent, refuse_new_privileges, take_precedence, walk
 from .purge import Purge
 
 __all__ = ["IGNORED", "Shim", "Wakeup"]
@@ -145,6 +145,7 @@ class Shim:
         if self._status is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._main, signal.SIGKILL)
+        take_precedence()
         purge = Purge()
         progress = True
         while self._reap():

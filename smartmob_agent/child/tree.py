@@ -94,7 +94,7 @@ class GuardedChild:
         self._exited = trio.Event()
         self._empty = trio.Event()
         self._settled = trio.Event()
-        self._is_stuck = False
+        self._was_emptied = self._is_stuck = False
         self._left: tuple[int, ...] = ()
         self._is_terminated = False
         self._ending = trio.Event()
@@ -161,10 +161,10 @@ class GuardedChild:
             with self._ends.lifeline:
                 await self._listen()
             self._note_lost_shim()
-            if not self._empty.is_set():
+            if not self._was_emptied:
                 self._ending.set()
                 await self._shim.gone.wait()
-                self._empty.set()
+            self._empty.set()
             self._settled.set()
             nursery.cancel_scope.cancel()
 
@@ -197,8 +197,8 @@ class GuardedChild:
             case "left":
                 self._left = tuple(map(int, rest.split()))
                 self._silence.deadline = trio.current_time() + _SHIM_TIMEOUT
-            case _:
-                self._empty.set()
+            case _:  # its last word, after which it ends
+                self._was_emptied = True
 
     def _note_exit(self, status: Exit) -> None:
         if self._exit is None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from smartmob_agent.child import kernel
-from smartmob_agent.child.kernel import children, look, signal_below, walk
+from smartmob_agent.child.kernel import children, kill_below, look, resume, stop_below, walk
 
 TREE = """
 import os, signal, sys
@@ -33,11 +33,6 @@ def tree() -> Iterator[list[int]]:
         assert process.stdout is not None
         yield [int(process.stdout.readline()) for _ in range(3)]
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def state(pid: int) -> str:
-    process = look(pid)
-    return process.state if process else ""
 
 
 def test_look_tells_parent_group_and_start(tree: list[int]) -> None:
@@ -69,24 +64,45 @@ def test_walk_finds_descendants_but_for_the_spared(tree: list[int]) -> None:
     assert not {process.pid for process in walk(spared={tree[0]})} & set(tree)
 
 
-def test_signals_reach_children_and_those_below_them(tree: list[int]) -> None:
-    pidfds = [os.pidfd_open(pid) for pid in tree]
-    assert signal_below(signal.SIGKILL) >= set(tree)
-    for pidfd in pidfds:
+def wait_ends(pids: list[int]) -> None:
+    """Wait until these have ended, though nobody may have reaped them."""
+    for pidfd in [os.pidfd_open(pid) for pid in pids]:
         assert select.select([pidfd], [], [], 10) == ([pidfd], [], [])
         os.close(pidfd)
 
 
+def test_kill_reaches_children_and_those_below_them(tree: list[int]) -> None:
+    assert kill_below() >= set(tree)
+    wait_ends(tree)
+
+
+def test_kill_reaches_what_has_threads(tree: list[int]) -> None:
+    script = "import threading, subprocess as s; e = threading.Event();"
+    script += "threading.Thread(target=e.wait).start();"
+    script += "print(s.Popen(['sleep', '1000']).pid, flush=True)"
+    argv = [sys.executable, "-ISE", "-c", script]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        below = int(process.stdout.readline())
+        assert children(process.pid) == [below]
+        assert kill_below() >= {process.pid, below}
+
+
+def test_kill_spares_whom_it_shall(tree: list[int]) -> None:
+    assert not kill_below(spared={tree[0]}) & set(tree)
+
+
 def test_a_process_that_moved_away_is_left_alone(tree: list[int]) -> None:
-    child, parent, stranger = look(tree[1]), look(tree[0]), look(os.getppid())
-    assert child
-    assert parent
-    assert stranger
-    kernel._signal_deep(child, parent._replace(start=parent.start + 1), signal.SIGKILL)
-    kernel._signal_deep(child, stranger, signal.SIGKILL)
-    kernel._signal_deep(child._replace(pid=2**22 + 1), parent, signal.SIGKILL)
-    assert state(child.pid) == "S"
-    pidfd = os.pidfd_open(child.pid)
-    kernel._signal_deep(child, parent, signal.SIGKILL)
-    assert select.select([pidfd], [], [], 10) == ([pidfd], [], [])
-    os.close(pidfd)
+    assert not kernel._kill_deep(tree[1], os.getppid())
+    assert not kernel._kill_deep(2**22 + 1, tree[0])
+    assert kernel._kill_deep(tree[1], tree[0])
+    wait_ends([tree[1]])
+
+
+def test_the_stopped_can_be_resumed_or_killed(tree: list[int]) -> None:
+    assert stop_below() >= set(tree)
+    assert os.waitpid(tree[0], os.WUNTRACED)[1] & 0xFF == 0x7F
+    assert stop_below(spared={tree[0]}) & set(tree) == set()
+    resume(tree)
+    kill_below()
+    wait_ends(tree)

@@ -1,0 +1,290 @@
+"""Nothing is left behind: every tree dies with its process, and with the agent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smartmob_agent.child.kernel import children
+from tests.e2e.agents import Agent, as_user, open_agent, users
+from tests.e2e.oracle import Sandbox, open_sandbox
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper (prctl(2))"),
+    pytest.mark.slow,
+]
+
+BASE = 2
+"""Processes of an agent without children: itself and its zygote."""
+
+OpenAgent = Callable[..., Agent]
+
+BOMB = 256
+"""Processes of a fork bomb."""
+
+PLAIN = "echo; exec sleep 1000"
+
+EVASIVE = {
+    "plain": (PLAIN, 1),
+    "pipeline": ("sleep 1000 | sleep 1000 | sleep 1000 & echo; wait", 4),
+    "setsid": ("setsid sleep 1000 & echo; exec sleep 1000", 2),
+    "double fork": ("(setsid sh -c 'sleep 1000 & echo' &); exec sleep 1000", 2),
+    "nohup": ("nohup sleep 1000 2>/dev/null & echo; exec sleep 1000", 2),
+    "env -i": ("env -i setsid /bin/sleep 1000 & echo; exec sleep 1000", 2),
+    "no descriptors": ("setsid sh -c 'echo; exec sleep 1000 <&- >&- 2>&-' & sleep 1000", 3),
+    "stopped": ("sleep 1000 & kill -STOP $!; echo; kill -STOP $$", 2),
+    "deaf": ("trap '' HUP INT QUIT TERM USR1 USR2 ALRM; setsid sleep 1000 & echo; wait", 2),
+}
+"""How an app may try to get away: its script, and how many processes it makes."""
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with open_sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(params=users())
+def start(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[OpenAgent]:
+    """Starts an agent as each kind of user."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**options: Any) -> Agent:
+            return stack.enter_context(open_agent(sandbox, request.param, **options))
+
+        yield start
+
+
+def start_all(agent: Agent) -> dict[str, int]:
+    """All evasive apps; name → pid, as the agent sees it."""
+    return {
+        name: agent("spawn", script=script, lines=1)["pid"] for name, (script, _) in EVASIVE.items()
+    }
+
+
+def grow(count: int) -> str:
+    """A script that makes a tree of that size, every fifth a daemon."""
+    program = Path(__file__).with_name("grow.py")
+    return f"exec {sys.executable} -ISE {program} {count}"
+
+
+# The agent is killed
+
+
+def test_the_oracle_sees_what_nobody_guards(sandbox: Sandbox) -> None:
+    """Without the guard all tests below would fail."""
+    script = "sleep 1000 & setsid sleep 1000 & echo true; wait"
+    process = sandbox.start(["/bin/sh", "-c", script])
+    assert process.stdout
+    assert process.stdout.readline() == b"true\n"
+    os.kill(sandbox.main_pid(), signal.SIGKILL)
+    with pytest.raises(AssertionError, match="left after"):
+        sandbox.wait_empty(0.05)
+    assert len(sandbox.pids()) == 2
+
+
+def test_nothing_survives_the_agent(start: OpenAgent, sandbox: Sandbox) -> None:
+    agent = start()
+    start_all(agent)
+    expected = BASE + sum(1 + count for _, count in EVASIVE.values())
+    assert len(sandbox.pids()) == expected
+    agent.kill()
+    assert sandbox.wait_empty(1) < 1
+
+
+def test_a_tree_of_a_thousand_does_not_survive(start: OpenAgent, sandbox: Sandbox) -> None:
+    agent = start()
+    agent("spawn", script=grow(1000), lines=1)
+    assert len(sandbox.pids()) >= 1000
+    agent.kill()
+    assert sandbox.wait_empty(1) < 1
+
+
+def test_nothing_survives_the_agents_process_group(start: OpenAgent, sandbox: Sandbox) -> None:
+    agent = start()
+    start_all(agent)
+    os.killpg(os.getpgid(agent.pid), signal.SIGKILL)
+    assert sandbox.wait_empty(1) < 1
+
+
+def test_nothing_survives_agent_and_zygote(start: OpenAgent, sandbox: Sandbox) -> None:
+    agent = start()
+    zygote = agent.zygote(start_all(agent)["plain"])
+    os.kill(zygote, signal.SIGKILL)
+    agent.kill()
+    assert sandbox.wait_empty(1) < 1
+
+
+def test_nothing_survives_agent_and_one_shim(start: OpenAgent, sandbox: Sandbox) -> None:
+    agent = start()
+    shim = agent.shim(start_all(agent)["setsid"])
+    agent.kill()
+    os.kill(shim, signal.SIGKILL)
+    assert sandbox.wait_empty(1) < 1
+
+
+def test_a_stopped_shim_does_not_save_its_tree(start: OpenAgent, sandbox: Sandbox) -> None:
+    """The zygote sees to it, half a second later."""
+    agent = start()
+    os.kill(agent.shim(start_all(agent)["setsid"]), signal.SIGSTOP)
+    agent.kill()
+    assert sandbox.wait_empty(2) < 2
+
+
+def test_what_the_guard_ignores_does_not_weaken_it(start: OpenAgent, sandbox: Sandbox) -> None:
+    agent = start()
+    child = start_all(agent)["setsid"]
+    for pid in (agent.zygote(child), agent.shim(child)):
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(pid, signum)
+    assert agent("spawn", script="echo alive", lines=1)["lines"] == ["alive"]
+    agent.kill()
+    assert sandbox.wait_empty(1) < 1
+
+
+# A part of the guard is killed
+
+
+def test_a_killed_shim_takes_its_tree_and_no_other(start: OpenAgent, sandbox: Sandbox) -> None:
+    agent = start()
+    start_all(agent)
+    before = sandbox.pids()
+    pid = agent("spawn", script=EVASIVE["setsid"][0], lines=1)["pid"]
+    shim = agent.shim(pid)
+    os.kill(shim, signal.SIGKILL)
+    assert agent("wait", child=len(EVASIVE)) == {"code": None, "signal": signal.SIGKILL}
+    assert sandbox.pids() - {shim} == before
+
+
+def test_a_killed_zygote_is_replaced_and_its_trees_live(start: OpenAgent, sandbox: Sandbox) -> None:
+    agent = start()
+    pids = start_all(agent)
+    before = sandbox.pids()
+    zygote = agent.zygote(pids["plain"])
+    os.kill(zygote, signal.SIGKILL)
+    assert agent("spawn", script="echo works", lines=1)["lines"] == ["works"]
+    agent("wait", child=len(EVASIVE))
+    assert before - sandbox.pids() == {zygote}
+    agent.kill()
+    assert sandbox.wait_empty(1) < 1
+
+
+# A process is deleted, or ends
+
+
+def test_delete_returns_when_the_tree_is_gone_and_no_other_lost_a_pid(
+    start: OpenAgent, sandbox: Sandbox
+) -> None:
+    agent = start()
+    start_all(agent)
+    before = sandbox.pids()
+    shims = {agent.shim(pid) for pid in start_all(agent).values()}
+    assert len(shims) == len(EVASIVE)
+    for child in range(len(EVASIVE), 2 * len(EVASIVE)):
+        agent("delete", child=child, patience=0.1)
+    assert sandbox.pids() - shims == before  # a shim may still be leaving
+    sandbox.wait_only(before, 1)
+
+
+def test_a_crash_clears_the_tree_so_that_its_port_is_free(
+    start: OpenAgent, sandbox: Sandbox
+) -> None:
+    """A daemon of the app holds the port when the app itself has ended."""
+    server = (
+        "import os, socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1])));"
+        "os.fork() or (os.setsid(), s.accept()); print(s.getsockname()[1], flush=True);"
+        "os._exit(3)"
+    )
+    script = f'exec {sys.executable} -ISE -c "{server}" '
+    agent = start()
+    before = sandbox.pids()
+    (port,) = agent("spawn", script=script + "0", lines=1)["lines"]
+    assert agent("wait", child=0) == {"code": 3, "signal": None}
+    sandbox.wait_only(before, 1)
+    assert agent("spawn", script=script + port, lines=1)["lines"] == [port]
+
+
+def test_exit_codes_are_never_stolen(start: OpenAgent) -> None:
+    assert start()("cycle", script="exit 7", count=50) == ["exit code 7"]
+
+
+def test_a_child_keeps_its_pid_beside_an_idle_agent(start: OpenAgent, sandbox: Sandbox) -> None:
+    """What is forked by a worker thread of trio loses its parent after 10 idle seconds."""
+    agent = start()
+    agent("spawn", script=PLAIN, lines=1)
+    before = sandbox.pids()
+    with pytest.raises(AssertionError, match="left after"):
+        sandbox.wait_empty(12)
+    assert sandbox.pids() == before
+
+
+# What an app is given
+
+
+def test_an_ordinary_agent_refuses_new_privileges(start: OpenAgent) -> None:
+    agent = start()
+    (line,) = agent("spawn", script="grep NoNewPrivs /proc/self/status", lines=1)["lines"]
+    is_root = agent.uid() == 0
+    assert line == f"NoNewPrivs:\t{0 if is_root else 1}"
+
+
+def test_a_fork_bomb_is_gone_in_time(start: OpenAgent, sandbox: Sandbox) -> None:
+    """Each process in a session of its own; root is not bound, so there the bomb counts."""
+    agent = start(max_processes=BOMB)
+    count = BOMB if agent.uid() == 0 else 100 * BOMB
+    script = f"exec {sys.executable} -ISE {Path(__file__).with_name('bomb.py')} {count}"
+    agent("spawn", script=script, lines=1)
+    began = time.monotonic()
+    agent("kill", child=0)
+    assert time.monotonic() - began < 2
+    assert len(sandbox.pids()) <= BASE + 1  # a shim may still be leaving
+
+
+def test_many_cycles_leave_agent_and_guard_as_they_were(start: OpenAgent, sandbox: Sandbox) -> None:
+    agent = start()
+    agent("cycle", script="exit 0", count=5)
+    zygote = (sandbox.pids() - {agent.pid}).pop()
+    before = [weigh(agent.pid), weigh(zygote)]
+    assert before[0]["threads"] == before[1]["threads"] == 1
+    assert before[1]["children"] == 0
+    agent("cycle", script="setsid sleep 1000 & exit 0", count=500)
+    assert [weigh(agent.pid), weigh(zygote)] == before
+    assert sandbox.pids() == {agent.pid, zygote}
+
+
+def weigh(pid: int) -> dict[str, int]:
+    """How many descriptors, threads and children, zombies included, a process has."""
+    fds, threads = (len([*Path(f"/proc/{pid}/{what}").iterdir()]) for what in ("fd", "task"))
+    return {"fds": fds, "threads": threads, "children": len(children(pid))}
+
+
+# At random moments
+
+
+@pytest.mark.parametrize("user", users())
+def test_nothing_survives_a_kill_at_any_moment(user: str, sandbox: Sandbox) -> None:
+    """While it starts children, and ends some of them, as fast as it can."""
+    argv = [*as_user(user), sys.executable, str(Path(__file__).with_name("holders.py"))]
+    process = sandbox.start(argv)
+    assert process.stdout
+    assert process.stdin
+    process.stdout.readline()
+    mother = sandbox.main_pid()
+    for _ in range(100 // len(users())):
+        moment = random.uniform(0.02, 0.2)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        holder = int(process.stdout.readline())
+        select.select([], [], [], moment)  # the random moment
+        os.kill(sandbox.pid(holder), signal.SIGKILL)
+        sandbox.wait_only({mother}, 2)
