@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from quart import Response, request
@@ -17,6 +18,8 @@ from smartmob_agent.errors import BodyTooLargeError, RequestError
 from smartmob_agent.http.asgi import App, Receive, Scope, Send
 from smartmob_agent.http.attach import PATH as ATTACH_PATH
 from smartmob_agent.http.attach import AttachConsole
+from smartmob_agent.http.console_log import FORMATS, FollowedLog, read_log
+from smartmob_agent.http.console_query import parse_console_query
 from smartmob_agent.http.documents import (
     Links,
     parse_create_request,
@@ -31,6 +34,8 @@ __all__ = ["make_app"]
 
 logger = logging.getLogger(__name__)
 
+_EVERYTHING = sys.maxsize
+"""As many lines as the console keeps."""
 _HOST = re.compile(r"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 """RFC 3986, section 3.2.2, without what no host name needs."""
 
@@ -105,6 +110,18 @@ def _add_routes(app: QuartTrio, supervisor: Supervisor, config: AgentConfig, own
         await supervisor.delete(slug)
         return _answer(200, {})
 
+    @app.get("/process-log/<slug>")
+    async def process_log(slug: str) -> Response:
+        console = supervisor.get(slug).console
+        query = parse_console_query(request.query_string, formats=list(FORMATS), can_follow=True)
+        cursor = query.subscribe(console, tail=_EVERYTHING)
+        headers = {"Content-Type": FORMATS[query.format], "Cache-Control": "no-store"}
+        if query.follow:
+            log = FollowedLog(console, cursor, query.format, _abort_of(request.scope))
+            return Response(log, headers=headers)
+        body, missed = read_log(cursor, query.format)
+        return Response(body, headers={**headers, "Lines-Missed": str(missed)})
+
     @app.get(f"{ATTACH_PATH}<slug>")
     async def attach_without_upgrade(slug: str) -> Response:
         supervisor.get(slug)
@@ -134,6 +151,12 @@ def _add_error_handlers(app: QuartTrio) -> None:
         logger.error("request failed", exc_info=error, extra={"request_id": request_id})
         detail = f"a defect of the agent: its log says more of request {request_id}"
         return _answer(500, problem(500, detail))
+
+
+def _abort_of(scope: Mapping[str, Any]) -> Callable[[], None]:
+    """Return the server's way to cut a connection."""
+    abort: Callable[[], None] = scope.get("extensions", {}).get("smartmob.abort", lambda: None)
+    return abort
 
 
 def _request_id() -> str:

@@ -15,7 +15,7 @@ from smartmob_agent.errors import RequestError
 from smartmob_agent.http.asgi import Receive, Scope, Send
 from smartmob_agent.http.console_query import parse_console_query
 from smartmob_agent.http.console_sender import ConsoleSender
-from smartmob_agent.http.problems import MEDIA_TYPE, problem, problem_of
+from smartmob_agent.http.problems import MEDIA_TYPE, problem_of
 from smartmob_agent.output.console import Console
 from smartmob_agent.process.supervisor import Supervisor
 
@@ -48,7 +48,7 @@ class AttachConsole:
             await _reject(send, problem_of(exc))
             return
         await send({"type": "websocket.accept", "headers": []})
-        sender = ConsoleSender(console, cursor, query.format, scope, send)
+        sender = ConsoleSender(console, cursor, scope, send, records=query.format == "json")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_read_to_end, receive, nursery.cancel_scope)
             code, reason = await _send_all(sender, scope)

@@ -80,6 +80,8 @@ def parse_console_query(
         seen.add(name)
     if {"tail", "after"} <= seen:
         errors.append("expected either tail or after, found both")
+    if values.get("follow") and values["format"] == "json":
+        errors.append("expected text or ndjson to follow, found json @ format")
     if errors:
         raise BadRequestError("the query is not valid", errors)
     return ConsoleQuery(**values)

@@ -34,19 +34,20 @@ Item = Batch | Event
 class ConsoleSender:
     """Sends what a cursor comes to.
 
-    format: `text` for bare lines, `json` for records of lines and events.
+    records: send records of lines and events, as JSON, in place of bare lines.
     """
 
     def __init__(
         self,
         console: Console,
         cursor: Cursor,
-        format: str,
         scope: Scope,
-        send: Send,  # noqa: A002
+        send: Send,
+        *,
+        records: bool,
     ) -> None:
         self._console, self._cursor, self._send = console, cursor, send
-        self._json = format == "json"
+        self._json = records
         self._framed = FRAMES_EXTENSION in scope["extensions"]
         self._write_now: Callable[[bytes], int] | None = scope["extensions"].get(WRITE_EXTENSION)
         self._rest = b""
