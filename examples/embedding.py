@@ -13,10 +13,11 @@ async def read_lines(process: smartmob_agent.ManagedProcess, count: int) -> None
     """Print lines as they come, until there were `count`."""
     cursor = process.console.subscribe()
     while count > 0:
-        batch = await cursor.receive()
-        for line in batch.lines[:count]:
-            print(line.decode())
-        count -= len(batch.lines)
+        item = await cursor.receive()
+        if isinstance(item, smartmob_agent.Batch):
+            for line in item.lines[:count]:
+                print(line.decode())
+            count -= len(item.lines)
 
 
 async def main(source_url: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-import pytest
 import trio
+import trio.testing
 
 import smartmob_agent
 from smartmob_agent import State
@@ -16,8 +16,9 @@ SPEC = smartmob_agent.ProcessSpec(
 )
 
 
-@pytest.mark.usefixtures("autojump_clock")
-async def test_a_child_that_ran_for_a_minute_is_started_again_at_once() -> None:
+async def test_a_child_that_ran_for_a_minute_is_started_again_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     """The minute passes in no time: whenever all tasks wait, the clock jumps."""
     spawner = FakeSpawner()
     workspaces = FakeWorkspaces(procfile=b"worker: TICK_SECONDS=1 python3 worker.py\n")
@@ -32,11 +33,11 @@ async def test_a_child_that_ran_for_a_minute_is_started_again_at_once() -> None:
         first = await spawner.next_child()
         assert first.command.env["TICK_SECONDS"] == "1"
         await trio.sleep(60.0)
-        before = trio.current_time()
+        before = autojump_clock.current_time()
         first.exit(1)
 
         await spawner.next_child()
-        assert trio.current_time() == before
+        assert autojump_clock.current_time() == before
         await process.wait_state(State.RUNNING)
         assert process.restarts == 1
         agent.stop()

@@ -1,0 +1,65 @@
+"""The example programs do what the documentation shows them for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from smartmob_agent.source.procfile import parse_procfile
+from tests.source.servers import open_server, respond
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LIMIT = 60.0
+"""Seconds for an agent to start, run a child and stop, on the slowest machine."""
+
+
+@pytest.fixture(autouse=True)
+def _examples_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+
+
+def pack(directory: Path, archive: Path) -> bytes:
+    with tarfile.open(archive, mode="w:gz") as tar:
+        tar.add(directory, arcname=directory.name)
+    return archive.read_bytes()
+
+
+@pytest.mark.slow
+async def test_the_embedding_program_runs_an_app(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = importlib.import_module("embedding")
+    archive = pack(EXAMPLES / "hello-python", tmp_path / "hello.tar.gz")
+    with trio.fail_after(LIMIT):
+        async with open_server({"/hello.tar.gz": respond(archive)}) as server:
+            await program.main(f"{server.url}/hello.tar.gz")
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"serving http://127\.0\.0\.1:\d+", lines[0])
+    assert re.fullmatch(r"worker \d+ starts", lines[1])
+    assert lines[2:] == ["tick 1", "tick 2", "hello.worker.0 is gone"]
+
+
+async def test_the_test_of_an_embedding_program_passes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """On the virtual clock: the agent of that test listens, and nobody ever connects."""
+    module = importlib.import_module("test_embedding")
+    before = trio.current_time()
+    await module.test_a_child_that_ran_for_a_minute_is_started_again_at_once(autojump_clock)
+    assert trio.current_time() == before + 60.0
+
+
+@pytest.mark.parametrize("name", ["hello-python", "hello-shell"])
+def test_each_app_has_a_procfile_that_names_files_it_has(name: str) -> None:
+    types = parse_procfile((EXAMPLES / name / "Procfile").read_bytes())
+    for process_type in types.values():
+        assert (EXAMPLES / name / process_type.command.split()[-1]).is_file()

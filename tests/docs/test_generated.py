@@ -1,0 +1,140 @@
+"""Tables and drawings of the documentation, which are made of the code."""
+
+from __future__ import annotations
+
+import importlib
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import ModuleType
+
+import attrs
+import pytest
+
+from smartmob_agent import config
+from smartmob_agent.options import OPTIONS
+from smartmob_agent.process import states
+from smartmob_agent.process.states import TRANSITIONS, State
+
+DOCS = Path(__file__).parents[2] / "docs"
+CLASSES = [getattr(config, name) for name in config.__all__]
+
+
+@pytest.fixture(autouse=True)
+def _docs_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DOCS)
+
+
+@pytest.fixture
+def tables() -> ModuleType:
+    return importlib.import_module("tables")
+
+
+@pytest.fixture
+def stategraph() -> ModuleType:
+    return importlib.import_module("stategraph")
+
+
+@pytest.fixture
+def docstrings() -> ModuleType:
+    return importlib.import_module("docstrings")
+
+
+def edges(svg: str) -> set[tuple[str, str]]:
+    """Which states the arrows of a drawing join."""
+    found = set()
+    for path in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path"):
+        for old in (path.get("data-from") or "").split(","):
+            new = path.get("data-to")
+            if old and new:
+                found |= {(old, new)} | ({(new, old)} if "data-both" in path.attrib else set())
+    return found
+
+
+def test_the_table_of_options_has_each_option(tables: ModuleType) -> None:
+    rows = list(tables.option_rows())
+    assert [(flag, variable, meaning) for flag, variable, _, meaning in rows] == [
+        (f"``{option.flag} {option.metavar}``", f"``{option.variable}``", option.help)
+        for option in OPTIONS
+    ]
+    defaults = {flag.split()[0]: default for flag, _, default, _ in rows}
+    assert defaults["``--port"] == "8080"
+    assert defaults["``--host"] == "``127.0.0.1``"
+    assert defaults["``--unix"] == "none"
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_the_tables_of_limits_have_each_field(cls: type, tables: ModuleType) -> None:
+    names = [name for name, _, _ in tables.limit_rows(cls)]
+    assert names == [f"``{field.name}``" for field in attrs.fields(cls) if field.name not in ROOMS]
+
+
+ROOMS = {"source", "restart", "output", "http"}
+"""Fields of `AgentConfig` which have a table of their own."""
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_the_page_of_limits_has_each_class(cls: type) -> None:
+    text = (DOCS / "limits.rst").read_text(encoding="utf-8")
+    assert f".. smartmob-limits:: {cls.__name__}\n" in text
+
+
+def test_limits_are_shown_with_their_units_and_docstrings(tables: ModuleType) -> None:
+    rows = {name: (default, meaning) for name, default, meaning in tables.limit_rows(CONSOLE)}
+    assert rows["``console_bytes``"][0] == "1 MiB"
+    assert rows["``drain_timeout``"] == (
+        "1 s",
+        "Seconds to wait for the end of the output once the tree of a child is gone.",
+    )
+
+
+CONSOLE = config.OutputLimits
+
+
+def test_the_graph_of_states_has_each_transition_and_no_other(stategraph: ModuleType) -> None:
+    expected = {(old, new) for old, followers in TRANSITIONS.items() for new in followers}
+    assert edges(stategraph.draw()) == expected
+
+
+def test_the_graph_of_states_names_each_state(stategraph: ModuleType) -> None:
+    texts = [text.text for text in ET.fromstring(stategraph.draw()).iter() if text.text]
+    assert set(State) <= set(texts)
+
+
+def test_a_transition_without_a_place_in_the_graph_is_an_error(
+    stategraph: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = {**TRANSITIONS, State.RUNNING: TRANSITIONS[State.RUNNING] | {State.PENDING}}
+    monkeypatch.setattr(stategraph, "TRANSITIONS", changed)
+    with pytest.raises(ValueError, match=r"from 'running' to 'pending'|RUNNING"):
+        stategraph.draw()
+
+
+def test_the_graph_of_states_has_no_colour_of_its_own(stategraph: ModuleType) -> None:
+    """So that it can be read on light and on dark ground."""
+    assert "#" not in stategraph.draw().replace("url(#arrow)", "")
+
+
+def test_the_page_of_states_explains_each_state() -> None:
+    text = (DOCS / "states.rst").read_text(encoding="utf-8")
+    assert [state for state in states.State if f"   * - ``{state}``\n" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("docstring", "expected"),
+    [
+        ("Calls `serve`.", "Calls ``serve``."),
+        ("Already ``code``.", "Already ``code``."),
+        (
+            "url: of `x`\n  or more.\npid, exit: both",
+            ":url: of ``x``\n      or more.\n:pid, exit: both",
+        ),
+        (
+            "Text.\n\nname: a field\n\n    code: `kept`",
+            "Text.\n\n:name: a field\n\n    code: `kept`",
+        ),
+    ],
+)
+def test_docstrings_become_restructuredtext(
+    docstring: str, expected: str, docstrings: ModuleType
+) -> None:
+    assert "\n".join(docstrings.to_rst(docstring.split("\n"))).strip() == expected
