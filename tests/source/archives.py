@@ -74,3 +74,8 @@ def make_zip(*entries: Entry, method: int = zipfile.ZIP_DEFLATED) -> bytes:
             info.compress_type = method
             archive.writestr(info, entry.target.encode() or entry.content)
     return buffer.getvalue()
+
+
+def set_size(block: bytearray, size: int) -> None:
+    """Let a header say that so many bytes follow."""
+    block[124:136] = b"%011o\0" % size
