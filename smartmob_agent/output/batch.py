@@ -17,8 +17,6 @@ __all__ = ["Batch", "Event", "Record", "Stream", "rfc3339"]
 
 _ITEM_BYTES = 1024
 """What a batch costs in memory besides its text, and what an event costs in all, about."""
-_FRAME_BYTES = 4
-"""The header of most frames: RFC 6455, section 5.2."""
 
 Record = Mapping[str, object]
 """A JSON object about one line or event."""
@@ -78,8 +76,8 @@ class Batch:
 
     @property
     def cost_bytes(self) -> int:
-        """Memory that it takes, about: as text and as frames."""
-        return 2 * len(self.text) + _FRAME_BYTES * (self.end - self.first) + _ITEM_BYTES
+        """Memory that it takes, about; its frames take as much again while it has clients."""
+        return len(self.text) + _ITEM_BYTES
 
     def since(self, line: int) -> Batch:
         """Return the same without the lines before number `line`, which is one of its own."""
