@@ -62,6 +62,7 @@ class Connection:
         self._timer = trio.CancelScope()
         self._reading = trio.CancelScope()
         self._sending = trio.Lock()
+        self._unsent = b""
         self._linger = self._finished = self._ended = False
         self._protocol = Protocol(
             settings,
@@ -142,8 +143,9 @@ class Connection:
 
     async def write(self, data: bytes) -> None:
         async with self._sending:
-            view = memoryview(data)
-            for start in range(0, len(data), _WRITE_BYTES):
+            view = memoryview(self._unsent + data)
+            self._unsent = b""
+            for start in range(0, len(view), _WRITE_BYTES):
                 if not await self._write_piece(view[start : start + _WRITE_BYTES]):
                     break
             else:
@@ -152,12 +154,17 @@ class Connection:
         await self._protocol.lose()
 
     def write_now(self, data: bytes) -> int:
-        if self._sending.locked() or self._finished or isinstance(self._stream, trio.SSLStream):
+        busy = self._sending.locked() or self._unsent or self._finished
+        if busy or isinstance(self._stream, trio.SSLStream):
             return 0
         try:
-            return os.write(self._socket.fileno(), data)
-        except OSError:  # It is full, or the peer is gone, which its reader learns.
+            written = os.write(self._socket.fileno(), data)
+        except OSError:  # it is full, or the peer is gone, which its reader learns
             return 0
+        if written < len(data):
+            self._unsent = data[written:]
+            self._nursery.start_soon(self.write, b"")
+        return len(data)
 
     async def _write_piece(self, piece: memoryview) -> bool:
         # Cancelled halfway, the rest of the connection would have no meaning.

@@ -23,7 +23,10 @@ class Wire(Protocol):
         ...
 
     def write_now(self, data: bytes) -> int:
-        """Send what the peer takes at once; return how many bytes, 0 if others are being sent."""
+        """Send without waiting, if the peer can take something at once; return 0 if it cannot.
+
+        Else all will be sent, in order with what is written later.
+        """
         ...
 
     def finish(self, *, linger: bool) -> None:

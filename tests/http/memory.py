@@ -46,6 +46,9 @@ class MemorySocket:
     def setsockopt(self, *_: object) -> None:
         pass
 
+    def fileno(self) -> int:
+        return -1
+
     def close(self) -> None:
         self._stream.send_stream.close()
         self._stream.receive_stream.close()

@@ -10,9 +10,10 @@ import pytest
 import trio
 import trustme
 from trio.testing import MockClock, wait_all_tasks_blocked
+from wsproto.events import BytesMessage, CloseConnection
 
 from smartmob_agent.http.connection import Peer
-from tests.http.memory import answer, echo, hello, serving
+from tests.http.memory import Client, answer, echo, hello, serving
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +129,55 @@ async def test_a_peer_that_resets_is_nothing_special(
             await wait_all_tasks_blocked()
             await client.stream.aclose()
     assert not caplog.records
+
+
+async def test_frames_that_are_written_at_once_stay_in_one_piece() -> None:
+    """What the socket does not take goes out before anything that is sent later."""
+    size = 4_000_000
+    written = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        write_now = scope["extensions"]["smartmob.write_now"]
+        written.append(write_now(b"\x82\x00"))
+        frame = b"\x82\x7f" + size.to_bytes(8, "big") + bytes(size)
+        written.extend([write_now(frame) == len(frame), write_now(b"\x81\x01x")])
+        await send({"type": "websocket.close", "code": 1000})
+        written.append(write_now(b"\x81\x01x"))
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    ours, theirs = trio.socket.socketpair()
+    async with serving(app) as server:
+        server.accept(trio.SocketStream(theirs))
+        async with trio.SocketStream(ours) as stream:
+            websocket = await Client(stream).upgrade()
+            received = 0
+            while isinstance(event := await websocket.next(), BytesMessage):
+                received += len(event.data)
+            assert event == CloseConnection(code=1000, reason="")
+            await websocket.send(CloseConnection(code=1000))
+            assert await websocket.next() is None
+    assert (received, written) == (size, [2, True, 0, 0])
+
+
+async def test_nothing_is_written_at_once_where_it_cannot_be(
+    autojump_clock: MockClock, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    """TLS would have to be written in one order; a memory stream has no descriptor."""
+    written = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        written.append(scope["extensions"]["smartmob.write_now"](b"\x81\x01x"))
+
+    async with serving(app) as server:
+        for client in (server.connect_tls(*contexts), server.connect()):
+            websocket = await client.upgrade()
+            assert await websocket.next() == CloseConnection(code=1011, reason="")
+            await websocket.send(CloseConnection(code=1011))
+            await client.stream.aclose()
+    assert written == [0, 0]
 
 
 @pytest.mark.parametrize(
