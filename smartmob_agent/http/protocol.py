@@ -170,8 +170,9 @@ class Protocol(H11Protocol):
     async def _send_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         headers = [*headers, *self.config.response_headers("h11")]
         reason = responses.get(status, "").encode()
-        self._hold = status >= 200  # the head goes out with the first piece of the body
-        head = h11.Response if self._hold else h11.InformationalResponse
+        # A head goes out with the first piece of its body, unless that may come late: a stream.
+        self._hold = any(name.lower() == b"content-length" for name, _ in headers)
+        head = h11.Response if status >= 200 else h11.InformationalResponse
         try:
             await self._send_h11_event(head(headers=headers, status_code=status, reason=reason))
         finally:
