@@ -47,7 +47,7 @@ class SourceLimits:
     """Directories above a member, itself included."""
     path_bytes: int = attrs.field(default=1024, validator=_positive)
     """Bytes of a member's name, directories included."""
-    procfile_bytes: int = attrs.field(default=1 * MiB, validator=_positive)
+    procfile_bytes: int = attrs.field(default=64 * KiB, validator=_positive)
 
 
 @attrs.frozen(kw_only=True)

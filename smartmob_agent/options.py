@@ -40,6 +40,12 @@ def _seconds(value: str) -> float:
     return seconds
 
 
+def _bytes(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) > 0):
+        raise argparse.ArgumentTypeError(f"expected a number of bytes above 0, found {value!r}")
+    return int(value)
+
+
 def _path(value: str) -> Path:
     return Path(_text(value))
 
@@ -73,6 +79,7 @@ class Option:
     name: without the dashes; the variable is `SMARTMOB_` and the name in capitals.
     parse: text → value; raises `argparse.ArgumentTypeError`.
     default: the value when neither is given.
+    group: the field of `AgentConfig` that has the value as one of its own fields, if any.
     """
 
     name: str
@@ -80,6 +87,7 @@ class Option:
     parse: Callable[[str], Any]
     default: Any
     help: str
+    group: str = ""
 
     @property
     def flag(self) -> str:
@@ -140,6 +148,14 @@ OPTIONS: Sequence[Option] = (
         help="seconds from SIGTERM to SIGKILL of a tree",
     ),
     Option(
+        name="console-bytes",
+        metavar="N",
+        parse=_bytes,
+        default=_DEFAULTS.output.console_bytes,
+        help="bytes of output that are kept in memory for each process",
+        group="output",
+    ),
+    Option(
         name="log-format",
         metavar="{" + ",".join(FORMATS) + "}",
         parse=_one_of(*FORMATS),
@@ -182,8 +198,24 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Opt
     parser = _make_parser()
     given = vars(parser.parse_args(argv))
     values = {option.key: _value(option, given, environ, parser) for option in OPTIONS}
-    log_format, log_level = values.pop("log_format"), values.pop("log_level")
-    return Options(config=AgentConfig(**values), log_format=log_format, log_level=log_level)
+    return Options(
+        log_format=values.pop("log_format"),
+        log_level=values.pop("log_level"),
+        config=_make_config(values),
+    )
+
+
+def _make_config(values: dict[str, Any]) -> AgentConfig:
+    """Sort values into the config and its groups."""
+    groups: dict[str, dict[str, Any]] = {}
+    for option in OPTIONS:
+        if option.group:
+            groups.setdefault(option.group, {})[option.key] = values.pop(option.key)
+    inner = {
+        group: attrs.evolve(getattr(_DEFAULTS, group), **fields)
+        for group, fields in groups.items()
+    }
+    return AgentConfig(**values, **inner)
 
 
 def _make_parser() -> argparse.ArgumentParser:

@@ -97,7 +97,8 @@ def test_each_third_party_package_has_one_importer() -> None:
 def test_only_the_command_knows_of_signals_and_stderr() -> None:
     for name, path in modules().items():
         text = path.read_text(encoding="utf-8")
-        if FLOORS[room(name)] < 9:
+        # As PID 1 the agent reaps orphans: the command runs that task, and only then.
+        if FLOORS[room(name)] < 9 and name != "child.orphans":
             assert "open_signal_receiver" not in text, name
             assert "sys.stderr" not in text, name
 

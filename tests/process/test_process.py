@@ -508,3 +508,21 @@ async def test_what_is_stuck_after_a_crash_keeps_the_next_child_waiting(
         child.let_go()
         await world.spawner.next_child()
         assert trio.current_time() == 30
+
+
+async def test_kill_before_there_is_a_child_ends_the_process(autojump_clock: Clock) -> None:
+    world = World(fetcher=FakeFetcher(delay=100))
+    async with world.open() as supervisor:
+        process = supervisor.create(make_spec())
+        await process.wait_state(State.DOWNLOADING)
+        supervisor.kill()
+        await process.wait_state(State.GONE)
+        assert trio.current_time() == 0
+
+
+async def test_waiting_for_the_present_state_does_not_wait(autojump_clock: Clock) -> None:
+    async with World().open() as supervisor:
+        process = await running(supervisor)
+        with trio.fail_after(1):
+            await process.wait_state(State.RUNNING, State.BACKOFF)
+        assert (process.state, trio.current_time()) == (State.RUNNING, 0)
