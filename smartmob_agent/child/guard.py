@@ -34,9 +34,10 @@ if __name__ == "__main__":
     __package__ = "child"
 
 # After the lines above: they say where these are found.
+from .app import IGNORED
 from .kernel import become_subreaper, children
 from .purge import Purge
-from .shim import IGNORED, Shim, Wakeup
+from .shim import Shim, Wakeup
 from .wire import Frames
 
 _SHIM_TIMEOUT = 0.5

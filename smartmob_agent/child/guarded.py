@@ -11,17 +11,29 @@ all that is below it.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
 
 import trio
 
+from smartmob_agent.child.cgroup import Cgroups, open_cgroups
+from smartmob_agent.child.ends import Ends
+from smartmob_agent.child.orphans import reap_orphans
 from smartmob_agent.child.spawn import Command
-from smartmob_agent.child.tree import Ends, GuardedChild, Shim
+from smartmob_agent.child.tree import GuardedChild, Shim
 from smartmob_agent.child.zygote import Request, Zygote
 from smartmob_agent.errors import SpawnError, StartError
 
-__all__ = ["GuardedSpawner", "open_spawner"]
+__all__ = ["GuardedSpawner", "Isolation", "open_spawner"]
+
+Isolation = Literal["pid"]
+
+_NOTHING = Command(argv=("/bin/sh", "-c", ":"), env={}, cwd=Path("/"))
+"""To see whether children can be started at all."""
 
 _START_TIMEOUT = 10.0
 """Seconds that the guard has to start a child, or itself; it takes 2 and 20 ms."""
@@ -33,8 +45,14 @@ _END_TIMEOUT = 2.0
 class GuardedSpawner:
     """The real `Spawner`; `open_spawner()` makes it."""
 
-    def __init__(self, *, max_processes: int | None = None) -> None:
-        self._limits = {} if max_processes is None else {"RLIMIT_NPROC": max_processes}
+    def __init__(
+        self, *, max_processes: int | None, isolation: Isolation | None, cgroup: Path | None
+    ) -> None:
+        self._max_processes = max_processes
+        self._isolation = isolation
+        self._cgroup = cgroup
+        self._cgroups: Cgroups | None = None
+        self._limits: dict[str, int] = {}
         self._zygote = Zygote()
         self._children: set[GuardedChild] = set()
         self._closing = trio.Event()
@@ -42,29 +60,55 @@ class GuardedSpawner:
 
     @property
     def containment(self) -> str:
-        """The level in force: `tree`, or `group` where there is no subreaper."""
-        return self._zygote.level
+        """See `Spawner.containment`."""
+        if self._isolation == "pid":
+            return "pid-namespace"
+        return "cgroup" if self._cgroups else self._zygote.level
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `close()`, then end all trees and the guard.
 
-        Raises `StartError` when the guard cannot be started.
+        Raises `StartError` when the guard cannot be started, or not as it should.
 
         Not to be cancelled, since it has to outlive whoever is cancelled beside it.
         """
-        with trio.CancelScope(shield=True):  # until `close()`, then bounded as `_end()` is
+        failure: StartError | None = None
+        with trio.CancelScope(shield=True), contextlib.ExitStack() as stack:
+            # Until `close()`; what comes before and after is bounded, see `_start`, `_end`.
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._zygote.run, name="guard")
-                with trio.move_on_after(_START_TIMEOUT):
-                    await self._zygote.settled.wait()
-                first = self._zygote
-                if first.level:
+                try:
+                    await self._start(stack)
+                except StartError as exc:  # raised below, free of the nursery's group
+                    failure = exc
+                else:
                     task_status.started()
                     await self._closing.wait()
-                    await self._end()
+                await self._end()
                 self._nursery.cancel_scope.cancel()
-        if not first.level:
-            raise first.error or StartError("the guard does not answer")
+        if failure is not None:
+            raise failure
+
+    async def _start(self, stack: contextlib.ExitStack) -> None:
+        """Start the guard and prove the level of containment: 25 s at most."""
+        if self._cgroup is not None:
+            cgroups = open_cgroups(self._cgroup, max_processes=self._max_processes)
+            self._cgroups = await trio.to_thread.run_sync(stack.enter_context, cgroups)
+        if self._max_processes and not (self._cgroups and self._cgroups.limits_processes):
+            self._limits["RLIMIT_NPROC"] = self._max_processes
+        self._nursery.start_soon(self._zygote.run, name="guard")
+        if os.getpid() == 1:
+            self._nursery.start_soon(reap_orphans, lambda: {self._zygote.pid})
+        with trio.move_on_after(_START_TIMEOUT):
+            await self._zygote.settled.wait()
+        if not self._zygote.level:
+            raise self._zygote.error or StartError("the guard does not answer")
+        if self._isolation or self._cgroups:
+            try:
+                child = await self.spawn(_NOTHING)
+            except SpawnError as exc:
+                raise StartError(f"no {self.containment} containment: {exc}") from exc
+            await child.wait_settled()
+            child.close_pipes()
 
     def close(self) -> None:
         """Refuse new children and let `run()` end."""
@@ -105,19 +149,36 @@ class GuardedSpawner:
             "env": dict(command.env),
             "cwd": str(command.cwd.absolute()),
             "limits": self._limits,
+            "isolation": self._isolation,
+            "cgroup": None,
         }
-        ends = Ends()
-        try:
-            ident, gone = await zygote.spawn(Request(message, ends.theirs))
-        except BaseException:
-            ends.close()
-            raise
+        with contextlib.ExitStack() as undo:
+            ends = Ends()
+            undo.callback(ends.close)
+            request = Request(message, ends.theirs)
+            undo.callback(request.close)
+            path = self._make_cgroup(request)
+            undo.callback(self._remove_cgroup, path)
+            ident, gone = await zygote.spawn(request)
+            undo.pop_all()
         child = GuardedChild(command, ends, Shim(zygote=zygote, ident=ident, gone=gone))
         self._children.add(child)
-        self._nursery.start_soon(self._host, child, name=f"child {command.argv[0]}")
+        self._nursery.start_soon(self._host, child, path, name=f"child {command.argv[0]}")
         if self._closing.is_set():
             child.kill()
         return child
+
+    def _make_cgroup(self, request: Request) -> Path | None:
+        if self._cgroups is None:
+            return None
+        path, procs = self._cgroups.make()
+        request.message = {**request.message, "cgroup": str(path)}
+        request.fds.append(procs)
+        return path
+
+    def _remove_cgroup(self, path: Path | None) -> None:
+        if self._cgroups is not None and path is not None:
+            self._cgroups.remove(path)
 
     async def _living_zygote(self) -> Zygote:
         if self._zygote.ended.is_set():
@@ -129,11 +190,12 @@ class GuardedSpawner:
             raise SpawnError(str(zygote.error))
         return zygote
 
-    async def _host(self, child: GuardedChild) -> None:
+    async def _host(self, child: GuardedChild, cgroup: Path | None) -> None:
         try:
             await child.run()
         finally:
             self._children.remove(child)
+            self._remove_cgroup(cgroup)
 
     async def _end(self) -> None:
         """Kill all trees and end the guard: 12 s at most, in which what is left is stuck."""
@@ -147,20 +209,34 @@ class GuardedSpawner:
 
 
 @asynccontextmanager
-async def open_spawner(*, max_processes: int | None = None) -> AsyncIterator[GuardedSpawner]:
+async def open_spawner(
+    *,
+    max_processes: int | None = None,
+    isolation: Isolation | None = None,
+    cgroup: Path | None = None,
+) -> AsyncIterator[GuardedSpawner]:
     """A spawner whose children do not outlive the block, nor this program.
 
-    max_processes: most processes that the user of the agent may have while a child
-        starts another (RLIMIT_NPROC, which does not bind root); None for no limit.
+    max_processes: most processes of a child (pids.max) where the controller is delegated;
+        else of the whole user when a child starts another (RLIMIT_NPROC, which does not
+        bind root); None for no limit.
+    isolation: `pid` gives each child a PID namespace; who is not root needs a user
+        namespace besides.
+    cgroup: a delegated directory of cgroup v2, where each child gets a cgroup of its own;
+        see `find_delegated_cgroup()`.
 
     Leaving the block kills all trees and waits until nothing is left; what is in
     uninterruptible sleep after 10 s is left to its guard.
 
-    Raises `StartError` when the guard cannot be started.
+    Raises `StartError` when the guard cannot be started, or not at the level that was asked
+    for: there is no silent downgrade.
+
+    As process 1 of a container it collects foreign orphans too.  Then there is to be one
+    spawner, in the main thread, and no child of the program but by it.
 
     A copy of this process by a bare `fork()` holds the trees alive: start programs instead.
     """
-    spawner = GuardedSpawner(max_processes=max_processes)
+    spawner = GuardedSpawner(max_processes=max_processes, isolation=isolation, cgroup=cgroup)
     failure: StartError | None = None
     async with trio.open_nursery() as nursery:
         try:

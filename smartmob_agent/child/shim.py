@@ -12,28 +12,23 @@ Standard library only: the guard imports this module without the rest of the pac
 """
 
 # Without pathlib, which would cost each shim memory:
-# ruff: noqa: PTH113
+# ruff: noqa: PTH106, PTH123
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import resource
 import select
 import signal
 import socket
-from typing import Any, NoReturn
+from typing import Any
 
-from .kernel import become_subreaper, die_with_parent, refuse_new_privileges, take_precedence, walk
+from .app import App
+from .isolation import enter_pid_namespace
+from .kernel import become_subreaper, take_precedence, walk
 from .purge import Purge
 
-__all__ = ["IGNORED", "Shim", "Wakeup"]
-
-IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What the guard ignores: meant for the agent, which then tells the guard."""
-
-_PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
+__all__ = ["Shim", "Wakeup"]
 
 
 class Wakeup:
@@ -62,11 +57,18 @@ class Shim:
     """The life of a shim; `run()` returns when nothing of the app is left."""
 
     def __init__(self, request: dict[str, Any], fds: list[int]) -> None:
-        """request: argv, env, cwd, limits; fds: lifeline, stdout, stderr."""
+        """The life of a shim begins with a request.
+
+        request: argv, env, cwd, limits, isolation, cgroup.
+        fds: lifeline, stdout, stderr and, with a cgroup, its cgroup.procs.
+        """
         self._request = request
         self._lifeline = socket.socket(fileno=fds[0])
-        self._output = fds[1:3]
+        self._fds = fds[1:]
+        self._child = 0
+        self._report = -1
         self._main = 0
+        """The app: our child, or that of the first process of its namespace."""
         self._status: int | None = None
         self._kill = self._terminated = False
 
@@ -84,54 +86,28 @@ class Shim:
         try:
             self._fork()
         except OSError as exc:
-            self._say(f"failed {exc.errno} fork")
+            self._say(f"failed {exc.errno} {'isolate' if self._request['isolation'] else 'fork'}")
             return
         self._live()
         self._end()
 
     def _fork(self) -> None:
-        me = os.getpid()
-        self._trouble, trouble = os.pipe()  # an exec closes it; a failure is written there
-        self._main = os.fork()
-        if not self._main:
-            os.close(self._trouble)
-            self._become_app(me, trouble)
-        os.close(trouble)
-        for fd in self._output:  # held by us the app's output would never end
-            os.close(fd)
+        """Start the app, in a PID namespace of its own if that was asked for."""
+        app = App(self._request, self._fds, parent=os.getpid())
+        self._trouble, app.trouble = os.pipe()
+        if app.is_isolated:
+            self._report, app.report = os.pipe()
+            os.set_blocking(self._report, False)
+            enter_pid_namespace()
+        self._child = os.fork()
+        if not self._child:
+            app.become(but=(self._trouble, self._report, self._lifeline.fileno()))
+        app.close()  # held by us the output would never end
         self._poll.register(self._trouble, select.POLLIN)
-
-    def _become_app(self, parent: int, trouble: int) -> NoReturn:
-        """Never returns: all descriptors above 2 close on exec."""
-        step = "prepare"
-        request, argv = self._request, self._request["argv"]
-        try:
-            os.setsid()
-            for name, limit in request["limits"].items():
-                resource.setrlimit(getattr(resource, name), (limit, limit))
-            if os.geteuid():
-                refuse_new_privileges()
-            die_with_parent()
-            if os.getppid() != parent:
-                os._exit(127)
-            signal.set_wakeup_fd(-1)
-            for signum in (*IGNORED, *_PYTHON_IGNORES):
-                signal.signal(signum, signal.SIG_DFL)
-            null = os.open(os.devnull, os.O_RDWR)
-            for target, fd in enumerate((null, *self._output)):
-                os.dup2(fd, target)
-            step = "chdir"
-            os.chdir(request["cwd"])
-            step = "exec"
-            os.execvpe(argv[0], argv, request["env"])  # noqa: S606  it is what was asked for
-        except OSError as exc:
-            if step == "exec" and exc.errno == errno.ENOENT and os.path.isfile(argv[0]):
-                step = "interpreter"
-            os.write(trouble, f"{exc.errno} {step}".encode())
-        except ValueError:  # such as a NUL in an argument
-            os.write(trouble, f"{errno.EINVAL} {step}".encode())
-        finally:
-            os._exit(127)
+        if app.is_isolated:
+            self._poll.register(self._report, select.POLLIN)
+        else:
+            self._main = self._child
 
     def _live(self) -> None:
         """Return when the tree has to be killed."""
@@ -142,10 +118,8 @@ class Shim:
                 return
 
     def _end(self) -> None:
-        if self._status is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._main, signal.SIGKILL)
         take_precedence()
+        self._kill_at_once()
         purge = Purge()
         progress = True
         while self._reap():
@@ -153,7 +127,22 @@ class Shim:
             progress = self._wait(purge.delay)
             if report := purge.report():
                 self._say(f"left {report}", wait=False)
+        if self._request["cgroup"]:
+            with contextlib.suppress(OSError):
+                os.rmdir(self._request["cgroup"])
         self._say("empty")
+
+    def _kill_at_once(self) -> None:
+        """Kill as much as one call can reach."""
+        if self._request["cgroup"]:
+            with (
+                contextlib.suppress(OSError),
+                open(self._request["cgroup"] + "/cgroup.kill", "w") as file,
+            ):
+                file.write("1")
+        if self._main and self._status is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._main, signal.SIGKILL)
 
     def _wait(self, timeout: float | None) -> bool:
         """Wait for a word of the agent or the end of a child; True if there was the latter.
@@ -163,6 +152,8 @@ class Shim:
         events = dict(self._poll.poll(None if timeout is None else timeout * 1000))
         if self._lifeline.fileno() in events:
             self._hear()
+        if self._report in events:
+            self._hear_init()
         if self._trouble in events:
             self._tell_start()
         if self._wakeup.fd in events:
@@ -190,6 +181,8 @@ class Shim:
         """Pass on what became of the exec, once it is known."""
         if self._trouble < 0:
             return
+        if not self._main:
+            self._hear_init()
         trouble = os.read(self._trouble, 256).decode()
         self._poll.unregister(self._trouble)
         os.close(self._trouble)
@@ -205,10 +198,34 @@ class Shim:
                 return False
             if not pid:
                 return True
-            if pid == self._main:
-                self._tell_start()
-                self._status = status
-                self._say(f"exited {status}")
+            if pid == self._child:
+                self._hear_init()
+                # The first process of a namespace has told how the app ended, or was killed.
+                self._note_exit(status if self._main == self._child else signal.SIGKILL)
+
+    def _note_exit(self, status: int) -> None:
+        if self._status is None:
+            self._tell_start()
+            self._status = status
+            self._say(f"exited {status}")
+
+    def _hear_init(self) -> None:
+        """Hear the first process of the namespace: `main PID`, `exited STATUS`."""
+        if self._report < 0:
+            return
+        try:
+            words = os.read(self._report, 4096).split()
+        except BlockingIOError:
+            return
+        for word, number in zip(words[::2], words[1::2], strict=True):
+            if word == b"main":
+                self._main = int(number)
+            else:
+                self._note_exit(int(number))
+        if not words:
+            self._poll.unregister(self._report)
+            os.close(self._report)
+            self._report = -1
 
     def _group_lives(self) -> bool:
         """Whether some member of the app's process group lives."""

@@ -6,62 +6,26 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 from typing import Self
 
 import attrs
 import trio
 
+from smartmob_agent.child.ends import Ends
 from smartmob_agent.child.spawn import Command, Exit
 from smartmob_agent.child.wire import Lines
 from smartmob_agent.child.zygote import Zygote
 from smartmob_agent.errors import SpawnError
 
-__all__ = ["Ends", "GuardedChild", "Shim"]
+__all__ = ["GuardedChild", "Shim"]
 
 logger = logging.getLogger(__name__)
 
 _SHIM_TIMEOUT = 5.0
-"""Seconds that a shim may be silent after a kill, before it is killed itself."""
+"""Seconds that a shim may be silent after a kill, before it is killed itself.
 
-_KILL_TIMEOUT = 2 * _SHIM_TIMEOUT
-"""Seconds after a kill until what is left counts as stuck."""
-
-
-class Ends:
-    """The lifeline and the two pipes of one child: our ends, and theirs to pass on."""
-
-    def __init__(self) -> None:
-        """Raises `OSError` if there are no descriptors left."""
-        with contextlib.ExitStack() as undo:
-            self.lifeline, theirs = socket.socketpair()
-            self.lifeline.setblocking(False)
-            undo.callback(self.lifeline.close)
-            self.theirs = [theirs.detach()]
-            undo.callback(self._close_theirs)
-            self.stdout = self._open_pipe()
-            undo.callback(self.stdout.close)
-            self.stderr = self._open_pipe()
-            undo.pop_all()
-
-    def _open_pipe(self) -> trio.lowlevel.FdStream:
-        ours, theirs = os.pipe()
-        self.theirs.append(theirs)
-        return trio.lowlevel.FdStream(ours)
-
-    def _close_theirs(self) -> None:
-        for fd in self.theirs:
-            os.close(fd)
-
-    def close(self) -> None:
-        """Close our ends."""
-        self.lifeline.close()
-        self.close_pipes()
-
-    def close_pipes(self) -> None:
-        """Close our ends of the pipes only."""
-        self.stdout.close()
-        self.stderr.close()
+Twice as long after a kill, what is left counts as stuck.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -105,7 +69,7 @@ class GuardedChild:
         """See `Child.stuck`."""
         if not self._is_stuck or self._empty.is_set():
             return ()
-        return self._left or self._shim.zygote.left
+        return self._left or self._shim.zygote.left or (self.pid,)
 
     async def wait(self) -> Exit:
         """See `Child.wait`."""
@@ -131,6 +95,10 @@ class GuardedChild:
         """See `Child.kill`."""
         self._tell(b"k")
         self._ending.set()
+
+    def close_pipes(self) -> None:
+        """Close the streams of a child whose output nobody wants."""
+        self._ends.close_pipes()
 
     async def wait_started(self) -> Self | None:
         """Wait until the child runs; None if its shim was killed before it could tell.
@@ -213,7 +181,7 @@ class GuardedChild:
     async def _oversee_end(self) -> None:
         """Bound the time between a kill and its end."""
         await self._ending.wait()
-        with trio.move_on_after(_KILL_TIMEOUT):
+        with trio.move_on_after(2 * _SHIM_TIMEOUT):
             self._silence.deadline = trio.current_time() + _SHIM_TIMEOUT
             with self._silence:
                 await self._empty.wait()
@@ -246,6 +214,10 @@ def _explain(command: Command, errno: int, step: str) -> SpawnError:
     reason = os.strerror(errno)
     if step == "chdir":
         return SpawnError(f"cannot start {_name(command)} in {str(command.cwd)!r}: {reason}")
+    if step == "isolate":
+        return SpawnError(f"cannot start {_name(command)} in a PID namespace: {reason}")
+    if step == "cgroup":
+        return SpawnError(f"cannot start {_name(command)} in a cgroup of its own: {reason}")
     if step == "interpreter":
         return SpawnError(f"cannot start {_name(command)}: the interpreter it names is missing")
     if step != "exec":

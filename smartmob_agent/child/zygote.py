@@ -54,6 +54,8 @@ class Zygote:
         """What it can promise, see `containment` of the spawner."""
         self.ended = trio.Event()
         """Set when the zygote is gone and can be asked nothing any more."""
+        self.pid = 0
+        """Of the process, while it has not been waited for."""
         self.left: tuple[int, ...] = ()
         """What resists SIGKILL, of all that killed shims have left behind."""
         self._send, self._receive = trio.open_memory_channel[Request](0)
@@ -69,10 +71,12 @@ class Zygote:
         """
         try:
             self._control, process = _start()
+            self.pid = process.pid
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, self._control)
                 nursery.start_soon(self._read, self._control)
                 await _wait_ended(process)
+                self.pid = 0
                 nursery.cancel_scope.cancel()
             self._note_end(process.returncode)
         except OSError as exc:

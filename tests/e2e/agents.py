@@ -9,7 +9,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,11 @@ class Agent:
         assert readable, f"no answer within {LIMIT:.0f} s"
         return json.loads(self.process.stdout.readline())
 
+    def stop(self) -> None:
+        """Let it end by itself."""
+        assert self.process.stdin
+        self.process.stdin.close()
+
     def kill(self) -> None:
         """SIGKILL, as the out-of-memory killer does it."""
         os.kill(self.pid, signal.SIGKILL)
@@ -95,9 +100,15 @@ class Agent:
 
 
 @contextlib.contextmanager
-def open_agent(sandbox: Sandbox, user: str, **options: Any) -> Iterator[Agent]:
-    """An agent that serves; options: of `open_spawner()`."""
-    argv = [*as_user(user), sys.executable, str(_HOLDER), json.dumps(options)]
+def open_agent(
+    sandbox: Sandbox, user: str, *, wrapper: Sequence[str] = (), **options: Any
+) -> Iterator[Agent]:
+    """An agent that serves.
+
+    wrapper: what to put before its command, as root.
+    options: of `open_spawner()`
+    """
+    argv = [*wrapper, *as_user(user), sys.executable, str(_HOLDER), json.dumps(options)]
     process = sandbox.start(argv)
     agent = Agent(sandbox, process, process.pid)
     agent.hear()

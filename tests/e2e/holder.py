@@ -14,6 +14,7 @@ from typing import Any
 
 import trio
 
+from smartmob_agent.child import tree
 from smartmob_agent.child.guarded import GuardedSpawner, open_spawner
 from smartmob_agent.child.spawn import Child, Command, Exit
 from smartmob_agent.errors import AgentError
@@ -107,6 +108,7 @@ class Holder:
 
 
 async def main(options: dict[str, Any]) -> None:
+    tree._SHIM_TIMEOUT = options.pop("shim_timeout", tree._SHIM_TIMEOUT)
     lines = trio.lowlevel.FdStream(os.dup(0))
     async with open_spawner(**options) as spawner, trio.open_nursery() as nursery:
         holder = Holder(spawner, nursery)

@@ -1,0 +1,146 @@
+"""A cgroup v2 directory that was delegated to the agent: a cgroup for each child.
+
+Who delegates: systemd with `Delegate=yes`, or root by `chown` of a directory (cgroups(7),
+"Delegation").  The layout is::
+
+    DIRECTORY        locked by its agent
+    ├── agent        the agent with its guard, if it was started in DIRECTORY
+    ├── app-1-1      a child with its descendants
+    └── app-1-2
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from smartmob_agent.errors import StartError
+
+__all__ = ["Cgroups", "find_delegated_cgroup", "open_cgroups"]
+
+_CLEAR_TIMEOUT = 5.0
+"""Seconds for the end of what a killed agent has left; a thousand processes took 0.03 s."""
+
+
+@attrs.define(eq=False)
+class Cgroups:
+    """Makes and removes the cgroups of children."""
+
+    _directory: Path
+    _pids_max: int | None
+    """Written to each cgroup; None if the kernel would not count."""
+    _count: int = attrs.field(default=0, init=False)
+
+    @property
+    def limits_processes(self) -> bool:
+        """Whether the kernel counts the processes of each cgroup."""
+        return self._pids_max is not None
+
+    def make(self) -> tuple[Path, int]:
+        """A new cgroup, and its cgroup.procs opened to enter it by; the caller closes it.
+
+        Raises `OSError`.
+        """
+        self._count += 1
+        path = self._directory / f"app-{os.getpid()}-{self._count}"
+        path.mkdir()
+        try:
+            if self._pids_max is not None:
+                (path / "pids.max").write_text(str(self._pids_max))
+            return path, os.open(path / "cgroup.procs", os.O_WRONLY)
+        except OSError:
+            path.rmdir()
+            raise
+
+    def remove(self, path: Path) -> None:
+        """Remove a cgroup, if its shim has not yet; kills what is in there."""
+        with contextlib.suppress(OSError):
+            (path / "cgroup.kill").write_text("1")
+            path.rmdir()
+
+
+@contextlib.contextmanager
+def open_cgroups(directory: Path, *, max_processes: int | None) -> Iterator[Cgroups]:
+    """Take possession of a directory; blocks while leftovers of a killed agent are ended.
+
+    max_processes: pids.max of each child, where the controller is to be had.
+
+    Raises `StartError` when it is none of cgroup v2, not delegated, or taken.
+    """
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as exc:
+        raise _refuse(directory, exc.strerror) from exc
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not (directory / "cgroup.procs").exists():
+            raise _refuse(directory, "expected a directory of cgroup v2")
+        _clear(directory)
+        if _own_cgroup() == directory.resolve():
+            (directory / "agent").mkdir(exist_ok=True)
+            (directory / "agent" / "cgroup.procs").write_text("0")
+        yield Cgroups(directory, max_processes if _has_pids(directory) else None)
+    except BlockingIOError:
+        raise _refuse(directory, "another agent uses it") from None
+    except OSError as exc:
+        raise _refuse(directory, exc.strerror) from exc
+    finally:
+        os.close(lock)
+
+
+def find_delegated_cgroup() -> Path | None:
+    """The cgroup of this process, if systemd has delegated it to us (`Delegate=yes`)."""
+    directory = _own_cgroup()
+    for name in ("user.delegate", "trusted.delegate"):  # systemd, CGROUP_DELEGATION
+        with contextlib.suppress(OSError):
+            if directory and os.getxattr(directory, name) == b"1":
+                return directory
+    return None
+
+
+def _refuse(directory: Path, reason: str | None) -> StartError:
+    return StartError(f"cannot use cgroup {directory}: {reason}")
+
+
+def _own_cgroup() -> Path | None:
+    mounts = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
+    roots = [Path(place) for _, place, kind, *_ in mounts if kind == "cgroup2"]
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        if roots and line.startswith("0::"):
+            return roots[0] / line.removeprefix("0::").lstrip("/")
+    return None
+
+
+def _has_pids(directory: Path) -> bool:
+    """Whether each cgroup in there can have a pids.max; tries to arrange it."""
+    with contextlib.suppress(OSError):
+        (directory / "cgroup.subtree_control").write_text("+pids")
+    return "pids" in (directory / "cgroup.subtree_control").read_text().split()
+
+
+def _clear(directory: Path) -> None:
+    """End what a killed agent has left."""
+    stale = [path for path in directory.glob("app-*") if path.is_dir()]
+    for path in stale:
+        (path / "cgroup.kill").write_text("1")
+    end = time.monotonic() + _CLEAR_TIMEOUT
+    for path in stale:
+        _wait_empty(path, end)
+        with contextlib.suppress(OSError):  # uninterruptible: the next agent tries again
+            path.rmdir()
+
+
+def _wait_empty(path: Path, end: float) -> None:
+    changes = select.poll()
+    with (path / "cgroup.events").open("rb") as events:
+        changes.register(events, select.POLLPRI)
+        while b"populated 1" in events.read() and (left := end - time.monotonic()) > 0:
+            changes.poll(left * 1000)
+            events.seek(0)

@@ -1,0 +1,47 @@
+"""The descriptors between the agent and one child."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+import trio
+
+__all__ = ["Ends"]
+
+
+class Ends:
+    """The lifeline and the two pipes of one child: our ends, and theirs to pass on."""
+
+    def __init__(self) -> None:
+        """Raises `OSError` if there are no descriptors left."""
+        with contextlib.ExitStack() as undo:
+            self.lifeline, theirs = socket.socketpair()
+            self.lifeline.setblocking(False)
+            undo.callback(self.lifeline.close)
+            self.theirs = [theirs.detach()]
+            undo.callback(self._close_theirs)
+            self.stdout = self._open_pipe()
+            undo.callback(self.stdout.close)
+            self.stderr = self._open_pipe()
+            undo.pop_all()
+
+    def _open_pipe(self) -> trio.lowlevel.FdStream:
+        ours, theirs = os.pipe()
+        self.theirs.append(theirs)
+        return trio.lowlevel.FdStream(ours)
+
+    def _close_theirs(self) -> None:
+        for fd in self.theirs:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Close our ends."""
+        self.lifeline.close()
+        self.close_pipes()
+
+    def close_pipes(self) -> None:
+        """Close our ends of the pipes only."""
+        self.stdout.close()
+        self.stderr.close()
