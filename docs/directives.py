@@ -5,7 +5,7 @@ from __future__ import annotations
 import stategraph
 from docutils import nodes  # type: ignore[import-untyped]  # It has no types.
 from sphinx.util.docutils import SphinxDirective
-from tables import config_class, limit_rows, option_rows, table
+from tables import limit_sections, option_rows, table
 
 __all__ = ["Limits", "OptionTable", "StateGraph"]
 
@@ -20,16 +20,12 @@ class OptionTable(SphinxDirective):
 
 
 class Limits(SphinxDirective):
-    """The fields of the class of `smartmob_agent.config` that the argument names."""
-
-    required_arguments = 1
+    """A section with a table for each class of `smartmob_agent.config`."""
 
     def run(self) -> list[nodes.Node]:
-        """Return the table."""
-        rows = limit_rows(config_class(self.arguments[0]))
-        return self.parse_text_to_nodes(
-            "\n".join(table(("Field", "Default", "Meaning"), rows, "26 14 60"))
-        )
+        """Return the sections."""
+        text = "\n".join(limit_sections())
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
 class StateGraph(SphinxDirective):

@@ -13,10 +13,9 @@ from docstrings import to_rst
 
 from smartmob_agent import config, options
 
-__all__ = ["config_class", "limit_rows", "option_rows", "table"]
+__all__ = ["limit_rows", "limit_sections", "option_rows", "table"]
 
 _UNITS = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "bytes"))
-_OTHER_CLASSES = ("source", "restart", "output", "http")
 _DURATIONS = ("_timeout", "_delay", "_interval", "_uptime")
 
 
@@ -45,13 +44,30 @@ def option_rows() -> Iterator[Sequence[str]]:
         )
 
 
+def limit_sections() -> Iterator[str]:
+    """The lines of a section for each class of `smartmob_agent.config`, the agent's first."""
+    names = sorted(config.__all__, key=lambda name: (name != "AgentConfig", name))
+    for name in names:
+        cls: type[attrs.AttrsInstance] = getattr(config, name)
+        docstring = inspect.cleandoc(cls.__doc__ or "").split("\n")
+        yield from (name, "-" * len(name), "", *to_rst(docstring), "")
+        yield from table(("Field", "Default", "Meaning"), limit_rows(cls), "26 14 60")
+        yield ""
+
+
 def limit_rows(cls: type[attrs.AttrsInstance]) -> Iterator[Sequence[str]]:
-    """Name, default and meaning of each field of a class of `smartmob_agent.config`."""
+    """Name, default and meaning of each field of a class of `smartmob_agent.config`.
+
+    The meaning of a field that is such a class itself is its name.
+    """
     docs = _field_docs(cls)
+    defaults = cls()
     for field in attrs.fields(cls):
-        if field.name in _OTHER_CLASSES:
-            continue
-        yield f"``{field.name}``", _show(field.name, field.default), docs.get(field.name, "")
+        value = getattr(defaults, field.name)
+        if attrs.has(type(value)):
+            yield f"``{field.name}``", "see there", f"``{type(value).__name__}``"
+        else:
+            yield f"``{field.name}``", _show(field.name, value), docs.get(field.name, "")
 
 
 def _show(name: str, value: Any) -> str:
@@ -61,14 +77,12 @@ def _show(name: str, value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    """A number in the shortest form; all else as code."""
-    return (
-        f"{value:g}"
-        if isinstance(value, float)
-        else f"{value}"
-        if isinstance(value, int)
-        else f"``{value}``"
-    )
+    """A number in the shortest form, nothing as nothing, all else as code."""
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"``{value}``"
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
 def _field_docs(cls: type) -> Mapping[str, str]:
@@ -86,9 +100,3 @@ def _field_docs(cls: type) -> Mapping[str, str]:
             lines = inspect.cleandoc(str(text.value.value)).splitlines()
             docs[field.target.id] = " ".join(to_rst(lines)).strip()
     return docs
-
-
-def config_class(name: str) -> type[attrs.AttrsInstance]:
-    """Find a class of `smartmob_agent.config` by its name."""
-    found: type[attrs.AttrsInstance] = getattr(config, name)
-    return found

@@ -26,6 +26,7 @@ CLOSE_TIMEOUT = 10.0
 CHANGING = {
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z": "TIME",
     r'"pid": \d+': '"pid": PID',
+    r'"seq": \d+': '"seq": NUMBER',
     r"worker \d+": "worker PID",
     r"tick \d+": "tick NUMBER",
 }
