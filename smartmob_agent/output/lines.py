@@ -34,7 +34,7 @@ class LineSplitter:
             lines = self._long.feed(head) + self._long.finish(ended=True)
             self._long = None
             return lines + self.feed(rest)
-        lines = self._clean(bytes(self._begun) + chunk[:end], chunk)
+        lines = self._clean(bytes(self._begun) + chunk[:end])
         self._begun.clear()
         return lines + self._begin(chunk[end:]) if end < len(chunk) else lines
 
@@ -59,13 +59,10 @@ class LineSplitter:
         begun, self._begun = bytes(self._begun), bytearray()
         return self._long.feed(begun)
 
-    def _clean(self, text: bytes, chunk: bytes) -> bytes:
-        """Clean whole lines.  Asking all of them at once is much cheaper than asking each.
-
-        Only the first line can be longer than the chunk that ended it.
-        """
+    def _clean(self, text: bytes) -> bytes:
+        """Clean whole lines.  Asking all of them at once is much cheaper than asking each."""
         limit = self._max_bytes
-        if text.isascii() and b"\r" not in text and max(len(chunk), text.find(b"\n")) <= limit:
+        if text.isascii() and b"\r" not in text and not _has_longer(text, limit):
             return text
         lines = _valid(text.replace(b"\r\n", b"\n")[:-1]).split(b"\n")
         return b"".join(_pieces(line, limit) for line in lines)
@@ -90,6 +87,17 @@ class _LongLine:
     def finish(self, *, ended: bool) -> bytes:
         text = self._text + self._decoder.decode(b"", final=True).encode()
         return _pieces(text.removesuffix(b"\r") if ended else text, self._max_bytes)
+
+
+def _has_longer(text: bytes, limit: int) -> bool:
+    """Whether a line of `text` has more than `limit` bytes: one look for each `limit` bytes."""
+    start = 0
+    while len(text) - start > limit:
+        end = text.rfind(b"\n", start, start + limit + 1)
+        if end < 0:
+            return True
+        start = end + 1
+    return False
 
 
 def _valid(text: bytes) -> bytes:

@@ -10,8 +10,8 @@ from smartmob_agent.output.lines import LineSplitter
 
 __all__ = ["pump"]
 
-_READ_BYTES = 64 * 1024
-"""What a pipe holds by default: pipe(7)."""
+_READ_BYTES = 256 * 1024
+"""What the pipe of a child holds: the more at once, the fewer turns of the loop."""
 
 
 async def pump(
