@@ -12,17 +12,18 @@ _FIELD = re.compile(r"([a-z_]+(?:, [a-z_]+)*): (.*)")
 
 
 def to_rst(lines: Sequence[str]) -> list[str]:
-    """Turn code in single backquotes into literals, and `name: text` lines into field lists.
+    """Turn code in single backquotes into literals, and `name: text` lines into definitions.
 
-    A paragraph is a field list when it begins with such a line; lines without a name go on
-    with the field before them.  What is indented stays as it is.
+    A paragraph is a list of definitions when it begins with such a line; lines without a name
+    go on with the one before them.  What is indented stays as it is.
     """
     result: list[str] = []
     for paragraph in _paragraphs(lines):
         if paragraph[0].startswith(" "):
             result += paragraph
         elif _FIELD.fullmatch(paragraph[0]):
-            result += map(_field, paragraph)
+            for line in paragraph:
+                result += _definition(line)
         else:
             result += map(_literals, paragraph)
         result.append("")
@@ -39,9 +40,12 @@ def _paragraphs(lines: Sequence[str]) -> Iterator[list[str]]:
             paragraph = []
 
 
-def _field(line: str) -> str:
+def _definition(line: str) -> Sequence[str]:
     match = _FIELD.fullmatch(line)
-    return f":{match[1]}: {_literals(match[2])}" if match else f"    {_literals(line)}"
+    if match is None:
+        return [f"    {_literals(line.strip())}"]
+    names = ", ".join(f"``{name}``" for name in match[1].split(", "))
+    return [names, f"    {_literals(match[2])}"]
 
 
 def _literals(text: str) -> str:

@@ -56,16 +56,13 @@ def limit_sections() -> Iterator[str]:
 
 
 def limit_rows(cls: type[attrs.AttrsInstance]) -> Iterator[Sequence[str]]:
-    """Name, default and meaning of each field of a class of `smartmob_agent.config`.
-
-    The meaning of a field that is such a class itself is its name.
-    """
+    """Name, default and meaning of each field of a class of `smartmob_agent.config`."""
     docs = _field_docs(cls)
     defaults = cls()
     for field in attrs.fields(cls):
         value = getattr(defaults, field.name)
         if attrs.has(type(value)):
-            yield f"``{field.name}``", "see there", f"``{type(value).__name__}``"
+            yield f"``{field.name}``", f"``{type(value).__name__}()``", "See there."
         else:
             yield f"``{field.name}``", _show(field.name, value), docs.get(field.name, "")
 

@@ -124,11 +124,11 @@ def test_the_page_of_states_explains_each_state() -> None:
         ("Already ``code``.", "Already ``code``."),
         (
             "url: of `x`\n  or more.\npid, exit: both",
-            ":url: of ``x``\n      or more.\n:pid, exit: both",
+            "``url``\n    of ``x``\n    or more.\n``pid``, ``exit``\n    both",
         ),
         (
             "Text.\n\nname: a field\n\n    code: `kept`",
-            "Text.\n\n:name: a field\n\n    code: `kept`",
+            "Text.\n\n``name``\n    a field\n\n    code: `kept`",
         ),
     ],
 )
