@@ -6,12 +6,13 @@ make one by hand.  Every limit of the agent stands here and nowhere else.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-__all__ = ["AgentConfig", "HttpLimits", "OutputLimits", "RestartDelays", "SourceLimits"]
+__all__ = ["AgentConfig", "HttpLimits", "OutputLimits", "RestartDelays", "Security", "SourceLimits"]
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -106,6 +107,38 @@ class HttpLimits:
 
 
 @attrs.frozen(kw_only=True)
+class Security:
+    """Who may use the HTTP API, and under which names.
+
+    Raises `ValueError` when a key or a CA comes without a certificate.
+    """
+
+    allow_hosts: tuple[str, ...] = ()
+    """Names of the agent beside its address, the loopback ones and that of `public_url`."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks whose `Forwarded` headers count; `unix` stands for Unix sockets."""
+    token_file: Path | None = None
+    """One token per line, mode 0600; every request must bring one of them."""
+    tls_cert: Path | None = None
+    """Certificate chain in PEM format; TCP sockets speak TLS then."""
+    tls_key: Path | None = None
+    """Its key, if not in the same file."""
+    tls_client_ca: Path | None = None
+    """Clients must have a certificate of this authority."""
+    insecure_no_auth: bool = False
+    """Allow everyone who reaches the agent to run programs by it."""
+    failed_logins: int = attrs.field(default=10, validator=_positive)
+    """Wrong tokens from one address in a minute; after them it has to wait."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.tls_cert is None and (self.tls_key or self.tls_client_ca):
+            raise ValueError("tls_key, tls_client_ca: expected a tls_cert with them, found none")
+        for proxy in self.trusted_proxies:
+            if proxy != "unix":
+                ip_network(proxy)
+
+
+@attrs.frozen(kw_only=True)
 class AgentConfig:
     """Everything that `serve` needs to know.
 
@@ -127,6 +160,9 @@ class AgentConfig:
     restart: RestartDelays = attrs.field(factory=RestartDelays)
     output: OutputLimits = attrs.field(factory=OutputLimits)
     http: HttpLimits = attrs.field(factory=HttpLimits)
+    security: Security = attrs.field(factory=Security)
+    descriptors: tuple[int, ...] = ()
+    """Listening sockets that were handed over, to be used in place of `host` and `port`."""
 
     @port.validator
     def _check_port(self, _attribute: attrs.Attribute[int], value: int) -> None:

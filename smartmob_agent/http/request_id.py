@@ -33,11 +33,12 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
 def identify_requests(app: App) -> App:
     """Wrap an ASGI application so that each request has an id: `scope["request_id"]`.
 
-    Every answer carries it, those to WebSocket handshakes included.
+    Every answer carries it, those to WebSocket handshakes included.  A request that has one,
+    by an application around this one, keeps it.
     """
 
     async def identified(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] not in ("http", "websocket") or "request_id" in scope:
             await app(scope, receive, send)
             return
         request_id = request_id_of(scope["headers"])

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ import trio
 from smartmob_agent.config import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.connection import Stream
+from smartmob_agent.http.handed_over import open_handed_over
+from smartmob_agent.http.tls import make_tls
 
 __all__ = ["Listener", "open_listeners"]
 
@@ -48,26 +51,30 @@ def open_listeners(config: AgentConfig) -> Iterator[list[Listener]]:
 
     Raises `StartError` in one line; nothing is left open then.
     """
+    tls = make_tls(config.security)
     with contextlib.ExitStack() as stack:
-        sockets = _open_tcp(stack, config.host, config.port)
+        if config.descriptors:
+            sockets = open_handed_over(stack, config)
+        else:
+            sockets = _open_tcp(stack, config.host, config.port)
         if config.unix is not None:
             sockets.append(_open_unix(stack, config.unix))
-        listeners = [_listener(sock) for sock in sockets]
+        listeners = [_listener(sock, tls) for sock in sockets]
         for listener in listeners:
             stack.callback(listener.close)
         yield listeners
 
 
-def _listener(sock: socket.socket) -> Listener:
+def _listener(sock: socket.socket, tls: ssl.SSLContext | None) -> Listener:
     trio_socket = trio.socket.from_stdlib_socket(sock)
-    return Listener(_url(sock), trio.SocketListener(trio_socket), trio_socket.close)
-
-
-def _url(sock: socket.socket) -> str:
+    inner: trio.abc.Listener[Stream] = trio.SocketListener(trio_socket)
     name = sock.getsockname()
-    if sock.family == socket.AF_UNIX:
-        return f"unix:{name}"
-    return f"http://{_host_port(name[0], name[1])}"
+    if sock.family == socket.AF_UNIX:  # no TLS: nothing of it leaves the machine
+        return Listener(f"unix:{name}", inner, trio_socket.close)
+    if tls is not None:
+        inner = trio.SSLListener(trio.SocketListener(trio_socket), tls, https_compatible=True)
+    scheme = "http" if tls is None else "https"
+    return Listener(f"{scheme}://{_host_port(name[0], name[1])}", inner, trio_socket.close)
 
 
 def _host_port(host: str, port: int) -> str:

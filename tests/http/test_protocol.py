@@ -335,9 +335,9 @@ async def test_an_answer_in_pieces_arrives_in_pieces(autojump_clock: MockClock) 
     async with serving(app) as server:
         client = server.connect()
         await client.send(b"GET / HTTP/1.1\r\nHost: agent\r\n\r\n")
-        pieces = []
-        for _ in range(3):
-            pieces.append((await client.stream.receive_some(10000), trio.current_time()))
+        pieces = [
+            (await client.stream.receive_some(10000), trio.current_time()) for _ in range(3)
+        ]
         assert pieces[0][0].startswith(b"HTTP/1.1 200 ")
         assert pieces[1:] == [(b"1\r\n0\r\n", 1), (b"1\r\n1\r\n", 2)]
         assert pieces[0][1] == 0

@@ -1,0 +1,73 @@
+"""One event for each request, when it has ended."""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from smartmob_agent.http.asgi import App, Message, Receive, Scope, Send
+
+__all__ = ["log_requests"]
+
+logger = logging.getLogger(__name__)
+
+_QUIET = frozenset({"/health", "/ready"})
+"""Whoever looks after the agent asks every few seconds."""
+
+
+def log_requests(app: App) -> App:
+    """Wrap an application: an event `request` after each; a WebSocket is one request.
+
+    The path is logged as it was sent, without the query, which may hold secrets.
+    """
+
+    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or scope["path"] in _QUIET:
+            await app(scope, receive, send)
+            return
+        record = _Record(scope, send)
+        try:
+            await app(scope, receive, record.send)
+        finally:
+            record.log()
+
+    return logged
+
+
+class _Record:
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope, self._send = scope, send
+        self._began = trio.current_time()
+        self._status: int | None = None
+        self._bytes = 0
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind in ("http.response.start", "websocket.http.response.start"):
+            self._status = message["status"]
+        elif kind == "websocket.accept":
+            self._status = 101
+        elif kind in ("http.response.body", "websocket.http.response.body"):
+            self._bytes += len(message.get("body", b""))
+        elif kind == "websocket.send.frames":
+            self._bytes += len(message["frames"])
+        elif kind == "websocket.send":
+            self._bytes += len(message.get("bytes") or message["text"].encode())
+        await self._send(message)
+
+    def log(self) -> None:
+        scope = self._scope
+        client = scope["client"]
+        logger.info(
+            "request",
+            extra={
+                "method": scope.get("method", "GET"),
+                "path": scope["raw_path"].decode("ascii", "backslashreplace"),
+                "status": self._status,
+                "duration": round(trio.current_time() - self._began, 4),
+                "bytes": self._bytes,
+                "request_id": scope.get("request_id"),
+                "peer": client[0] if client else "unix",
+            },
+        )

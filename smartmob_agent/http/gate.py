@@ -1,0 +1,48 @@
+"""What stands before the API: names, credentials, proxies and the log, in their order."""
+
+from __future__ import annotations
+
+import attrs
+
+from smartmob_agent.config import AgentConfig
+from smartmob_agent.http.access_log import log_requests
+from smartmob_agent.http.asgi import App
+from smartmob_agent.http.failures import FailureLimit
+from smartmob_agent.http.login import require_token
+from smartmob_agent.http.names import check_names
+from smartmob_agent.http.proxies import trust_proxies
+from smartmob_agent.http.request_id import identify_requests
+from smartmob_agent.http.tokens import Tokens
+
+__all__ = ["Gate", "open_gate"]
+
+
+@attrs.define(eq=False)
+class Gate:
+    """Lets in whom `config.security` lets in."""
+
+    _config: AgentConfig
+    _tokens: Tokens | None
+
+    def wrap(self, app: App) -> App:
+        """Put the gate before an application; `scope["request_id"]` is set for it."""
+        security = self._config.security
+        if self._tokens is not None:
+            app = require_token(app, self._tokens, FailureLimit(security.failed_logins))
+        app = check_names(app, self._config)
+        # The log has what a proxy said of the client, and what was refused.
+        app = log_requests(app)
+        if security.trusted_proxies:
+            app = trust_proxies(app, security.trusted_proxies)
+        return identify_requests(app)
+
+    def reload(self) -> None:
+        """Read the token file again; if it is no good, the tokens stay as they are."""
+        if self._tokens is not None:
+            self._tokens.reload()
+
+
+def open_gate(config: AgentConfig) -> Gate:
+    """Read what the gate needs; raises `StartError`."""
+    path = config.security.token_file
+    return Gate(config, None if path is None else Tokens(path))
