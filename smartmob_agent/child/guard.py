@@ -37,7 +37,8 @@ if __name__ == "__main__":
 from .app import IGNORED
 from .kernel import become_subreaper, children
 from .purge import Purge
-from .shim import Shim, Wakeup
+from .shim import Shim
+from .wakeup import Wakeup
 from .wire import Frames
 
 _SHIM_TIMEOUT = 0.5

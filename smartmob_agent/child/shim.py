@@ -27,30 +27,13 @@ from .app import App
 from .isolation import enter_pid_namespace
 from .kernel import become_subreaper, take_precedence, walk
 from .purge import Purge
+from .wakeup import Wakeup
 
-__all__ = ["Shim", "Wakeup"]
+__all__ = ["Shim"]
 
 
-class Wakeup:
-    """A descriptor that becomes readable when a child ends."""
-
-    def __init__(self) -> None:
-        self.fd, self._other = os.pipe()
-        os.set_blocking(self.fd, False)
-        os.set_blocking(self._other, False)
-        signal.set_wakeup_fd(self._other, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-
-    def drain(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self.fd, 4096):
-                pass
-
-    def close(self) -> None:
-        """Take nothing of it over into a fork."""
-        signal.set_wakeup_fd(-1)
-        os.close(self.fd)
-        os.close(self._other)
+_FIRST_LOOK, _LAST_LOOK = 0.025, 1.0
+"""Seconds between two looks at a group that was told to end."""
 
 
 class Shim:
@@ -66,7 +49,7 @@ class Shim:
         self._lifeline = socket.socket(fileno=fds[0])
         self._fds = fds[1:]
         self._child = 0
-        self._report = -1
+        self._report = self._member = -1
         self._main = 0
         """The app: our child, or that of the first process of its namespace."""
         self._status: int | None = None
@@ -111,11 +94,15 @@ class Shim:
 
     def _live(self) -> None:
         """Return when the tree has to be killed."""
+        patience: float | None = None
         while not self._kill:
-            self._wait(None)
+            self._wait(patience)
             self._reap()
-            if self._status is not None and not (self._terminated and self._group_lives()):
+            if self._status is None:
+                continue
+            if not (self._terminated and self._watch_group()):
                 return
+            patience = min(2 * (patience or _FIRST_LOOK), _LAST_LOOK)
 
     def _end(self) -> None:
         take_precedence()
@@ -227,9 +214,23 @@ class Shim:
             os.close(self._report)
             self._report = -1
 
-    def _group_lives(self) -> bool:
-        """Whether some member of the app's process group lives."""
-        return any(p.group == self._main and p.is_alive for p in walk())
+    def _watch_group(self) -> bool:
+        """Watch for the end of a member of the app's process group; False if none is left.
+
+        Its parent may live, and be told instead of us.  That it leaves the group, nobody is
+        told: so the caller looks again from time to time.
+        """
+        if self._member >= 0:
+            self._poll.unregister(self._member)
+            os.close(self._member)
+            self._member = -1
+        for process in walk():
+            if process.group == self._main and process.is_alive:
+                with contextlib.suppress(ProcessLookupError):
+                    self._member = os.pidfd_open(process.pid)
+                    self._poll.register(self._member, select.POLLIN)
+                    return True
+        return False
 
     def _say(self, line: str, *, wait: bool = True) -> None:
         flags = 0 if wait else socket.MSG_DONTWAIT

@@ -114,6 +114,48 @@ async def test_an_environment_of_a_megabyte_arrives(spawner: GuardedSpawner) -> 
     assert len(await read(child.stdout)) == sum(len(f"{k}={v}\n") for k, v in env.items())
 
 
+# What is terminated
+
+LATE = """
+import os, signal, time
+ready, told = os.pipe()
+if not os.fork():
+    if not os.fork():
+        signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.1), os._exit(0)))
+        os.read(ready, 1)
+        print("ready", flush=True)
+        while True:
+            signal.pause()
+    os.setsid()
+    os.write(told, b".")
+signal.pause()
+"""
+
+
+async def test_a_member_whose_parent_left_the_group_is_waited_for(
+    spawner: GuardedSpawner,
+) -> None:
+    """Its parent, in a session of its own, is told of its end, and nobody else."""
+    argv = (sys.executable, "-ISE", "-c", LATE)
+    child = await spawner.spawn(Command(argv=argv, env={}, cwd=Path("/")))
+    assert await read_line(child.stdout) == "ready"
+    child.terminate()
+    start = trio.current_time()
+    await child.wait_empty()
+    assert 0.1 < trio.current_time() - start < LIMIT
+
+
+async def test_a_member_that_leaves_the_group_is_not_waited_for(
+    spawner: GuardedSpawner,
+) -> None:
+    script = "trap '' TERM; (sleep 0.1; exec setsid sleep 1000) & trap 'exit 3' TERM; echo; wait"
+    child = await spawner.spawn(shell(f"{script}; wait"))
+    assert await read_line(child.stdout) == ""
+    child.terminate()
+    await child.wait_empty()
+    assert await child.wait() == Exit(code=3)
+
+
 # What cannot be started
 
 

@@ -56,6 +56,12 @@ class Holder:
         self._children.append(child)
         return {"pid": child.pid, "lines": await read_lines(child.stdout, lines)}
 
+    async def start(self, *, argv: list[str]) -> object:
+        """Start a program."""
+        command = Command(argv=tuple(argv), env={}, cwd=Path("/"))
+        self._children.append(await self._spawner.spawn(command))
+        return None
+
     async def wait(self, *, child: int) -> object:
         """Wait for the end of a child and of its tree."""
         status = await self._children[child].wait()
@@ -110,6 +116,8 @@ class Holder:
 async def main(options: dict[str, Any]) -> None:
     tree._SHIM_TIMEOUT = options.pop("shim_timeout", tree._SHIM_TIMEOUT)
     lines = trio.lowlevel.FdStream(os.dup(0))
+    if "cgroup" in options:
+        options["cgroup"] = Path(options["cgroup"])
     async with open_spawner(**options) as spawner, trio.open_nursery() as nursery:
         holder = Holder(spawner, nursery)
         tell({"containment": spawner.containment})

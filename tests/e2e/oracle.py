@@ -58,7 +58,7 @@ class Sandbox(Protocol):
     def start(
         self, argv: Sequence[str], *, env: dict[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start the program, with pipes for its input and output; once in a sandbox."""
+        """Start the program, with pipes for its input and output."""
         ...
 
     def main_pid(self) -> int:
@@ -94,18 +94,18 @@ class CgroupSandbox:
     def __init__(self, root: Path) -> None:
         self.directory = root / f"smartmob-test-{uuid.uuid4().hex}"
         self.directory.mkdir()
-        self._main: subprocess.Popen[bytes] | None = None
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def start(
         self, argv: Sequence[str], *, env: dict[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         enter = ["/bin/sh", "-c", 'echo 0 > "$0" && exec "$@"']
-        self._main = main = _popen([*enter, str(self.directory / "cgroup.procs"), *argv], env)
-        return main
+        process = _popen([*enter, str(self.directory / "cgroup.procs"), *argv], env)
+        self._started.append(process)
+        return process
 
     def main_pid(self) -> int:
-        assert self._main
-        return self._main.pid
+        return self._started[-1].pid
 
     def pids(self) -> set[int]:
         lists = self.directory.rglob("cgroup.procs")
@@ -131,7 +131,8 @@ class CgroupSandbox:
 
     def close(self) -> None:
         (self.directory / "cgroup.kill").write_text("1")
-        _close(self._main)
+        for process in self._started:
+            _close(process)
         self.wait_empty(10)
         for directory, _, _ in os.walk(self.directory, topdown=False):
             Path(directory).rmdir()
@@ -216,10 +217,9 @@ def _popen(argv: Sequence[str], env: dict[str, str] | None) -> subprocess.Popen[
     return subprocess.Popen(argv, env=env, stdin=pipe, stdout=pipe, start_new_session=True)
 
 
-def _close(process: subprocess.Popen[bytes] | None) -> None:
-    if process:
-        with process:  # waits, and closes the pipes
-            pass
+def _close(process: subprocess.Popen[bytes]) -> None:
+    with process:  # waits, and closes the pipes
+        pass
 
 
 def _names(pids: set[int]) -> list[str]:

@@ -1,0 +1,34 @@
+"""SIGCHLD as something to poll for.
+
+Standard library only: the guard imports this module without the rest of the package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+__all__ = ["Wakeup"]
+
+
+class Wakeup:
+    """A descriptor that becomes readable when a child ends."""
+
+    def __init__(self) -> None:
+        self.fd, self._other = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._other, False)
+        signal.set_wakeup_fd(self._other, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.fd, 4096):
+                pass
+
+    def close(self) -> None:
+        """Take nothing of it over into a fork."""
+        signal.set_wakeup_fd(-1)
+        os.close(self.fd)
+        os.close(self._other)

@@ -1,0 +1,141 @@
+"""A delegated cgroup: each child in one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.agents import NOBODY, Agent, open_agent, users
+from tests.e2e.oracle import CgroupSandbox, cgroup_root
+from tests.e2e.test_isolation import kill_all_of_the_guard
+
+ROOT = cgroup_root()
+
+pytestmark = [
+    pytest.mark.skipif(not ROOT, reason="needs to be root with cgroup v2"),
+    pytest.mark.slow,
+]
+
+DAEMON = "setsid sleep 1000 & echo; exec sleep 1000"
+
+StartAgent = Callable[..., Agent]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[CgroupSandbox]:
+    assert ROOT
+    with contextlib.closing(CgroupSandbox(ROOT)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(params=users())
+def directory(request: pytest.FixtureRequest, sandbox: CgroupSandbox) -> Path:
+    """A directory that is delegated to the user, cgroups(7)."""
+    directory = sandbox.directory / f"delegated-to-{request.param}"
+    directory.mkdir()
+    if request.param == "ordinary":
+        for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
+            shutil.chown(directory / name, NOBODY, NOBODY)
+    return directory
+
+
+@pytest.fixture
+def start(sandbox: CgroupSandbox, directory: Path) -> Iterator[StartAgent]:
+    """Starts an agent in there, as systemd does."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**options: Any) -> Agent:
+            user = directory.name.rpartition("-")[2]
+            enter = ["/bin/sh", "-c", 'echo 0 > "$0" && exec "$@"']
+            wrapper = [*enter, str(directory / "cgroup.procs")]
+            return stack.enter_context(
+                open_agent(sandbox, user, wrapper=wrapper, cgroup=str(directory), **options)
+            )
+
+        yield start
+
+
+def apps(directory: Path) -> list[Path]:
+    return sorted(directory.glob("app-*"))
+
+
+def test_the_level_is_told(start: StartAgent) -> None:
+    assert start()("containment") == "cgroup"
+
+
+def test_a_child_is_in_its_own_from_its_first_instruction(
+    start: StartAgent, directory: Path
+) -> None:
+    agent = start()
+    script = "grep ^0:: /proc/self/cgroup; exec sleep 1000"
+    (line,) = agent("spawn", script=script, lines=1)["lines"]
+    (app,) = apps(directory)
+    assert line.endswith(f"/{directory.name}/{app.name}")
+    assert str(agent.pid) in (directory / "agent" / "cgroup.procs").read_text().split()
+
+
+def test_delete_removes_it(start: StartAgent, directory: Path) -> None:
+    agent = start()
+    agent("spawn", script=DAEMON, lines=1)
+    agent("spawn", script=DAEMON, lines=1)
+    agent("delete", child=0, patience=0.1)
+    assert len(apps(directory)) == 1
+
+
+def test_nothing_survives_the_agent(start: StartAgent, sandbox: CgroupSandbox) -> None:
+    agent = start()
+    agent("spawn", script=DAEMON, lines=1)
+    agent.kill()
+    assert sandbox.wait_empty(1) < 1
+
+
+def test_a_killed_shim_leaves_none(start: StartAgent, directory: Path) -> None:
+    agent = start()
+    pid = agent("spawn", script=DAEMON, lines=1)["pid"]
+    os.kill(agent.shim(pid), signal.SIGKILL)
+    agent("wait", child=0)
+    agent("cycle", script="exit 0", count=1)
+    assert apps(directory) == []
+
+
+def test_what_a_killed_agent_left_is_cleared_at_the_next_start(
+    start: StartAgent, directory: Path
+) -> None:
+    agent = start()
+    pid = agent("spawn", script=DAEMON, lines=1)["pid"]
+    kill_all_of_the_guard(agent, {"app": pid})
+    (stale,) = apps(directory)
+    assert (stale / "cgroup.procs").read_text() != ""
+    start()
+    assert not stale.exists()
+
+
+def test_a_second_agent_is_refused(start: StartAgent, directory: Path) -> None:
+    start()
+    assert refusal(directory) == f"cannot use cgroup {directory}: another agent uses it"
+
+
+def test_what_is_no_cgroup_is_refused(tmp_path: Path) -> None:
+    expected = f"cannot use cgroup {tmp_path}: expected a directory of cgroup v2"
+    assert refusal(tmp_path) == expected
+    missing = tmp_path / "missing"
+    assert refusal(missing) == f"cannot use cgroup {missing}: No such file or directory"
+
+
+def refusal(directory: Path) -> str:
+    """Why an agent does not start there."""
+    holder = str(Path(__file__).with_name("holder.py"))
+    argv = [sys.executable, holder, json.dumps({"cgroup": str(directory)})]
+    process = subprocess.run(argv, check=False, capture_output=True, stdin=subprocess.DEVNULL)
+    assert process.returncode == 1
+    return process.stderr.decode().splitlines()[-1].partition("StartError: ")[2]
