@@ -148,13 +148,13 @@ class RunningAgent:
         assert (answer.status_code, answer.json()) == (200, {})
 
     @asynccontextmanager
-    async def attach(self, slug: str) -> AsyncIterator[WebSocketConnection]:
+    async def attach(self, slug: str, query: str = "") -> AsyncIterator[WebSocketConnection]:
         """Attach; the socket's stream is closed here, whoever closed the WebSocket first."""
         host, port = self.url.removeprefix("http://").rsplit(":", 1)
         stream = await trio.open_tcp_stream(host, int(port))
         async with stream, trio.open_nursery() as nursery:
             connection = await wrap_client_stream(
-                nursery, stream, f"{host}:{port}", f"/attach-console/{slug}"
+                nursery, stream, f"{host}:{port}", f"/attach-console/{slug}{query}"
             )
             yield connection
             await connection.aclose()

@@ -24,7 +24,7 @@ from tests.e2e.agent import (
 
 pytestmark = pytest.mark.slow
 
-TICKS = shell_app("trap 'echo got TERM; exit 0' TERM\necho ready\nwhile :; do sleep 0.05; done\n")
+TICKS = shell_app("trap 'echo got TERM; exit 0' TERM\necho ready\nsleep 1000 & wait\n")
 DEAF = shell_app("trap '' TERM INT HUP\nwhile :; do echo deaf; sleep 0.05; done\n")
 
 
@@ -50,7 +50,7 @@ async def test_a_signal_ends_all_children_and_exits_0(by: signal.Signals) -> Non
 async def test_clients_see_the_last_words_and_then_the_end_of_the_agent() -> None:
     async with archive_server() as server, running_agent() as agent:
         await agent.create(server.add("app.tgz", TICKS))
-        async with agent.attach("app.web.0") as socket:
+        async with agent.attach("app.web.0", "?tail=9") as socket:
             assert await socket.get_message() == "ready"
             agent.process.send_signal(signal.SIGTERM)
             assert await socket.get_message() == "got TERM"
