@@ -14,13 +14,14 @@ from __future__ import annotations
 import itertools
 import math
 import signal
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import trio
 import trio.testing
 
 from smartmob_agent.child.spawn import Command, Exit
+from smartmob_agent.errors import SpawnError
 from smartmob_agent.source.workspace import Unpacked
 
 __all__ = ["FakeChild", "FakeFetcher", "FakeSpawner", "FakeWorkspace", "FakeWorkspaces"]
@@ -35,7 +36,7 @@ class FakeChild:
     command: what it was started with.
     obeys: whether it ends at once by SIGTERM when asked to; else the test calls `exit`.
     lingers: whether something of its process group outlives it after `terminate`.
-    closes_pipes: whether its output ends with it; else a stranger holds the pipes.
+    closes_pipes: whether its output ends with its tree; else a stranger holds the pipes.
     unkillable: whether SIGKILL has no effect, as in uninterruptible sleep, until `let_go`.
     terminated, killed: set when somebody asked for it.
     """
@@ -100,7 +101,7 @@ class FakeChild:
         """The kernel lets go of a child that was unkillable."""
         self.stuck = ()
         self.die(signal.SIGKILL)
-        self._empty.set()
+        self._vanish()
 
     def _end(self, how: Exit) -> None:
         if self._exit is not None:
@@ -108,7 +109,11 @@ class FakeChild:
         self._exit = how
         self._exited.set()
         if not (self.lingers and self.terminated.is_set()):
-            self._empty.set()
+            self._vanish()
+
+    def _vanish(self) -> None:
+        """Nothing of the tree is left, and of the pipes only what a stranger holds."""
+        self._empty.set()
         if self.closes_pipes:
             self.stdout.put_eof()
             self.stderr.put_eof()
@@ -120,27 +125,37 @@ class FakeSpawner:
     errors: raised by the next spawns, one each, before any child is started.
     delay: seconds that a spawn takes.
     obey: whether new children end at once by SIGTERM.
+    missing: programs that are not there.
     children: all that were started, in order.
     """
 
     def __init__(
-        self, *, errors: Iterable[Exception] = (), delay: float = 0.0, obey: bool = True
+        self,
+        *,
+        errors: Iterable[Exception] = (),
+        delay: float = 0.0,
+        obey: bool = True,
+        missing: Collection[str] = (),
     ) -> None:
         self.errors = list(errors)
         self.delay = delay
         self.obey = obey
+        self.missing = missing
         self.children: list[FakeChild] = []
         self._pids = itertools.count(1000)
         self._send, self._receive = trio.open_memory_channel[FakeChild](math.inf)
 
     @property
     def containment(self) -> str:
-        return "fake"
+        return "tree"
 
     async def spawn(self, command: Command) -> FakeChild:
         await trio.sleep(self.delay)
         if self.errors:
             raise self.errors.pop(0)
+        program = command.argv[0]
+        if program in self.missing:
+            raise SpawnError(f"cannot start {program!r}: No such file or directory")
         child = FakeChild(next(self._pids), command, obeys=self.obey)
         self.children.append(child)
         self._send.send_nowait(child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -12,8 +13,9 @@ import attrs
 
 from smartmob_agent.child.guarded import open_spawner
 from smartmob_agent.child.spawn import Child, Command, Spawner
+from smartmob_agent.testing import FakeChild, FakeSpawner
 
-__all__ = ["OpenRig", "Puppet", "Rig", "open_real_rig"]
+__all__ = ["OpenRig", "Puppet", "Rig", "open_fake_rig", "open_real_rig"]
 
 
 class Puppet(Protocol):
@@ -99,6 +101,51 @@ class RealPuppet:
 
     def _do(self, command: str) -> None:
         os.write(self._strings, f"{command}\n".encode())
+
+
+@attrs.frozen
+class FakePuppet:
+    """A fake child, told through its attributes what its descendants would do."""
+
+    child: FakeChild
+
+    def exit(self, code: int) -> None:
+        self.child.exit(code)
+
+    def die(self, signum: int) -> None:
+        self.child.die(signal.Signals(signum))
+
+    def say(self, text: str) -> None:
+        self.child.write(f"{text}\n".encode())
+
+    def complain(self, text: str) -> None:
+        self.child.write_error(f"{text}\n".encode())
+
+    def ignore_term(self) -> None:
+        self.child.obeys = False
+
+    def fork(self) -> None:
+        self.child.lingers = not self.child.obeys
+
+    def detach(self) -> None:
+        """A fake has no descendant that would outlive its process group."""
+
+
+@attrs.frozen
+class FakeRig:
+    """The fake spawner."""
+
+    spawner: FakeSpawner
+
+    async def start(self) -> FakePuppet:
+        command = Command(argv=("puppet",), env={}, cwd=Path("/"))
+        return FakePuppet(await self.spawner.spawn(command))
+
+
+@asynccontextmanager
+async def open_fake_rig(_directory: Path) -> AsyncIterator[FakeRig]:
+    """A rig of the fake spawner."""
+    yield FakeRig(FakeSpawner(missing={"/missing/program"}))
 
 
 @attrs.define

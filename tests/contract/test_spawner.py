@@ -11,12 +11,12 @@ import trio
 
 from smartmob_agent.child.spawn import Command, Exit
 from smartmob_agent.errors import SpawnError
-from tests.contract.puppets import OpenRig, Puppet, Rig, open_real_rig
+from tests.contract.puppets import OpenRig, Puppet, Rig, open_fake_rig, open_real_rig
 
 LIMIT = 20.0
 """Seconds for a whole test, generously."""
 
-RIGS: dict[str, OpenRig] = {"real": open_real_rig}
+RIGS: dict[str, OpenRig] = {"real": open_real_rig, "fake": open_fake_rig}
 
 
 @pytest.fixture(params=RIGS)

@@ -64,7 +64,7 @@ async def test_a_created_process_is_pending_and_has_its_place(autojump_clock: Cl
             "exit": None,
             "error": None,
             "next_start_at": None,
-            "containment": "fake",
+            "containment": "tree",
         }
 
 
