@@ -92,7 +92,7 @@ class HttpLimits:
     """Seconds for the body of a request, in all."""
     send_timeout: float = attrs.field(default=10.0, validator=_positive)
     """Seconds until a peer that does not read is given up."""
-    graceful_timeout: float = attrs.field(default=3.0, validator=_not_negative)
+    graceful_timeout: float = attrs.field(default=1.5, validator=_not_negative)
     """Seconds that open requests and closing WebSockets have when the agent stops; also what a
     handler has once its client is gone, and a client to answer a close frame."""
     linger_timeout: float = attrs.field(default=2.0, validator=_positive)

@@ -189,7 +189,9 @@ class Protocol(H11Protocol):
                 data, self._held = self._held, b""
                 await self.wire.write(data)
         elif isinstance(event, Closed):
-            self.wire.finish(linger=True)
+            # TLS has no half of a close: lingering would keep a peer that waits for our end.
+            unread = self._h11.their_state in (h11.SEND_BODY, h11.ERROR)
+            self.wire.finish(linger=unread or not self.ssl)
         elif isinstance(event, Updated) and event.idle:
             self.start()
 

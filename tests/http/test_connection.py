@@ -53,11 +53,22 @@ async def test_an_early_answer_by_tls_arrives(
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, b"no", 404)
 
-    async with serving(app, linger_timeout=2) as server:
+    async with serving(app, linger_timeout=2, graceful_timeout=3) as server:
         client = server.connect_tls(*contexts)
         await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n")
         assert (await client.response())[1] == b"no"
     assert trio.current_time() == 2
+
+
+async def test_the_last_answer_by_tls_is_followed_by_the_end_at_once(
+    autojump_clock: MockClock, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    """A client that reads to the end does not wait."""
+    async with serving(hello) as server:
+        client = server.connect_tls(*contexts)
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert (await client.rest()).endswith(b"\r\n\r\nhello ")
+        assert trio.current_time() == 0
 
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\xff" + bytes(255)])

@@ -53,7 +53,7 @@ async def test_a_pipelined_request_after_the_last_answer_is_not_waited_for(
     autojump_clock: MockClock,
 ) -> None:
     """hypercorn's reader would wait for ever for a connection that has ended."""
-    async with serving(hello, linger_timeout=2) as server:
+    async with serving(hello, linger_timeout=2, graceful_timeout=3) as server:
         client = server.connect()
         await client.send(
             b"GET /1 HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n"
@@ -335,9 +335,7 @@ async def test_an_answer_in_pieces_arrives_in_pieces(autojump_clock: MockClock) 
     async with serving(app) as server:
         client = server.connect()
         await client.send(b"GET / HTTP/1.1\r\nHost: agent\r\n\r\n")
-        pieces = [
-            (await client.stream.receive_some(10000), trio.current_time()) for _ in range(3)
-        ]
+        pieces = [(await client.stream.receive_some(10000), trio.current_time()) for _ in range(3)]
         assert pieces[0][0].startswith(b"HTTP/1.1 200 ")
         assert pieces[1:] == [(b"1\r\n0\r\n", 1), (b"1\r\n1\r\n", 2)]
         assert pieces[0][1] == 0
@@ -441,7 +439,7 @@ async def test_a_reader_that_lags_is_kept_and_one_that_stops_is_not(
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, body)
 
-    async with serving(app, send_timeout=10) as server:
+    async with serving(app, send_timeout=10, graceful_timeout=3) as server:
         client = server.connect(lockstep=True)
         await client.send(b"GET / HTTP/1.1\r\nHost: agent\r\n\r\n")
         received = 0

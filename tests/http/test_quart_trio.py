@@ -83,7 +83,7 @@ async def test_an_early_answer_does_not_stick_the_connection(
     autojump_clock: MockClock, app: Any
 ) -> None:
     """Nobody reads the body, so it is the last answer."""
-    async with serving(app, linger_timeout=2) as server:
+    async with serving(app, linger_timeout=2, graceful_timeout=3) as server:
         client = server.connect()
         await client.send(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
         await client.send(b"x" * 900_000)
