@@ -63,6 +63,7 @@ async def agent_in_memory() -> AsyncIterator[Server]:
             yield server
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", [100_000, 997])
 async def test_the_server_goes_on_after_each_hostile_input(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, pieces: int
