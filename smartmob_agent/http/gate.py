@@ -7,6 +7,7 @@ import attrs
 from smartmob_agent.config import AgentConfig
 from smartmob_agent.http.access_log import log_requests
 from smartmob_agent.http.asgi import App
+from smartmob_agent.http.departure import cancel_at_disconnect
 from smartmob_agent.http.failures import FailureLimit
 from smartmob_agent.http.login import require_token
 from smartmob_agent.http.names import check_names
@@ -25,8 +26,12 @@ class Gate:
     _tokens: Tokens | None
 
     def wrap(self, app: App) -> App:
-        """Put the gate before an application; `scope["request_id"]` is set for it."""
+        """Put the gate before an application.
+
+        `scope["request_id"]` is set for it, and requests are cancelled when their clients go.
+        """
         security = self._config.security
+        app = cancel_at_disconnect(app)
         if self._tokens is not None:
             app = require_token(app, self._tokens, FailureLimit(security.failed_logins))
         app = check_names(app, self._config)

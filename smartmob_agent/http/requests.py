@@ -58,9 +58,7 @@ def check_request(
     """
     if version not in (b"1.0", b"1.1"):
         raise RefusedRequestError(505, "expected HTTP/1.0 or HTTP/1.1, found another version")
-    size = (
-        len(method) + len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
-    )
+    size = len(method) + len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
     if size > header_bytes:
         raise RefusedRequestError(431, f"expected headers of at most {header_bytes} bytes")
     _check_framing(headers, version, body_bytes)

@@ -11,6 +11,7 @@ from quart_trio import QuartTrio
 from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.events import CloseConnection, TextMessage
 
+from smartmob_agent.http.departure import cancel_at_disconnect
 from tests.http.memory import serving
 
 CLOSED: list[float] = []
@@ -105,6 +106,27 @@ async def test_a_handler_is_cancelled_when_its_client_leaves(
         await client.stream.aclose()
         await trio.sleep(1)
     assert CLOSED == [1]
+
+
+async def test_a_client_that_leaves_within_its_body_is_no_defect(
+    autojump_clock: MockClock, app: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Quart 0.23 raises an error in the handler for it, and another one when it answers."""
+
+    @app.errorhandler(Exception)  # type: ignore[untyped-decorator]  # the fixture is Any
+    async def on_defect(error: Exception) -> tuple[str, int]:
+        CLOSED.append(-1)
+        return str(error), 500
+
+    CLOSED.clear()
+    async with serving(cancel_at_disconnect(app)) as server:
+        assert (await server.connect().request())[0].status_code == 200
+        client = server.connect()
+        await client.send(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx")
+        await wait_all_tasks_blocked()
+        await client.stream.aclose()
+        await trio.sleep(1)
+    assert (CLOSED, caplog.records) == ([], [])
 
 
 async def test_a_websocket(autojump_clock: MockClock, app: Any) -> None:
