@@ -56,7 +56,7 @@ class Cgroups:
                 (path / "pids.max").write_text(str(self._pids_max))
             return path, os.open(path / "cgroup.procs", os.O_WRONLY)
         except OSError:
-            path.rmdir()
+            self.remove(path)
             raise
 
     def remove(self, path: Path) -> None:

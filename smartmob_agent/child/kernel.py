@@ -44,14 +44,14 @@ _LISTS_CHILDREN = os.path.exists("/proc/thread-self/children")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _prctl(option: int, value: int) -> None:
+def _prctl(option: int, value: int) -> None:  # pragma: no cover  runs in the guard
     zero = ctypes.c_ulong(0)
     if _libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
 
-def become_subreaper() -> bool:
+def become_subreaper() -> bool:  # pragma: no cover  runs in the guard
     """Make orphaned descendants our children; False where there is no such thing."""
     if sys.platform != "linux":
         return False
@@ -59,19 +59,19 @@ def become_subreaper() -> bool:
     return True
 
 
-def refuse_new_privileges() -> None:
+def refuse_new_privileges() -> None:  # pragma: no cover  runs in the guard
     """Let no program that we start gain privileges: we could not kill it any more."""
     if sys.platform == "linux":
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
-def die_with_parent() -> None:
+def die_with_parent() -> None:  # pragma: no cover  runs in the guard
     """Ask for SIGKILL when the thread that forked us ends; the caller checks `getppid()`."""
     if sys.platform == "linux":
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def take_precedence() -> None:
+def take_precedence() -> None:  # pragma: no cover  runs in the guard
     """Run before all ordinary processes if we may: a storm of forks leaves no time."""
     if sys.platform == "linux":
         with contextlib.suppress(PermissionError):

@@ -53,7 +53,7 @@ class Shim:
         self._main = 0
         """The app: our child, or that of the first process of its namespace."""
         self._status: int | None = None
-        self._kill = self._terminated = False
+        self._kill = self._terminated = self._is_over = self._is_alone = False
 
     def run(self) -> None:
         """Start the app, serve the agent, end the tree."""
@@ -149,6 +149,9 @@ class Shim:
         return False
 
     def _hear(self) -> None:
+        """Do what the agent has told us, if anything."""
+        if self._is_alone:
+            return
         try:
             words = self._lifeline.recv(256, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -156,13 +159,15 @@ class Shim:
         except OSError:
             words = b""
         if not words:
+            self._is_alone = True
             self._poll.unregister(self._lifeline)
-        if not words or b"k" in words:
+        if self._is_alone or b"k" in words:
             self._kill = True
         if b"t" in words and self._main and self._status is None:
             self._terminated = True
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._main, signal.SIGTERM)
+            if not self._is_over:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._main, signal.SIGTERM)
 
     def _tell_start(self) -> None:
         """Pass on what became of the exec, once it is known."""
@@ -193,6 +198,8 @@ class Shim:
     def _note_exit(self, status: int) -> None:
         if self._status is None:
             self._tell_start()
+            self._is_over = True
+            self._hear()  # what was told before the end counts as told before it
             self._status = status
             self._say(f"exited {status}")
 

@@ -1,0 +1,143 @@
+"""Taking possession of a delegated cgroup; what it is good for is in `tests/e2e`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from smartmob_agent.child import cgroup
+from smartmob_agent.child.cgroup import Cgroups, find_delegated_cgroup, open_cgroups
+from smartmob_agent.child.guarded import open_spawner
+from smartmob_agent.child.spawn import Command, Exit
+from smartmob_agent.errors import StartError
+from tests.e2e.oracle import cgroup_root
+
+ROOT = cgroup_root()
+
+needs_cgroups = pytest.mark.skipif(not ROOT, reason="needs to be root with cgroup v2")
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """An empty cgroup."""
+    assert ROOT
+    directory = ROOT / f"smartmob-test-{uuid.uuid4().hex}"
+    directory.mkdir()
+    yield directory
+    for path in directory.iterdir():
+        if path.is_dir():
+            path.rmdir()
+    directory.rmdir()
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Path:
+    """What looks like an empty cgroup, the kernel aside."""
+    (tmp_path / "cgroup.procs").write_text("")
+    (tmp_path / "cgroup.subtree_control").write_text("cpu pids")
+    return tmp_path
+
+
+def apps(directory: Path) -> list[Path]:
+    return list(directory.glob("app-*"))
+
+
+@needs_cgroups
+async def test_children_are_in_cgroups_of_their_own(directory: Path) -> None:
+    async with open_spawner(cgroup=directory) as spawner:
+        command = Command(argv=("/bin/sh", "-c", "exit 7"), env={}, cwd=Path("/"))
+        child = await spawner.spawn(command)
+        assert await child.wait() == Exit(code=7)
+        await child.wait_empty()
+        child.close_pipes()
+        assert spawner.containment == "cgroup"
+    assert apps(directory) == []
+
+
+@needs_cgroups
+def test_what_a_killed_agent_left_is_ended(directory: Path) -> None:
+    stale = directory / "app-1-1"
+    stale.mkdir()
+    enter = ["/bin/sh", "-c", 'echo 0 > "$0" && echo && exec sleep 1000']
+    argv = [*enter, str(stale / "cgroup.procs")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        with open_cgroups(directory, max_processes=None):
+            assert not stale.exists()
+        assert process.wait() == -9
+
+
+def test_processes_are_limited_where_the_kernel_counts(
+    fake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "_has_pids", lambda _: True)  # a file keeps what it is told
+    with open_cgroups(fake, max_processes=7) as cgroups:
+        assert cgroups.limits_processes
+        with pytest.raises(OSError, match="No such file"):
+            cgroups.make()  # no kernel makes a cgroup.procs in there
+    (made,) = fake.glob("app-*")
+    assert (made / "pids.max").read_text() == "7"
+
+
+def test_no_limit_where_it_does_not(fake: Path) -> None:
+    (fake / "cgroup.subtree_control").unlink()
+    (fake / "cgroup.subtree_control").mkdir()
+    with (
+        pytest.raises(StartError, match=r"cannot use cgroup .*: Is a directory"),
+        open_cgroups(fake, max_processes=7),
+    ):
+        pass
+
+
+def test_an_agent_in_the_directory_moves_to_a_leaf(
+    fake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "_own_cgroup", lambda: fake)
+    with open_cgroups(fake, max_processes=None):
+        assert (fake / "agent" / "cgroup.procs").read_text() == "0"
+
+
+def test_one_directory_is_for_one_agent(fake: Path) -> None:
+    with (
+        open_cgroups(fake, max_processes=None),
+        pytest.raises(StartError, match="another agent uses it"),
+        open_cgroups(fake, max_processes=None),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", [".", "missing"])
+def test_what_is_no_cgroup_is_refused(tmp_path: Path, name: str) -> None:
+    reason = {"missing": "No such file or directory"}.get(name, "expected a directory of cgroup v2")
+    with (
+        pytest.raises(StartError, match=f"cannot use cgroup .*: {reason}"),
+        open_cgroups(tmp_path / name, max_processes=None),
+    ):
+        pass
+
+
+def test_removing_what_is_gone_is_no_error(tmp_path: Path) -> None:
+    Cgroups(tmp_path, None).remove(tmp_path / "app-1-1")
+
+
+def test_a_cgroup_that_systemd_delegated_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "_own_cgroup", lambda: tmp_path)
+    assert find_delegated_cgroup() is None
+    try:
+        os.setxattr(tmp_path, "user.delegate", b"1")
+    except OSError:
+        pytest.skip("needs a file system with attributes")
+    assert find_delegated_cgroup() == tmp_path
+
+
+def test_the_own_cgroup_is_where_the_kernel_says() -> None:
+    own = cgroup._own_cgroup()
+    assert own is None or str(os.getpid()) in (own / "cgroup.procs").read_text().split()
