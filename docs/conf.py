@@ -28,8 +28,9 @@ autodoc_typehints = "signature"
 autodoc_default_options = {"members": True}
 nitpicky = True
 nitpick_ignore_regex = [
-    # Other projects: their pages are on the network, and a build needs none.
-    (r"py:.*", r"(trio|collections|pathlib|datetime|enum|contextlib)\..*"),
+    # Other projects and Python itself: their pages are on the network, and a build needs none.
+    (r"py:.*", r"trio\..*"),
+    (r"py:.*", rf"({'|'.join(sys.stdlib_module_names)})(\..*)?"),
     # What is private has no page.
     (r"py:.*", r"smartmob_agent\.[a-z]+\..*"),
     # Names that annotations have and no page of ours.

@@ -86,8 +86,8 @@ class Agent:
             *lines, rest = (rest + chunk.decode()).split("\n")
             for line in lines:
                 self.log.append(line)
-                event = json.loads(line)
-                if event["event"] == "bind":
+                event = json.loads(line) if line.startswith("{") else {}
+                if event.get("event") == "bind" and not self.url:
                     self.url = event["url"]
                     task_status.started()
         if not self.url:
