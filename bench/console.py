@@ -167,7 +167,15 @@ class Agent:
 
     def __init__(self, folder: Path, options: list[str]) -> None:
         self.folder = folder
-        command = [sys.executable, "-m", "smartmob_agent", "--port=0", "--stop-timeout=0", *CONSOLE, *options]
+        command = [
+            sys.executable,
+            "-m",
+            "smartmob_agent",
+            "--port=0",
+            "--stop-timeout=0",
+            *CONSOLE,
+            *options,
+        ]
         self.daemon = subprocess.Popen(command, stderr=subprocess.PIPE)
         assert self.daemon.stderr is not None
         found = re.search(rb"event=bind url=(\S+)", self.daemon.stderr.readline())

@@ -33,15 +33,19 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], widths: str) -> 
 
 def option_rows() -> Iterator[Sequence[str]]:
     """Option, variable, default and meaning of each option of the command."""
-    # The command's own help says these; they are nobody else's business.
-    words = options._NO_DEFAULT  # noqa: SLF001
     for option in options.OPTIONS:
         yield (
             f"``{option.flag} {option.metavar}``",
             f"``{option.variable}``",
-            words[option.name] if option.default is None else _number(option.default),
+            _default(option),
             option.help,
         )
+
+
+def _default(option: options.Option) -> str:
+    if option.switch or option.default in (None, ()):
+        return option.shown_default
+    return _number(option.default)
 
 
 def limit_sections() -> Iterator[str]:

@@ -8,9 +8,11 @@
 from smartmob_agent.child.spawn import Child, Command, Exit, Spawner
 from smartmob_agent.config import (
     AgentConfig,
+    Containment,
     HttpLimits,
     OutputLimits,
     RestartDelays,
+    Security,
     SourceLimits,
 )
 from smartmob_agent.errors import (
@@ -54,6 +56,7 @@ __all__ = [
     "Command",
     "Console",
     "ConsoleEnd",
+    "Containment",
     "Cursor",
     "DownloadError",
     "Event",
@@ -71,6 +74,7 @@ __all__ = [
     "ProcessSpec",
     "RequestError",
     "RestartDelays",
+    "Security",
     "SlugInUseError",
     "SourceError",
     "SourceLimits",

@@ -7,10 +7,13 @@ import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+import attrs
 import trio
 
+from smartmob_agent.child.cgroup import find_delegated_cgroup
 from smartmob_agent.config import AgentConfig
 from smartmob_agent.errors import StartError
+from smartmob_agent.http.handed_over import handed_over
 from smartmob_agent.logs import configure_logging
 from smartmob_agent.options import parse_options
 from smartmob_agent.serve import Agent, serve
@@ -28,11 +31,21 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     options = parse_options(argv, environ)
     configure_logging(options.log_format, options.log_level)
     try:
-        return trio.run(_run, options.config)
+        return trio.run(_run, _with_surroundings(options.config, environ))
     except* StartError as group:
         error = _first(group)
     logger.critical("start failed", extra={"error": str(error)})
     return _FAILED
+
+
+def _with_surroundings(config: AgentConfig, environ: Mapping[str, str]) -> AgentConfig:
+    """Take what systemd offers: listening sockets and a delegated cgroup."""
+    containment = config.containment
+    if containment.cgroup is None:
+        containment = attrs.evolve(containment, cgroup=find_delegated_cgroup())
+    return attrs.evolve(
+        config, containment=containment, descriptors=handed_over(environ, os.getpid())
+    )
 
 
 def _first(group: BaseExceptionGroup[StartError]) -> BaseException:
@@ -43,25 +56,34 @@ def _first(group: BaseExceptionGroup[StartError]) -> BaseException:
 
 
 async def _run(config: AgentConfig) -> int:
+    signals = {signal.SIGINT, signal.SIGTERM}
+    if config.security.token_file is not None:
+        # Only then: the end of its terminal must not leave an agent that nobody looks after.
+        signals.add(signal.SIGHUP)
     codes = [_STOPPED]
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*signals) as arrivals:
         async with trio.open_nursery() as watch:
             async with trio.open_nursery() as nursery:
                 agent: Agent = await nursery.start(serve, config)
                 for url in agent.urls:
-                    logger.info("bind", extra={"url": url})
-                watch.start_soon(_obey, signals, agent, codes)
+                    logger.info("bind", extra={"url": url, "containment": agent.containment})
+                watch.start_soon(_obey, arrivals, agent, codes)
             watch.cancel_scope.cancel(reason="the agent has ended")
     return max(codes)
 
 
-async def _obey(signals: AsyncIterator[int], agent: Agent, codes: list[int]) -> None:
-    """The first signal asks the agent to stop, the second one kills its children."""
-    first = signal.Signals(await anext(signals))
-    logger.info("stop", extra={"signal": first.name})
-    agent.stop()
-    second = signal.Signals(await anext(signals))
-    logger.warning("kill", extra={"signal": second.name})
-    codes.append(_FAILED)
-    agent.kill()
-    await trio.sleep_forever()
+async def _obey(arrivals: AsyncIterator[int], agent: Agent, codes: list[int]) -> None:
+    """The first signal asks the agent to stop, the second one kills; SIGHUP reloads."""
+    stopping = False
+    async for number in arrivals:
+        name = signal.Signals(number).name
+        if number == signal.SIGHUP:
+            agent.reload()
+        elif not stopping:
+            stopping = True
+            logger.info("stop", extra={"signal": name})
+            agent.stop()
+        else:
+            logger.warning("kill", extra={"signal": name})
+            codes.append(_FAILED)
+            agent.kill()

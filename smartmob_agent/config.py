@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
-__all__ = ["AgentConfig", "HttpLimits", "OutputLimits", "RestartDelays", "Security", "SourceLimits"]
+__all__ = [
+    "AgentConfig",
+    "Containment",
+    "HttpLimits",
+    "OutputLimits",
+    "RestartDelays",
+    "Security",
+    "SourceLimits",
+]
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -139,6 +147,23 @@ class Security:
 
 
 @attrs.frozen(kw_only=True)
+class Containment:
+    """What holds the tree of a child together."""
+
+    max_processes: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_positive)
+    )
+    """Most processes of a child (pids.max) in a cgroup that may count them; else of the whole
+    user, when a child starts another (RLIMIT_NPROC, which does not bind root)."""
+    isolation: Literal["pid"] | None = attrs.field(
+        default=None, validator=attrs.validators.in_([None, "pid"])
+    )
+    """`pid` gives each child a PID namespace of its own."""
+    cgroup: Path | None = None
+    """A directory of cgroup v2 that was delegated to the agent: each child gets a cgroup in it."""
+
+
+@attrs.frozen(kw_only=True)
 class AgentConfig:
     """Everything that `serve` needs to know.
 
@@ -161,6 +186,7 @@ class AgentConfig:
     output: OutputLimits = attrs.field(factory=OutputLimits)
     http: HttpLimits = attrs.field(factory=HttpLimits)
     security: Security = attrs.field(factory=Security)
+    containment: Containment = attrs.field(factory=Containment)
     descriptors: tuple[int, ...] = ()
     """Listening sockets that were handed over, to be used in place of `host` and `port`."""
 

@@ -13,9 +13,12 @@ import trio
 
 from smartmob_agent.child.guarded import open_spawner
 from smartmob_agent.child.spawn import Spawner
-from smartmob_agent.config import AgentConfig
+from smartmob_agent.config import AgentConfig, HttpLimits
+from smartmob_agent.errors import StartError
 from smartmob_agent.http.api import make_app
 from smartmob_agent.http.asgi import App
+from smartmob_agent.http.exposure import check_exposure
+from smartmob_agent.http.gate import Gate, open_gate
 from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.sockets import Listener, open_listeners
 from smartmob_agent.process.spec import Services
@@ -32,11 +35,14 @@ class Agent:
 
     url: where it is reached; the first of `urls`.
     urls: one for each socket that it listens on.
+    containment: what is promised of each child's tree: see `Spawner.containment`.
     supervisor: its processes, for use without HTTP.
     """
 
     urls: tuple[str, ...]
+    containment: str
     supervisor: Supervisor
+    _gate: Gate
     _stop: trio.Event = attrs.field(factory=trio.Event)
 
     @property
@@ -52,6 +58,10 @@ class Agent:
         """As `stop`, but kill all children at once; also while the agent stops."""
         self.supervisor.kill()
         self._stop.set()
+
+    def reload(self) -> None:
+        """Read the file of tokens again; if it is no good, say so in the log and go on."""
+        self._gate.reload()
 
     async def wait_stop(self) -> None:
         """Wait until someone called `stop` or `kill`."""
@@ -76,16 +86,20 @@ async def serve(
     If cancelled: ends all children as `Agent.stop` does, in at most `stop_timeout` and a few
     seconds, and answers its HTTP clients meanwhile.
     """
+    if reason := check_exposure(config):
+        raise StartError(reason)
+    gate = open_gate(config)
     async with AsyncExitStack() as stack:
         listeners = stack.enter_context(open_listeners(config))
         if workspaces is None:
-            workspaces = await stack.enter_async_context(
-                open_workspaces(config.work_dir, config.source)
-            )
+            opening = open_workspaces(config.work_dir, config.source)
+            workspaces = await stack.enter_async_context(opening)
         if fetcher is None:
             fetcher = await stack.enter_async_context(open_fetcher(config.source))
         if spawner is None:
-            spawner = await stack.enter_async_context(open_spawner())
+            spawner = await stack.enter_async_context(
+                open_spawner(**attrs.asdict(config.containment))
+            )
         services = Services(
             config=config,
             spawner=spawner,
@@ -95,35 +109,50 @@ async def serve(
             random=random.Random().random,  # noqa: S311  # It spreads restarts, it guards nothing.
             now=lambda: datetime.now(UTC),
         )
-        stop_http = trio.Event()
-        async with trio.open_nursery() as root:
-            # The order of the end: processes, with them their consoles (so that clients get
-            # a close frame), and the HTTP server last.
-            try:
-                async with trio.open_nursery() as processes:
-                    supervisor = Supervisor(processes, services)
-                    agent = Agent(
-                        urls=tuple(listener.url for listener in listeners), supervisor=supervisor
-                    )
-                    app = make_app(supervisor, config, own_url=agent.url)
-                    await root.start(_serve_http, app, listeners, config, stop_http)
-                    task_status.started(agent)
-                    try:
-                        await agent.wait_stop()
-                    finally:
-                        supervisor.close()
-            finally:
-                stop_http.set()
+        await _run(services, gate, listeners, task_status)
+
+
+async def _run(
+    services: Services,
+    gate: Gate,
+    listeners: Sequence[Listener],
+    task_status: trio.TaskStatus[Agent],
+) -> None:
+    """The task tree.  It ends in this order: processes, and with them their consoles, so that
+    clients get a close frame; the HTTP server last.
+    """
+    stop_http = trio.Event()
+    async with trio.open_nursery() as root:
+        try:
+            async with trio.open_nursery() as processes:
+                supervisor = Supervisor(processes, services)
+                urls = tuple(listener.url for listener in listeners)
+                agent = Agent(
+                    urls=urls,
+                    containment=services.spawner.containment,
+                    supervisor=supervisor,
+                    gate=gate,
+                )
+                app = gate.wrap(make_app(supervisor, services.config, own_url=agent.url))
+                limits = services.config.http
+                await root.start(_serve_http, app, listeners, limits, stop_http)
+                task_status.started(agent)
+                try:
+                    await agent.wait_stop()
+                finally:
+                    supervisor.close()
+        finally:
+            stop_http.set()
 
 
 async def _serve_http(
     app: App,
     listeners: Sequence[Listener],
-    config: AgentConfig,
+    limits: HttpLimits,
     stop: trio.Event,
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    # Ends by its event, which `serve` sets on every path, and `graceful_timeout` after it.
+    # Ends by its event, which `_run` sets on every path, and `graceful_timeout` after it.
     with trio.CancelScope(shield=True):
-        await serve_http(app, listeners, limits=config.http, stop=stop, task_status=task_status)
+        await serve_http(app, listeners, limits=limits, stop=stop, task_status=task_status)

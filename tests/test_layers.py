@@ -24,6 +24,8 @@ FLOORS = {
     "testing": 8,
     "logs": 9,
     "options": 9,
+    "option_table": 9,
+    "option_values": 9,
     "cli": 9,
     "__main__": 9,
     "__init__": 9,

@@ -10,13 +10,23 @@ from smartmob_agent.config import AgentConfig
 from smartmob_agent.options import OPTIONS, Option, Options, parse_options
 
 EXAMPLES = {
-    "host": ("::1", "::1"),
+    "host": ("::1", "::1"),  # Others need credentials.
     "port": ("0", 0),
     "unix": ("/run/agent.sock", Path("/run/agent.sock")),
     "public-url": ("https://example.net/agent/", "https://example.net/agent"),
     "work-dir": ("work", Path("work")),
     "stop-timeout": ("2.5", 2.5),
     "console-bytes": ("65536", 65536),
+    "max-processes": ("64", 64),
+    "isolation": ("pid", "pid"),
+    "cgroup": ("/sys/fs/cgroup/agent", Path("/sys/fs/cgroup/agent")),
+    "allow-host": ("agent.lan", ("agent.lan",)),
+    "trusted-proxy": ("10.0.0.0/8", ("10.0.0.0/8",)),
+    "token-file": ("tokens", Path("tokens")),
+    "tls-cert": ("cert.pem", Path("cert.pem")),
+    "tls-key": ("key.pem", Path("key.pem")),
+    "tls-client-ca": ("ca.pem", Path("ca.pem")),
+    "insecure-no-auth": ("Yes", True),
     "log-format": ("JSON", "json"),
     "log-level": ("Debug", "debug"),
 }
@@ -28,9 +38,26 @@ BAD = {
     "work-dir": "",
     "stop-timeout": "-1",
     "console-bytes": "0",
+    "max-processes": "0",
+    "isolation": "total",
+    "cgroup": "",
+    "allow-host": "",
+    "trusted-proxy": "10.0.0.1/8",
+    "token-file": "",
+    "tls-cert": "",
+    "tls-key": "",
+    "tls-client-ca": "",
+    "insecure-no-auth": "maybe",
     "log-format": "xml",
     "log-level": "loud",
 }
+
+
+def parse(option: Option, argv: list[str], environ: dict[str, str]) -> Options:
+    """Parse with what the option cannot be without."""
+    if option.name in ("tls-key", "tls-client-ca"):
+        argv = [*argv, "--tls-cert=cert.pem"]
+    return parse_options(argv, environ)
 
 
 def value_of(options: Options, option: Option) -> object:
@@ -52,17 +79,17 @@ def test_without_options_there_are_the_defaults() -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_an_option_is_read(option: Option) -> None:
     text, value = EXAMPLES[option.name]
-    assert value_of(parse_options([option.flag, text], {}), option) == value
+    assert value_of(parse(option, [option.flag, text], {}), option) == value
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_an_option_beats_its_variable_which_beats_the_default(option: Option) -> None:
     text, value = EXAMPLES[option.name]
     assert option.variable == "SMARTMOB_" + option.name.upper().replace("-", "_")
-    assert value_of(parse_options([], {option.variable: text}), option) == value
+    assert value_of(parse(option, [], {option.variable: text}), option) == value
     # A bad variable beside a good option shows that it is not even looked at.
     variable = {option.variable: BAD[option.name]}
-    assert value_of(parse_options([option.flag, text], variable), option) == value
+    assert value_of(parse(option, [option.flag, text], variable), option) == value
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
@@ -107,6 +134,48 @@ def test_help_and_version_print_and_exit(flag: str, capsys: pytest.CaptureFixtur
         parse_options([flag], {"SMARTMOB_PORT": "nonsense"})
     assert caught.value.code == 0
     assert "smartmob-agent" in capsys.readouterr().out
+
+
+def test_some_options_may_be_given_more_than_once() -> None:
+    argv = ["--allow-host", "a.lan", "--allow-host", "b.lan"]
+    assert parse_options(argv, {}).config.security.allow_hosts == ("a.lan", "b.lan")
+    environ = {"SMARTMOB_ALLOW_HOST": "a.lan, b.lan"}
+    assert parse_options([], environ).config.security.allow_hosts == ("a.lan", "b.lan")
+
+
+@pytest.mark.parametrize(
+    ("argv", "switched"),
+    [
+        ([], False),
+        (["--insecure-no-auth"], True),
+        (["--insecure-no-auth", "--host=0.0.0.0"], True),
+        (["--insecure-no-auth=no"], False),
+    ],
+)
+def test_a_switch_needs_no_value(argv: list[str], switched: bool) -> None:
+    assert parse_options(argv, {}).config.security.insecure_no_auth is switched
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--tls-key=key.pem"], "expected a tls_cert with them, found none"),
+        (["--host=0.0.0.0"], "expected credentials, since '0.0.0.0' can be reached"),
+        (["--trusted-proxy=nobody"], "expected an IP address"),
+    ],
+)
+def test_what_does_not_fit_together_shows_the_usage(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_options(argv, {})
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_trusted_proxy_may_be_the_unix_socket() -> None:
+    config = parse_options(["--trusted-proxy=unix"], {}).config
+    assert config.security.trusted_proxies == ("unix",)
 
 
 def test_options_are_not_abbreviated() -> None:

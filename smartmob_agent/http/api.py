@@ -27,7 +27,6 @@ from smartmob_agent.http.documents import (
     process_status,
 )
 from smartmob_agent.http.problems import MEDIA_TYPE, problem, problem_of
-from smartmob_agent.http.request_id import identify_requests
 from smartmob_agent.process.supervisor import Supervisor
 
 __all__ = ["make_app"]
@@ -44,6 +43,8 @@ def make_app(supervisor: Supervisor, config: AgentConfig, *, own_url: str) -> Ap
     """Make the ASGI application of one agent.
 
     own_url: begins the links in answers to requests which name no host themselves.
+
+    Each scope must have a `request_id`: see `identify_requests`.
     """
     attach = AttachConsole(supervisor)
     quart = _make_quart(supervisor, config, own_url)
@@ -54,7 +55,7 @@ def make_app(supervisor: Supervisor, config: AgentConfig, *, own_url: str) -> Ap
         else:
             await quart(scope, receive, send)  # type: ignore[arg-type]  # ASGI, other words
 
-    return identify_requests(app)
+    return app
 
 
 def _make_quart(supervisor: Supervisor, config: AgentConfig, own_url: str) -> QuartTrio:

@@ -61,22 +61,27 @@ class FollowedLog:
     async def __anext__(self) -> bytes:
         """Wait for more.  If cancelled: nothing is lost."""
         while True:
-            try:
-                part = _render(await self._cursor.receive(), self._format)
-            except LinesMissedError as exc:
-                if self._format == "text":
-                    self._abort()
-                    await trio.lowlevel.checkpoint()
-                    raise StopAsyncIteration from exc
-                part = _render_gap(exc, self._format)
-            except trio.EndOfChannel as exc:
-                return self._finish(exc)
-            if part:
+            await trio.lowlevel.checkpoint()
+            if part := await self._next():
                 return part
 
-    def _finish(self, cause: trio.EndOfChannel) -> bytes:
+    async def _next(self) -> bytes:
+        """Wait for the next item; it may have nothing to show in this format."""
+        gap: LinesMissedError
+        try:
+            return _render(await self._cursor.receive(), self._format)
+        except trio.EndOfChannel:
+            return self._finish()
+        except LinesMissedError as exc:
+            gap = exc
+        if self._format == "text":
+            self._abort()
+            raise StopAsyncIteration
+        return _render_gap(gap, self._format)
+
+    def _finish(self) -> bytes:
         if self._ended or self._format == "text" or self._console.end is None:
-            raise StopAsyncIteration from cause
+            raise StopAsyncIteration
         self._ended = True
         return _render_record({"event": "end", "reason": self._console.end.value}, self._format)
 

@@ -80,7 +80,7 @@ async def archive_server() -> AsyncIterator[ArchiveServer]:
         [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
         host, port = listener.socket.getsockname()
         server = ArchiveServer(f"http://{host}:{port}")
-        nursery.start_soon(trio.serve_listeners, server.handle, [listener])
+        await nursery.start(trio.serve_listeners, server.handle, [listener])
         yield server
         nursery.cancel_scope.cancel()
 

@@ -15,6 +15,7 @@ import trio
 from smartmob_agent.config import AgentConfig
 from smartmob_agent.http.api import make_app
 from smartmob_agent.http.asgi import App, Message
+from smartmob_agent.http.request_id import identify_requests
 from smartmob_agent.process.supervisor import Supervisor
 from tests.process.world import World
 
@@ -43,7 +44,9 @@ async def open_site(world: World | None = None) -> AsyncIterator[Site]:
     """Serve a world of fakes at http://agent."""
     world = world or World()
     async with world.open() as supervisor:
-        app = make_app(supervisor, world.config, own_url="http://127.0.0.1:8080")
+        app = identify_requests(
+            make_app(supervisor, world.config, own_url="http://127.0.0.1:8080")
+        )
         # An error in a handler must become an answer, not an exception here.
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://agent") as client:
