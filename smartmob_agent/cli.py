@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from smartmob_agent.child.cgroup import find_delegated_cgroup
+from smartmob_agent.child.limits import default_max_processes
 from smartmob_agent.config import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.handed_over import handed_over
@@ -39,10 +40,13 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
 
 
 def _with_surroundings(config: AgentConfig, environ: Mapping[str, str]) -> AgentConfig:
-    """Take what systemd offers: listening sockets and a delegated cgroup."""
+    """Take what is there: sockets and a cgroup of systemd, and the user's room for processes."""
     containment = config.containment
     if containment.cgroup is None:
         containment = attrs.evolve(containment, cgroup=find_delegated_cgroup())
+    if containment.max_processes is None:
+        bound = default_max_processes(own_cgroups=containment.cgroup is not None)
+        containment = attrs.evolve(containment, max_processes=bound)
     return attrs.evolve(
         config, containment=containment, descriptors=handed_over(environ, os.getpid())
     )

@@ -16,6 +16,7 @@ __all__ = ["OPTIONS", "Option"]
 _DEFAULTS_IN_WORDS: Mapping[str, str] = {
     "public-url": "from each request",
     "work-dir": "a fresh temporary directory, removed at exit",
+    "max-processes": "512 more than the user runs now; none for root",
     "cgroup": "the agent's own, if systemd has delegated it",
 }
 
