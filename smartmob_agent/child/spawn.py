@@ -17,6 +17,13 @@ import trio
 __all__ = ["Child", "Command", "Exit", "Spawner"]
 
 
+_SHELL_HINTS = {
+    126: ": the shell may not execute the command",
+    127: ": the shell did not find the command",
+}
+"""POSIX.1-2017, Shell Command Language, section 2.8.2."""
+
+
 @attrs.frozen(kw_only=True)
 class Command:
     """What to start.
@@ -47,6 +54,11 @@ class Exit:
             return signal.Signals(self.signal).name
         except ValueError:
             return f"SIGRTMIN+{self.signal - signal.SIGRTMIN}"
+
+    @property
+    def shell_hint(self) -> str:
+        """What a shell means by its code, with a colon before it; empty for most codes."""
+        return "" if self.code is None else _SHELL_HINTS.get(self.code, "")
 
     @property
     def record(self) -> dict[str, int | str | None]:

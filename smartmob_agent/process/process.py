@@ -23,11 +23,6 @@ __all__ = ["ManagedProcess"]
 
 logger = logging.getLogger(__name__)
 
-_SHELL_HINTS = {
-    126: ": the shell may not execute the command",
-    127: ": the shell did not find the command",
-}
-"""POSIX.1-2017, Shell Command Language, section 2.8.2."""
 _REMOVE_TIMEOUT = 60.0
 """Seconds for the removal of a process's files: 100,000 of them take a few."""
 
@@ -230,9 +225,7 @@ class ManagedProcess:
     def _exited(self, how: Exit, uptime: float) -> None:
         """The child ended by itself: see to the next start."""
         self._note_exit(how)
-        error = f"the child ended with {how} after {uptime:.1f} s"
-        if how.code is not None:
-            error += _SHELL_HINTS.get(how.code, "")
+        error = f"the child ended with {how} after {uptime:.1f} s{how.shell_hint}"
         self._back_off(self._backoff.after_run(uptime), error=error)
 
     def _note_exit(self, how: Exit) -> None:
