@@ -183,13 +183,11 @@ class ManagedProcess:
 
     async def _read_output(self, child: Child, scope: trio.CancelScope) -> None:
         line_bytes = self._services.config.output.line_bytes
+        pipes = {Stream.STDOUT: child.stdout, Stream.STDERR: child.stderr}
         with scope:
             async with trio.open_nursery() as nursery:
-                for source, stream in (
-                    (child.stdout, Stream.STDOUT),
-                    (child.stderr, Stream.STDERR),
-                ):
-                    nursery.start_soon(pump, source, self.console, stream, line_bytes)
+                for stream, pipe in pipes.items():
+                    nursery.start_soon(pump, pipe, self.console, stream, line_bytes)
 
     async def _end_tree(self, child: Child) -> None:
         """Leave nothing of the tree, whether the child has ended already or not."""
