@@ -10,8 +10,9 @@ from smartmob_agent.output.lines import LineSplitter
 
 __all__ = ["pump"]
 
-_READ_BYTES = 256 * 1024
-"""What the pipe of a child holds: the more at once, the fewer turns of the loop."""
+_SMALL_BYTES, _LARGE_BYTES = 16 * 1024, 256 * 1024
+"""A read makes room for all that it asks for, so it asks for little.  When that was not enough
+it asks for what the pipe of a child holds: the more at once, the fewer turns of the loop."""
 
 
 async def pump(
@@ -24,7 +25,9 @@ async def pump(
     splitter = LineSplitter(line_bytes)
     try:
         async with source:
-            while chunk := await source.receive_some(_READ_BYTES):
+            size = _SMALL_BYTES
+            while chunk := await source.receive_some(size):
                 console.publish(stream, splitter.feed(bytes(chunk)))
+                size = _LARGE_BYTES if len(chunk) >= _SMALL_BYTES else _SMALL_BYTES
     finally:
         console.publish(stream, splitter.finish())
