@@ -48,6 +48,7 @@ class SourceLimits:
     redirects: int = attrs.field(default=10, validator=_not_negative)
     """Redirects that one download follows."""
     archive_bytes: int = attrs.field(default=1 * GiB, validator=_positive)
+    """Bytes of a download."""
     unpacked_bytes: int = attrs.field(default=4 * GiB, validator=_positive)
     """Bytes of all members together, once unpacked."""
     members: int = attrs.field(default=100_000, validator=_positive)
@@ -57,6 +58,7 @@ class SourceLimits:
     path_bytes: int = attrs.field(default=1024, validator=_positive)
     """Bytes of a member's name, directories included."""
     procfile_bytes: int = attrs.field(default=64 * KiB, validator=_positive)
+    """Bytes of a Procfile, which is parsed at one go."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,8 +70,11 @@ class RestartDelays:
     """
 
     base_delay: float = attrs.field(default=1.0, validator=_positive)
+    """Seconds that the first delay is at most."""
     factor: float = attrs.field(default=2.0, validator=_positive)
+    """How much longer the next delay may be."""
     cap_delay: float = attrs.field(default=60.0, validator=_positive)
+    """Seconds that any delay is at most."""
     steady_uptime: float = attrs.field(default=10.0, validator=_not_negative)
     """After a run of so many seconds the next start does not wait at all."""
 
@@ -106,6 +111,7 @@ class HttpLimits:
     linger_timeout: float = attrs.field(default=2.0, validator=_positive)
     """Seconds that a client has to read an answer which came before the end of its request."""
     connections: int = attrs.field(default=1000, validator=_positive)
+    """Connections in all."""
     connections_per_peer: int = attrs.field(default=500, validator=_positive)
     """Connections from one address; Unix sockets count as one."""
     message_bytes: int = attrs.field(default=4 * KiB, validator=_positive)
@@ -171,6 +177,7 @@ class AgentConfig:
     """
 
     host: str = "127.0.0.1"
+    """The address to bind, or a name of it."""
     port: int = attrs.field(default=8080)
     """0 picks a free port, which `Agent.url` then tells."""
     unix: Path | None = None

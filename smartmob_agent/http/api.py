@@ -139,9 +139,10 @@ def _add_error_handlers(app: QuartTrio) -> None:
     async def on_http_error(error: HTTPException) -> Response:
         status = error.code or 500
         headers = {
-            name: value
+            # Allow is what matters, and a set: RFC 9110, section 15.5.6.
+            name: ", ".join(sorted(value.split(", "))) if name == "Allow" else value
             for name, value in error.get_headers()
-            if name.lower() != "content-type"  # Such as Allow: RFC 9110, section 15.5.6.
+            if name.lower() != "content-type"
         }
         detail = f"{request.method} {request.path}: {error.name.lower()}"
         return _answer(status, problem(status, detail), headers)

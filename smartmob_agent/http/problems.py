@@ -13,11 +13,15 @@ __all__ = ["MEDIA_TYPE", "problem", "problem_of"]
 MEDIA_TYPE = "application/problem+json"
 
 
+_TITLES = {413: "Content Too Large"}
+"""Where Python's own phrases differ between its versions: RFC 9110, section 15.5.14."""
+
+
 def problem(status: int, detail: str, errors: Sequence[str] = ()) -> dict[str, Any]:
     """Return a problem document; its type is the HTTP status itself (section 4.2.1)."""
     document: dict[str, Any] = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": _TITLES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
     }

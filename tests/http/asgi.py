@@ -14,7 +14,7 @@ import trio
 
 from smartmob_agent.config import AgentConfig
 from smartmob_agent.http.api import make_app
-from smartmob_agent.http.asgi import App, Message
+from smartmob_agent.http.asgi import App, Message, Scope
 from smartmob_agent.http.request_id import identify_requests
 from smartmob_agent.process.supervisor import Supervisor
 from tests.process.world import World
@@ -25,6 +25,52 @@ CREATE = {
     "process_type": "web",
     "source_url": "http://127.0.0.1:1/app.zip",
 }
+
+
+@attrs.frozen
+class Transport(httpx.AsyncBaseTransport):
+    """From httpx to an application.
+
+    httpx's own one leaves an asynchronous generator behind where a body is not read to its
+    end, as Quart does from 0.23 on, and that is a warning.
+    """
+
+    app: App
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Call the application; an error that it raises is raised here, too."""
+        messages: list[Message] = []
+        incoming: list[Message] = [{"type": "http.request", "body": await request.aread()}]
+
+        async def receive() -> Message:
+            if not incoming:
+                await trio.sleep_forever()
+            return incoming.pop()
+
+        async def send(message: Message) -> None:
+            await trio.lowlevel.checkpoint()
+            messages.append(message)
+
+        await self.app(self._scope(request), receive, send)
+        start, *body = messages
+        content = b"".join(message["body"] for message in body)
+        return httpx.Response(start["status"], headers=start["headers"], content=content)
+
+    def _scope(self, request: httpx.Request) -> Scope:
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": request.method,
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+            "scheme": request.url.scheme,
+            "path": request.url.path,
+            "raw_path": request.url.raw_path,
+            "query_string": request.url.query,
+            "server": (request.url.host, request.url.port),
+            "client": ("127.0.0.1", 123),
+            "root_path": "",
+        }
 
 
 @attrs.frozen
@@ -47,8 +93,7 @@ async def open_site(world: World | None = None) -> AsyncIterator[Site]:
         app = identify_requests(
             make_app(supervisor, world.config, own_url="http://127.0.0.1:8080")
         )
-        # An error in a handler must become an answer, not an exception here.
-        transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+        transport = Transport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://agent") as client:
             yield Site(app, supervisor, client)
 
