@@ -12,11 +12,13 @@ import errno
 import os
 import resource
 import signal
+import socket
 from collections.abc import Collection
 from typing import Any, NoReturn
 
 from .isolation import host_pid, mount_own_proc, reap_as_init, tie_to_parent
 from .kernel import die_with_parent, refuse_new_privileges
+from .wire import Frames, receive, rehearse
 
 __all__ = ["IGNORED", "App"]
 
@@ -29,26 +31,41 @@ _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
 class App:
     """An app that is to be; all descriptors but its output close when it executes."""
 
-    def __init__(self, request: dict[str, Any], fds: list[int], *, parent: int) -> None:
-        """Take over the descriptors.
+    def __init__(self, parent: int) -> None:
+        """An app of which nothing is known yet.
 
-        request: argv, env, cwd, limits, isolation, cgroup.
-        fds: stdout, stderr and, with a cgroup, its cgroup.procs.
         parent: pid of the shim.
         """
-        self.is_isolated = request["isolation"] == "pid"
         self.trouble = -1
         """A pipe for `ERRNO STEP` of a failure; executing the program closes it."""
         self.report = -1
         """A pipe for the first process of a namespace: `main PID`, `exited STATUS`."""
-        self._request = request
-        self._fds = fds
+        self.request: dict[str, Any] = {}
+        """argv, env, cwd, limits, isolation, cgroup."""
+        self.fds: list[int] = []
+        """stdout, stderr and, with a cgroup, its cgroup.procs."""
         self._parent = parent
-        self._step = ""
+        self._step = "prepare"
+
+    def await_request(self, requests: socket.socket) -> NoReturn:
+        """Turn this process into the app of the only request that comes."""
+        try:
+            os.setsid()
+            die_with_parent()
+            if os.getppid() == self._parent:
+                self._take_over()
+                rehearse()
+                frames, data = Frames(), b"."
+                while data:
+                    data, fds = receive(requests)
+                    for self.request, self.fds in frames.feed(data, fds):
+                        self.become(but=())
+        finally:
+            os._exit(127)
 
     def close(self) -> None:
         """Close the descriptors, in the shim."""
-        for fd in (self.trouble, self.report, *self._fds):
+        for fd in (self.trouble, self.report, *self.fds):
             if fd >= 0:
                 os.close(fd)
 
@@ -67,24 +84,28 @@ class App:
             os._exit(127)
 
     def _become(self, but: Collection[int]) -> None:
-        argv = self._request["argv"]
-        if self._request["cgroup"]:
+        argv = self.request["argv"]
+        if self.request["cgroup"]:
             self._step = "cgroup"
-            os.write(self._fds[2], b"0")  # "0" is the writer, cgroups(7)
-        if self.is_isolated:
+            os.write(self.fds[2], b"0")  # "0" is the writer, cgroups(7)
+        if self.request["isolation"]:
             self._step = "isolate"
             self._fork_again(but)
-        self._step = "prepare"
-        os.setsid()
-        die_with_parent()
-        if os.getppid() != self._parent:
-            return
-        self._prepare()
+            self._step = "prepare"
+            os.setsid()
+            die_with_parent()
+            if os.getppid() != 1:
+                return
+            self._take_over()
+        for name, limit in self.request["limits"].items():
+            resource.setrlimit(getattr(resource, name), (limit, limit))
+        for target in (1, 2):
+            os.dup2(self.fds[target - 1], target)
         self._step = "chdir"
-        os.chdir(self._request["cwd"])
+        os.chdir(self.request["cwd"])
         self._step = "exec"
         try:
-            os.execvpe(argv[0], argv, self._request["env"])  # noqa: S606  it was asked for
+            os.execvpe(argv[0], argv, self.request["env"])  # noqa: S606  it was asked for
         except FileNotFoundError:
             if os.path.isfile(argv[0]):
                 self._step = "interpreter"
@@ -96,22 +117,17 @@ class App:
             os.close(fd)
         tie_to_parent(self.trouble)
         if main := os.fork():
-            for fd in (self.trouble, *self._fds):
+            for fd in (self.trouble, *self.fds):
                 os.close(fd)
             reap_as_init(main, self.report)
-        self._parent = 1
         os.write(self.report, f"main {host_pid()}\n".encode("ascii"))
         mount_own_proc()
 
-    def _prepare(self) -> None:
-        """Take over what an app is given, but for its directory."""
-        for name, limit in self._request["limits"].items():
-            resource.setrlimit(getattr(resource, name), (limit, limit))
+    def _take_over(self) -> None:
+        """Put on what all apps are given."""
         if os.geteuid():
             refuse_new_privileges()
         signal.set_wakeup_fd(-1)
         for signum in (*IGNORED, *_PYTHON_IGNORES):
             signal.signal(signum, signal.SIG_DFL)
-        null = os.open(os.devnull, os.O_RDWR)
-        for target, fd in enumerate((null, *self._fds[:2])):
-            os.dup2(fd, target)
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)

@@ -1,6 +1,6 @@
 """The guard: a program between the agent and its children which outlives the agent.
 
-``python -ISE PATH FD`` is the zygote: small, single-threaded, quick to fork.  For each frame
+``python -ISE PATH FD [pid]`` is the zygote: small, single-threaded, quick to fork.  For each frame
 on its socket it forks a shim, which starts the app and sees to its end (`shim.py`).
 It is a subreaper too: when a shim was killed, what it left behind comes here and is ended.
 End of file on the socket means that the agent is gone: the shims know it as well
@@ -16,7 +16,6 @@ It says `ready LEVEL`, `gone ID` (that shim has ended and left nothing) and `lef
 
 from __future__ import annotations
 
-import array
 import contextlib
 import gc
 import os
@@ -39,22 +38,32 @@ from .kernel import become_subreaper, children
 from .purge import Purge
 from .shim import Shim
 from .wakeup import Wakeup
-from .wire import Frames
+from .wire import Frames, receive, send
 
 _SHIM_TIMEOUT = 0.5
 """Seconds that shims have to end their trees when the agent is gone; 300 trees took 0.1 s."""
 
-_MOST_FDS = 16
+_SPARE_DELAY = 0.003
+"""Seconds without a request after which a spare shim is forked, so that it delays none."""
+
+_SEND_TIMEOUT = 5.0
+"""Seconds that a spare shim may be stopped when it is needed."""
+
+_NOT_ASKED_FOR = 0
+"""In place of the id of a shim: none has this."""
 
 
 class Zygote:
     """Forks shims, and ends what a killed shim leaves behind."""
 
-    def __init__(self, control: int) -> None:
+    def __init__(self, control: int, *, isolated: bool) -> None:
         self._control = socket.socket(fileno=control)
+        self._isolated = isolated
         self._frames = Frames()
         self._shims: dict[int, int] = {}
         """pid of a shim → its id."""
+        self._spare: tuple[int, socket.socket] | None = None
+        """A shim that is not asked for yet, and where to ask it."""
         self._ended: list[int] = []
         self._purge: Purge | None = None
         self._agent_lives = True
@@ -75,6 +84,7 @@ class Zygote:
         self._poll.register(self._wakeup.fd, select.POLLIN)
         gc.disable()  # a collection would touch, so copy, the memory of each shim
         gc.freeze()
+        self._fork_spare()
         self._say(f"ready {level}")
         while self._agent_lives or self._shims or self._purge:
             self._turn()
@@ -82,7 +92,8 @@ class Zygote:
     def _turn(self) -> None:
         """Wait for something to happen, and see to it."""
         progress = False
-        for fd, _ in self._poll.poll(self._patience()):
+        events = self._poll.poll(self._patience())
+        for fd, _ in events:
             if fd == self._wakeup.fd:
                 self._wakeup.drain()
                 progress = True
@@ -94,28 +105,31 @@ class Zygote:
                 os.kill(pid, signal.SIGKILL)
             self._deadline = float("inf")
         self._clear(progress=progress)
+        if self._agent_lives and not self._spare and not events:
+            with contextlib.suppress(OSError):  # told when it is needed
+                self._fork_spare()
+
+    def _drop_spare(self) -> None:
+        if self._spare:
+            self._spare[1].close()
+            self._spare = None
 
     def _patience(self) -> float | None:
         """Milliseconds until there is something to do unasked, None for ever."""
         delay = self._purge.delay if self._purge else float("inf")
+        if self._agent_lives and not self._spare:
+            delay = min(delay, _SPARE_DELAY)
         delay = min(delay, max(0, self._deadline - time.monotonic()))
         return None if delay == float("inf") else delay * 1000
 
     def _receive(self) -> None:
-        fds = array.array("i")
-        space = socket.CMSG_SPACE(_MOST_FDS * fds.itemsize)
-        flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-        try:
-            data, ancillary, _, _ = self._control.recvmsg(65536, space, flags)
-        except OSError:
-            data, ancillary = b"", []
-        for _, _, payload in ancillary:
-            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+        data, fds = receive(self._control)
         if not data:
             self._agent_lives = False
+            self._drop_spare()
             self._poll.unregister(self._control)
             self._deadline = time.monotonic() + _SHIM_TIMEOUT
-        for message, mine in self._frames.feed(data, list(fds)):
+        for message, mine in self._frames.feed(data, fds):
             if "kill" in message:
                 for pid, shim in self._shims.items():
                     if shim == message["kill"]:
@@ -124,25 +138,40 @@ class Zygote:
                 self._spawn(message, mine)
 
     def _spawn(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Pass a request on to the spare shim."""
         try:
-            pid = os.fork()
+            pid, spare = self._spare or self._fork_spare()
         except OSError as exc:
             with contextlib.suppress(OSError):
                 os.write(fds[0], f"failed {exc.errno} fork\n".encode("ascii"))
             self._ended.append(message["spawn"])
         else:
-            if not pid:
-                self._become_shim(message, fds)
+            self._spare = None
             self._shims[pid] = message["spawn"]
+            with spare, contextlib.suppress(OSError):  # it was killed: its end says enough
+                spare.settimeout(_SEND_TIMEOUT)
+                send(spare, message, fds)
         for fd in fds:
             os.close(fd)
 
-    def _become_shim(self, message: dict[str, Any], fds: list[int]) -> None:
+    def _fork_spare(self) -> tuple[int, socket.socket]:
+        """A shim that waits for a request, forked before it is needed: that takes a while."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            pid = os.fork()
+            if not pid:
+                ours.close()
+                self._become_shim(theirs)
+        self._shims[pid] = _NOT_ASKED_FOR
+        self._spare = pid, ours
+        return self._spare
+
+    def _become_shim(self, requests: socket.socket) -> None:
         """Never returns."""
         try:
             self._wakeup.close()
             self._control.close()
-            Shim(message, fds).run()
+            Shim(requests, isolated=self._isolated).run()
         except Exception:  # noqa: BLE001  a fork must not go on with its parent's work
             sys.excepthook(*sys.exc_info())
         finally:
@@ -154,8 +183,10 @@ class Zygote:
                 pid, _ = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     return
-                if pid in self._shims:
-                    self._ended.append(self._shims.pop(pid))
+                if self._spare and self._spare[0] == pid:
+                    self._drop_spare()
+                if shim := self._shims.pop(pid, _NOT_ASKED_FOR):
+                    self._ended.append(shim)
 
     def _clear(self, *, progress: bool) -> None:
         """End what killed shims left: all our children that are none."""
@@ -179,4 +210,4 @@ class Zygote:
 
 
 if __name__ == "__main__":
-    Zygote(int(sys.argv[1])).run()
+    Zygote(int(sys.argv[1]), isolated=sys.argv[2:] == ["pid"]).run()

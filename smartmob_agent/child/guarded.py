@@ -53,7 +53,7 @@ class GuardedSpawner:
         self._cgroup = cgroup
         self._cgroups: Cgroups | None = None
         self._limits: dict[str, int] = {}
-        self._zygote = Zygote()
+        self._zygote = Zygote(isolation=self._isolation)
         self._children: set[GuardedChild] = set()
         self._closing = trio.Event()
         self._nursery: trio.Nursery
@@ -182,7 +182,7 @@ class GuardedSpawner:
 
     async def _living_zygote(self) -> Zygote:
         if self._zygote.ended.is_set():
-            self._zygote = Zygote()
+            self._zygote = Zygote(isolation=self._isolation)
             self._nursery.start_soon(self._zygote.run, name="guard")
         zygote = self._zygote
         await zygote.settled.wait()

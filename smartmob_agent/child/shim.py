@@ -28,6 +28,7 @@ from .isolation import enter_pid_namespace
 from .kernel import become_subreaper, take_precedence, walk
 from .purge import Purge
 from .wakeup import Wakeup
+from .wire import Frames, receive, rehearse, send
 
 __all__ = ["Shim"]
 
@@ -39,15 +40,16 @@ _FIRST_LOOK, _LAST_LOOK = 0.025, 1.0
 class Shim:
     """The life of a shim; `run()` returns when nothing of the app is left."""
 
-    def __init__(self, request: dict[str, Any], fds: list[int]) -> None:
-        """The life of a shim begins with a request.
+    def __init__(self, requests: socket.socket, *, isolated: bool) -> None:
+        """The life of a shim begins with a request, the only one on its socket.
 
-        request: argv, env, cwd, limits, isolation, cgroup.
-        fds: lifeline, stdout, stderr and, with a cgroup, its cgroup.procs.
+        It tells argv, env, cwd, limits, isolation and cgroup; its descriptors are the
+        lifeline, stdout, stderr and, with a cgroup, its cgroup.procs.
         """
-        self._request = request
-        self._lifeline = socket.socket(fileno=fds[0])
-        self._fds = fds[1:]
+        self._requests = requests
+        self._isolated = isolated
+        self._request: dict[str, Any] = {}
+        self._lifeline: socket.socket
         self._child = 0
         self._report = self._member = -1
         self._main = 0
@@ -56,41 +58,79 @@ class Shim:
         self._kill = self._terminated = self._is_over = self._is_alone = False
 
     def run(self) -> None:
-        """Start the app, serve the agent, end the tree."""
+        """Wait for the request, start the app, serve the agent, end the tree."""
         os.setsid()
         become_subreaper()
         self._wakeup = Wakeup()
         self._poll = select.poll()
-        self._poll.register(self._lifeline, select.POLLIN)
         self._poll.register(self._wakeup.fd, select.POLLIN)
+        failure = self._prepare()
+        if not self._await_request():
+            return
+        self._poll.register(self._lifeline, select.POLLIN)
         self._hear()
         if self._kill:  # nobody is left to ask for it
             return
         try:
-            self._fork()
+            self._start()
         except OSError as exc:
-            self._say(f"failed {exc.errno} {'isolate' if self._request['isolation'] else 'fork'}")
+            self._say(f"failed {failure or exc.errno} {'isolate' if self._isolated else 'fork'}")
             return
         self._live()
         self._end()
 
-    def _fork(self) -> None:
+    def _prepare(self) -> int | None:
+        """Fork the app before it is known, if it can be; returns why that failed, as errno.
+
+        The app does what is the same for all, then waits for a request as we do.
+        """
+        self._app = App(os.getpid())
+        self._trouble, self._app.trouble = os.pipe()
+        if self._isolated:
+            return None
+        self._stage, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._child = self._main = os.fork()
+            except OSError as exc:
+                return exc.errno
+            if not self._child:
+                self._requests.close()
+                self._stage.close()
+                os.close(self._trouble)
+                self._app.await_request(theirs)
+        return None
+
+    def _await_request(self) -> bool:
+        """False if the zygote has ended instead."""
+        rehearse()
+        frames = Frames()
+        with self._requests:
+            while not self._request:
+                data, fds = receive(self._requests)
+                if not data:
+                    return False
+                for self._request, (lifeline, *self._app.fds) in frames.feed(data, fds):
+                    self._lifeline = socket.socket(fileno=lifeline)
+        return True
+
+    def _start(self) -> None:
         """Start the app, in a PID namespace of its own if that was asked for."""
-        app = App(self._request, self._fds, parent=os.getpid())
-        self._trouble, app.trouble = os.pipe()
-        if app.is_isolated:
+        app = self._app
+        if self._isolated:
+            app.request = self._request
             self._report, app.report = os.pipe()
             os.set_blocking(self._report, False)
             enter_pid_namespace()
-        self._child = os.fork()
-        if not self._child:
-            app.become(but=(self._trouble, self._report, self._lifeline.fileno()))
-        app.close()  # held by us the output would never end
-        self._poll.register(self._trouble, select.POLLIN)
-        if app.is_isolated:
+            self._child = os.fork()
+            if not self._child:
+                app.become(but=(self._trouble, self._report, self._lifeline.fileno()))
             self._poll.register(self._report, select.POLLIN)
         else:
-            self._main = self._child
+            with self._stage as stage:
+                send(stage, self._request, app.fds)
+        app.close()  # held by us the output would never end
+        self._poll.register(self._trouble, select.POLLIN)
 
     def _live(self) -> None:
         """Return when the tree has to be killed."""

@@ -8,20 +8,50 @@ rest of the package: standard library only.
 
 from __future__ import annotations
 
+import array
 import json
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Frames", "Lines", "pack"]
+__all__ = ["Frames", "Lines", "pack", "receive", "rehearse", "send"]
 
 _LENGTH = 4
 _HEADER = _LENGTH + 1
+_MOST_FDS = 16
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def pack(message: Mapping[str, Any], *, fds: int = 0) -> bytes:
     """The frame of a message that `fds` descriptors travel with."""
     body = json.dumps(message, separators=(",", ":")).encode("ascii")
     return len(body).to_bytes(_LENGTH, "big") + bytes([fds]) + body
+
+
+def send(target: socket.socket, message: Mapping[str, Any], fds: Sequence[int]) -> None:
+    """Send a frame and its descriptors, waiting as long as the socket is set to."""
+    frame = pack(message, fds=len(fds))
+    sent = socket.send_fds(target, [frame], fds)
+    if sent < len(frame):  # else whoever has all of it may be gone already
+        target.sendall(frame[sent:])
+
+
+def receive(source: socket.socket) -> tuple[bytes, list[int]]:
+    """What has arrived, with its descriptors; no bytes when the other end is closed."""
+    fds = array.array("i")
+    space = socket.CMSG_SPACE(_MOST_FDS * fds.itemsize)
+    try:  # not recv_fds(), which forgets its flags: Python 3.11 to 3.13
+        data, ancillary, _, _ = source.recvmsg(65536, space, _CLOEXEC)
+    except OSError:
+        return b"", []
+    for _, _, payload in ancillary:
+        fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+    return data, list(fds)
+
+
+def rehearse() -> None:
+    """Touch the memory that a request will need: after a fork the first touch is slow."""
+    list(Frames().feed(pack({"argv": ["", ""], "env": {"": ""}}), []))
 
 
 class Frames:

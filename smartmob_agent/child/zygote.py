@@ -45,7 +45,8 @@ class Request:
 class Zygote:
     """One zygote, from its start to its end: `run()`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, isolation: str | None = None) -> None:
+        self._isolation = isolation
         self.settled = trio.Event()
         """Set when it is known whether it could be started."""
         self.error: StartError | None = None
@@ -70,7 +71,7 @@ class Zygote:
         If cancelled: does not wait for its end, which comes when it finds itself alone.
         """
         try:
-            self._control, process = _start()
+            self._control, process = _start(self._isolation)
             self.pid = process.pid
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, self._control)
@@ -166,19 +167,23 @@ async def _send(control: socket.socket, request: Request) -> None:
     rights = array.array("i", request.fds)
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
     while frame:
-        await trio.lowlevel.wait_writable(control)
-        sent = control.sendmsg([frame], ancillary)
+        try:
+            sent = control.sendmsg([frame], ancillary)
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(control)
+            continue
         frame, ancillary = frame[sent:], []
 
 
-def _start() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def _start(isolation: str | None) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Popen in this thread takes 0.2 ms, however large the agent."""
+    arguments = [isolation] if isolation else []
     ours, theirs = socket.socketpair()
     with theirs:
         fd = theirs.fileno()
         try:
             process = subprocess.Popen(
-                [sys.executable, "-ISE", os.fspath(_GUARD), str(fd)],
+                [sys.executable, "-ISE", os.fspath(_GUARD), str(fd), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(fd,),

@@ -19,12 +19,13 @@ import attrs
 from smartmob_agent.child.kernel import look
 from tests.e2e.oracle import Sandbox, cgroup_root
 
-__all__ = ["NOBODY", "Agent", "as_user", "open_agent", "users"]
+__all__ = ["NOBODY", "Agent", "as_user", "is_guard", "open_agent", "users"]
 
 NOBODY = 65534
 LIMIT = 20.0
 """Seconds for an answer, generously."""
 
+_GUARD = b"/guard.py\0"
 _HOLDER = Path(__file__).with_name("holder.py")
 
 
@@ -77,6 +78,14 @@ class Agent:
         assert readable, f"no answer within {LIMIT:.0f} s"
         return json.loads(self.process.stdout.readline())
 
+    def apps(self) -> set[int]:
+        """All that lives in the sandbox but itself and the guard.
+
+        What has no memory any more is on its way out, and does nothing.
+        """
+        commands = {pid: _command(pid) for pid in self.sandbox.pids() - {self.pid}}
+        return {pid for pid, command in commands.items() if command and _GUARD not in command}
+
     def stop(self) -> None:
         """Let it end by itself."""
         assert self.process.stdin
@@ -118,6 +127,17 @@ def open_agent(
     finally:
         with contextlib.suppress(ProcessLookupError):
             agent.kill()
+
+
+def is_guard(pid: int) -> bool:
+    """Whether it is a part of the guard: zygote, shim, or first process of a namespace."""
+    return _GUARD in _command(pid)
+
+
+def _command(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def _parent(pid: int) -> int:

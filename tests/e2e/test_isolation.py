@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.agents import Agent, open_agent, users
+from tests.e2e.agents import Agent, is_guard, open_agent, users
 from tests.e2e.oracle import Sandbox, open_sandbox
-from tests.e2e.test_containment import BASE, EVASIVE, start_all
+from tests.e2e.test_containment import EVASIVE, start_all
 
 
 def _can_isolate() -> bool:
@@ -95,20 +95,13 @@ def kill_all_of_the_guard(agent: Agent, pids: dict[str, int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def is_guard(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return b"/guard.py\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
-
-
 def test_delete_ends_one_and_no_other(agent: Agent, sandbox: Sandbox) -> None:
     start_all(agent)
-    before = sandbox.pids()
+    before = agent.apps()
     start_all(agent)
     for child in range(len(EVASIVE), 2 * len(EVASIVE)):
         agent("delete", child=child, patience=0.1)
-    sandbox.wait_only(before, 1)
-    assert sandbox.pids() == before
+    assert agent.apps() == before
 
 
 def test_terminate_reaches_the_app_and_its_exit_comes_back(agent: Agent) -> None:
@@ -121,7 +114,7 @@ def test_terminate_reaches_the_app_and_its_exit_comes_back(agent: Agent) -> None
 def test_exits_come_back_as_themselves(agent: Agent, sandbox: Sandbox) -> None:
     assert agent("cycle", script="exit 7", count=20) == ["exit code 7"]
     assert agent("cycle", script="kill -USR1 $$", count=5) == ["SIGUSR1"]
-    assert len(sandbox.pids()) == BASE
+    assert agent.apps() == set()
 
 
 def test_an_exec_error_comes_back_as_itself(agent: Agent) -> None:

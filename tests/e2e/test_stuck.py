@@ -69,7 +69,6 @@ def agent(sandbox: Sandbox, freezer: Freezer) -> Iterator[Agent]:
 def test_what_cannot_be_killed_is_named_and_goes_when_it_can(
     agent: Agent, freezer: Freezer, sandbox: Sandbox
 ) -> None:
-    before = sandbox.pids()
     spawned = agent("spawn", script="setsid sleep 1000 & echo $!; exec sleep 1000", lines=1)
     daemon = int(spawned["lines"][0])
     freezer.freeze(spawned["pid"], daemon)
@@ -77,7 +76,7 @@ def test_what_cannot_be_killed_is_named_and_goes_when_it_can(
     assert sorted(agent("kill", child=0)) == sorted([spawned["pid"], daemon])
     assert 2 * TIMEOUT <= time.monotonic() - began < 2 * TIMEOUT + 1
     freezer.thaw()
-    sandbox.wait_only(before, 2)
+    sandbox.wait_only(sandbox.pids() - agent.apps(), 2)
     assert agent("kill", child=0) == []
 
 
