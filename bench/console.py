@@ -77,7 +77,7 @@ class Size:
 
 FULL = Size({1: 600, 10: 250, 100: 60}, 3000, 1 << 30, 200 * MIB)
 SMALL = Size({1: 20, 10: 5, 100: 1}, 200, 32 * MIB, 16 * MIB)
-CONSOLE = [f"--console-bytes={64 * MIB}"]
+LARGE_CONSOLE = f"--console-bytes={64 * MIB}"
 Figure = tuple[str, float, str]
 
 
@@ -167,16 +167,8 @@ class Agent:
 
     def __init__(self, folder: Path, options: list[str]) -> None:
         self.folder = folder
-        command = [
-            sys.executable,
-            "-m",
-            "smartmob_agent",
-            "--port=0",
-            "--stop-timeout=0",
-            *CONSOLE,
-            *options,
-        ]
-        self.daemon = subprocess.Popen(command, stderr=subprocess.PIPE)
+        command = [sys.executable, "-m", "smartmob_agent", "--port=0", "--stop-timeout=0"]
+        self.daemon = subprocess.Popen([*command, *options], stderr=subprocess.PIPE)
         assert self.daemon.stderr is not None
         found = re.search(rb"event=bind url=(\S+)", self.daemon.stderr.readline())
         assert found is not None
@@ -239,12 +231,12 @@ class Agent:
 
 
 System = Agent | Websocketd
-Open = Callable[[], System]
+Open = Callable[[list[str]], System]
 
 
 @contextlib.contextmanager
-def opened(make: Open) -> Iterator[System]:
-    system = make()
+def opened(make: Open, *options: str) -> Iterator[System]:
+    system = make([*options])
     try:
         yield system
     finally:
@@ -274,7 +266,7 @@ def stream(make: Open, go: Path, size: Size) -> Iterator[Figure]:
     """
     expected = block_frames()
     for count, blocks in size.stream.items():
-        with opened(make) as system:
+        with opened(make, LARGE_CONSOLE) as system:
             url = system.launch("flood", str(go), str(blocks))
             clients = [Client(url) for _ in range(count)]
             time.sleep(0.5)
@@ -371,9 +363,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "child.py").write_text(CHILD, encoding="utf-8")
-        makes: list[tuple[str, Open]] = [(Agent.name, lambda: Agent(folder, options.agent_option))]
+        makes: list[tuple[str, Open]] = [
+            (Agent.name, lambda more: Agent(folder, [*more, *options.agent_option]))
+        ]
         if shutil.which("websocketd"):
-            makes.append((Websocketd.name, lambda: Websocketd(folder)))
+            makes.append((Websocketd.name, lambda _more: Websocketd(folder)))
         for _ in range(options.repeats):
             for test in options.only or TESTS:
                 for system, make in makes:
