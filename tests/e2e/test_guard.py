@@ -1,0 +1,79 @@
+"""What the guard is good for, seen from outside of the command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+import trio
+
+from smartmob_agent.child.kernel import children, look
+from tests.e2e.agent import LIMIT, alive, archive_server, running_agent, shell_app
+from tests.e2e.oracle import cgroup_root
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper (prctl(2))"),
+    pytest.mark.slow,
+]
+
+SLEEPER = "setsid sleep 1000 &\nexec sleep 1000\n"
+
+
+def parent(pid: int) -> int:
+    process = look(pid)
+    assert process is not None
+    return process.parent
+
+
+async def test_a_killed_shim_restarts_its_process_and_no_other() -> None:
+    async with archive_server() as archives, running_agent() as agent:
+        source = archives.add("app.tar.gz", shell_app(SLEEPER))
+        for app in ("one", "other"):
+            await agent.create(source, app)
+        one = await agent.wait_state("one.web.0", "running")
+        other = await agent.wait_state("other.web.0", "running")
+        seen = len(agent.events)
+        os.kill(parent(one["pid"]), signal.SIGKILL)
+        await agent.wait_event(after=seen, event="state", slug="one.web.0", state="running")
+        after = await agent.status("one.web.0")
+        assert (after["restarts"], after["exit"]) == (1, {"signal": "SIGKILL"})
+        assert not alive(one["pid"])
+        assert (await agent.status("other.web.0"))["pid"] == other["pid"]
+        zygote = parent(parent(after["pid"]))
+        apps = [app for shim in children(zygote) for app in children(shim)]
+        assert {after["pid"], other["pid"]} <= set(apps)
+
+
+async def test_a_killed_zygote_is_replaced_and_processes_live() -> None:
+    async with archive_server() as archives, running_agent() as agent:
+        source = archives.add("app.tar.gz", shell_app(SLEEPER))
+        await agent.create(source, "one")
+        one = await agent.wait_state("one.web.0", "running")
+        os.kill(parent(parent(one["pid"])), signal.SIGKILL)
+        await agent.create(source, "other")
+        await agent.wait_state("other.web.0", "running")
+        after = await agent.status("one.web.0")
+        assert (after["state"], after["pid"]) == ("running", one["pid"])
+
+
+@pytest.mark.skipif(not cgroup_root(), reason="needs to be root")
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+async def test_as_first_process_it_stops_by_signals(signum: signal.Signals) -> None:
+    command = [sys.executable, "-m", "smartmob_agent", "--port=0"]
+    argv = ["unshare", "-pf", "--mount-proc", *command]
+    with trio.fail_after(LIMIT):
+        async with trio.open_nursery() as nursery:
+            run = partial(trio.run_process, argv, stderr=subprocess.PIPE, check=False)
+            process: trio.Process = await nursery.start(run)
+            assert process.stderr is not None
+            data = b""
+            while b"event=bind" not in data:
+                data += await process.stderr.receive_some()
+            (inside,) = children(process.pid)
+            os.kill(inside, signum)
+            assert await process.wait() == 0
+            await process.stderr.aclose()
