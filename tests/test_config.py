@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
-from smartmob_agent.config import AgentConfig, HttpLimits, OutputLimits, RestartDelays
+from smartmob_agent.config import (
+    AgentConfig,
+    HttpLimits,
+    OutputLimits,
+    RestartDelays,
+    Security,
+)
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
@@ -28,3 +35,15 @@ def test_some_limits_may_be_0(value: float) -> None:
     with pytest.raises(ValueError, match="stop_timeout: expected 0 or more, found"):
         AgentConfig(stop_timeout=value)
     assert RestartDelays(steady_uptime=0).steady_uptime == 0
+
+
+@pytest.mark.parametrize("field", ["tls_key", "tls_client_ca"])
+def test_a_key_or_an_authority_needs_a_certificate(field: str) -> None:
+    with pytest.raises(ValueError, match="expected a tls_cert with them, found none"):
+        Security(**{field: Path("x.pem")})  # type: ignore[arg-type]  # both are paths
+
+
+def test_a_proxy_is_an_address_a_network_or_unix() -> None:
+    assert Security(trusted_proxies=("10.0.0.0/8", "::1", "unix")).trusted_proxies[2] == "unix"
+    with pytest.raises(ValueError, match="nobody"):
+        Security(trusted_proxies=("nobody",))

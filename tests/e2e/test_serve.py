@@ -130,3 +130,8 @@ async def test_a_work_dir_that_cannot_be_is_told(tmp_path: Path) -> None:
     config = AgentConfig(port=0, work_dir=tmp_path / "file")
     with trio.fail_after(LIMIT), pytest.raises(StartError, match="file"):
         await smartmob_agent.serve(config)
+
+
+async def test_an_open_address_without_credentials_is_refused() -> None:
+    with trio.fail_after(LIMIT), pytest.raises(StartError, match="expected credentials"):
+        await smartmob_agent.serve(AgentConfig(host="0.0.0.0", port=0))

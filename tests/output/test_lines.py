@@ -78,3 +78,13 @@ def test_an_endless_line_takes_bounded_memory() -> None:
         pieces += splitter.feed(chunk).count(b"\n")
         assert splitter._long is None or len(splitter._long._text) <= 65537
     assert pieces + splitter.finish().count(b"\n") == 3200
+
+
+def test_many_short_lines_in_a_large_chunk_stay_as_they_are() -> None:
+    lines = [b"%d" % number for number in range(1000)]
+    assert split([b"\n".join(lines) + b"\n"], 16) == lines
+
+
+def test_one_long_line_among_short_ones_is_found() -> None:
+    text = b"a\n" * 20 + b"x" * 17 + b"\n" + b"a\n" * 20
+    assert split([text], 16) == [b"a"] * 20 + [b"x" * 16, b"x"] + [b"a"] * 20
