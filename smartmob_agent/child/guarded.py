@@ -38,7 +38,7 @@ _NOTHING = Command(argv=("/bin/sh", "-c", ":"), env={}, cwd=Path("/"))
 _START_TIMEOUT = 10.0
 """Seconds that the guard has to start a child, or itself; it takes 2 and 20 ms."""
 
-_END_TIMEOUT = 2.0
+_END_TIMEOUT = 5.0
 """Seconds that a guard without children has to end; it takes 5 ms."""
 
 
