@@ -74,9 +74,11 @@ def test_what_cannot_be_killed_is_named_and_goes_when_it_can(
     freezer.freeze(spawned["pid"], daemon)
     began = time.monotonic()
     assert sorted(agent("kill", child=0)) == sorted([spawned["pid"], daemon])
-    assert 2 * TIMEOUT <= time.monotonic() - began < 2 * TIMEOUT + 1
+    # Not before its time, and not never: a busy machine may take longer than the sum.
+    assert 2 * TIMEOUT <= time.monotonic() - began < 8 * TIMEOUT
     freezer.thaw()
     sandbox.wait_only(sandbox.pids() - agent.apps(), 2)
+    agent("wait", child=0)
     assert agent("kill", child=0) == []
 
 
