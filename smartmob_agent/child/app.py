@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from .isolation import host_pid, mount_own_proc, reap_as_init, tie_to_parent
 from .kernel import die_with_parent, refuse_new_privileges
-from .wire import Frames, receive, rehearse
+from .wire import receive_message, rehearse
 
 __all__ = ["IGNORED", "App"]
 
@@ -55,11 +55,9 @@ class App:
             if os.getppid() == self._parent:
                 self._take_over()
                 rehearse()
-                frames, data = Frames(), b"."
-                while data:
-                    data, fds = receive(requests)
-                    for self.request, self.fds in frames.feed(data, fds):
-                        self.become(but=())
+                if request := receive_message(requests):
+                    self.request, self.fds = request
+                    self.become(but=())
         finally:
             os._exit(127)
 

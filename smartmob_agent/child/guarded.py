@@ -1,4 +1,4 @@
-"""The real spawner: every child below a guard which sees that it ends with the agent.
+"""The real spawner: every child below a guard that sees to its end.
 
 ::
 
@@ -33,7 +33,6 @@ __all__ = ["GuardedSpawner", "Isolation", "open_spawner"]
 Isolation = Literal["pid"]
 
 _NOTHING = Command(argv=("/bin/sh", "-c", ":"), env={}, cwd=Path("/"))
-"""To see whether children can be started at all."""
 
 _START_TIMEOUT = 10.0
 """Seconds that the guard has to start a child, or itself; it takes 2 and 20 ms."""
@@ -198,14 +197,16 @@ class GuardedSpawner:
             self._remove_cgroup(cgroup)
 
     async def _end(self) -> None:
-        """Kill all trees and end the guard: 12 s at most, in which what is left is stuck."""
+        """Kill all trees and end the guard: 15 s at most, then what is left is stuck."""
         for child in self._children:
             child.kill()
         for child in tuple(self._children):
             await child.wait_settled()
         self._zygote.close()
-        with trio.move_on_after(_END_TIMEOUT):
-            await self._zygote.ended.wait()
+        is_stuck = any(child.stuck for child in self._children)  # then the guard stays, too
+        if self._zygote.has_begun and not is_stuck:
+            with trio.move_on_after(_END_TIMEOUT):
+                await self._zygote.ended.wait()
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ Standard library only: the guard imports this module without the rest of the pac
 """
 
 # Without pathlib, which would cost each shim memory:
-# ruff: noqa: PTH106, PTH123
+# ruff: noqa: PTH106
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ import socket
 from typing import Any
 
 from .app import App
+from .group import Group
 from .isolation import enter_pid_namespace
-from .kernel import become_subreaper, take_precedence, walk
-from .purge import Purge
+from .kernel import become_subreaper, take_precedence
+from .purge import Purge, kill_cgroup
 from .wakeup import Wakeup
-from .wire import Frames, receive, rehearse, send
+from .wire import receive_message, rehearse, send
 
 __all__ = ["Shim"]
 
@@ -51,7 +52,7 @@ class Shim:
         self._request: dict[str, Any] = {}
         self._lifeline: socket.socket
         self._child = 0
-        self._report = self._member = -1
+        self._report = -1
         self._main = 0
         """The app: our child, or that of the first process of its namespace."""
         self._status: int | None = None
@@ -64,6 +65,7 @@ class Shim:
         self._wakeup = Wakeup()
         self._poll = select.poll()
         self._poll.register(self._wakeup.fd, select.POLLIN)
+        self._group = Group(self._poll)
         failure = self._prepare()
         if not self._await_request():
             return
@@ -104,14 +106,12 @@ class Shim:
     def _await_request(self) -> bool:
         """False if the zygote has ended instead."""
         rehearse()
-        frames = Frames()
         with self._requests:
-            while not self._request:
-                data, fds = receive(self._requests)
-                if not data:
-                    return False
-                for self._request, (lifeline, *self._app.fds) in frames.feed(data, fds):
-                    self._lifeline = socket.socket(fileno=lifeline)
+            request = receive_message(self._requests)
+        if request is None:
+            return False
+        self._request, (lifeline, *self._app.fds) = request
+        self._lifeline = socket.socket(fileno=lifeline)
         return True
 
     def _start(self) -> None:
@@ -140,13 +140,18 @@ class Shim:
             self._reap()
             if self._status is None:
                 continue
-            if not (self._terminated and self._watch_group()):
+            if not (self._terminated and self._group.watch(self._main)):
                 return
             patience = min(2 * (patience or _FIRST_LOOK), _LAST_LOOK)
 
     def _end(self) -> None:
         take_precedence()
-        self._kill_at_once()
+        cgroup = self._request["cgroup"]
+        if cgroup:
+            kill_cgroup(cgroup)
+        if self._main and self._status is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._main, signal.SIGKILL)
         purge = Purge()
         progress = True
         while self._reap():
@@ -154,22 +159,10 @@ class Shim:
             progress = self._wait(purge.delay)
             if report := purge.report():
                 self._say(f"left {report}", wait=False)
-        if self._request["cgroup"]:
+        if cgroup:
             with contextlib.suppress(OSError):
-                os.rmdir(self._request["cgroup"])
+                os.rmdir(cgroup)
         self._say("empty")
-
-    def _kill_at_once(self) -> None:
-        """Kill as much as one call can reach."""
-        if self._request["cgroup"]:
-            with (
-                contextlib.suppress(OSError),
-                open(self._request["cgroup"] + "/cgroup.kill", "w") as file,
-            ):
-                file.write("1")
-        if self._main and self._status is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._main, signal.SIGKILL)
 
     def _wait(self, timeout: float | None) -> bool:
         """Wait for a word of the agent or the end of a child; True if there was the latter.
@@ -260,24 +253,6 @@ class Shim:
             self._poll.unregister(self._report)
             os.close(self._report)
             self._report = -1
-
-    def _watch_group(self) -> bool:
-        """Watch for the end of a member of the app's process group; False if none is left.
-
-        Its parent may live, and be told instead of us.  That it leaves the group, nobody is
-        told: so the caller looks again from time to time.
-        """
-        if self._member >= 0:
-            self._poll.unregister(self._member)
-            os.close(self._member)
-            self._member = -1
-        for process in walk():
-            if process.group == self._main and process.is_alive:
-                with contextlib.suppress(ProcessLookupError):
-                    self._member = os.pidfd_open(process.pid)
-                    self._poll.register(self._member, select.POLLIN)
-                    return True
-        return False
 
     def _say(self, line: str, *, wait: bool = True) -> None:
         flags = 0 if wait else socket.MSG_DONTWAIT

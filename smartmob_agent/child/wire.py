@@ -14,7 +14,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Frames", "Lines", "pack", "receive", "rehearse", "send"]
+__all__ = ["Frames", "Lines", "pack", "receive", "receive_message", "rehearse", "send"]
 
 _LENGTH = 4
 _HEADER = _LENGTH + 1
@@ -49,11 +49,6 @@ def receive(source: socket.socket) -> tuple[bytes, list[int]]:
     return data, list(fds)
 
 
-def rehearse() -> None:
-    """Touch the memory that a request will need: after a fork the first touch is slow."""
-    list(Frames().feed(pack({"argv": ["", ""], "env": {"": ""}}), []))
-
-
 class Frames:
     """Puts frames together again, however the stream cut them."""
 
@@ -74,6 +69,22 @@ class Frames:
             del self._data[:end]
             mine, self._fds = self._fds[:count], self._fds[count:]
             yield message, mine
+
+
+def receive_message(source: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """Wait for one frame; None when the other end closes first."""
+    frames = Frames()
+    while True:
+        data, fds = receive(source)
+        if not data:
+            return None
+        for message in frames.feed(data, fds):
+            return message
+
+
+def rehearse() -> None:
+    """Touch the memory that a request will need: after a fork the first touch is slow."""
+    list(Frames().feed(pack({"argv": ["", ""], "env": {"": ""}}), []))
 
 
 class Lines:

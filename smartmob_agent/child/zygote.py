@@ -47,6 +47,8 @@ class Zygote:
 
     def __init__(self, *, isolation: str | None = None) -> None:
         self._isolation = isolation
+        self.has_begun = False
+        """Whether `run()` was called."""
         self.settled = trio.Event()
         """Set when it is known whether it could be started."""
         self.error: StartError | None = None
@@ -70,6 +72,7 @@ class Zygote:
 
         If cancelled: does not wait for its end, which comes when it finds itself alone.
         """
+        self.has_begun = True
         try:
             self._control, process = _start(self._isolation)
             self.pid = process.pid

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartmob_agent.child.wire import Frames, Lines, pack
+from smartmob_agent.child.wire import Frames, Lines, pack, receive, receive_message, rehearse, send
 
 MESSAGES: list[dict[str, object]] = [{"argv": ["sh", "-c", "\udcff é \n"]}, {}, {"kill": 7}]
 
@@ -29,6 +33,48 @@ def test_descriptors_go_with_their_frame() -> None:
         *frames.feed(second[1:], []),
     ]
     assert found == [({"n": 1}, [10, 11]), ({"n": 0}, []), ({"n": 2}, [12])]
+
+
+def test_a_message_crosses_a_socket_with_its_descriptors() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, open(os.devnull, "rb") as file:  # noqa: PTH123  only its number counts
+        message = {"env": {"X": "x" * 10_000}}
+        send(ours, message, [file.fileno()])
+        received = receive_message(theirs)
+        assert received is not None
+        (fd,) = received[1]
+        assert received[0] == message
+        assert os.fstat(fd).st_rdev == os.fstat(file.fileno()).st_rdev
+        assert not os.get_inheritable(fd)
+        os.close(fd)
+
+
+def test_a_message_larger_than_the_socket_holds_is_sent_in_parts() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ThreadPoolExecutor(1) as threads:
+        ours.settimeout(10)
+        message = {"env": {"X": "x" * 1_000_000}}
+        received = threads.submit(receive_message, theirs)
+        send(ours, message, [])
+        assert received.result(10) == (message, [])
+
+
+def test_no_message_comes_from_a_closed_socket() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.close()
+        assert receive_message(theirs) is None
+
+
+def test_a_broken_socket_is_a_closed_one() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        assert receive(theirs) == (b"", [])
+
+
+def test_a_rehearsal_leaves_no_trace() -> None:
+    rehearse()
 
 
 def test_lines_are_a_word_and_its_rest() -> None:

@@ -90,7 +90,7 @@ def test_the_agent_does_not_wait_for_ever_when_it_stops(
     zygote = agent.zygote(pid)
     freezer.freeze(pid)
     agent.stop()
-    assert agent.process.wait(2 * TIMEOUT + 4) == 0
+    assert agent.process.wait(2 * TIMEOUT + 3) == 0
     assert sandbox.pids() <= {pid, shim, zygote}
     assert pid in sandbox.pids()
     freezer.thaw()
