@@ -29,6 +29,7 @@ _TRY_AGAIN_LATER = 1013
 """From the IANA registry "WebSocket Close Code Number"."""
 
 Item = Batch | Event
+Frames = bytes | memoryview
 
 
 class ConsoleSender:
@@ -50,7 +51,7 @@ class ConsoleSender:
         self._json = records
         self._framed = FRAMES_EXTENSION in scope["extensions"]
         self._write_now: Callable[[bytes], int] | None = scope["extensions"].get(WRITE_EXTENSION)
-        self._rest = b""
+        self._rest: Frames = b""
 
     async def run(self) -> tuple[int, str]:
         """Send until there is a reason to close; return its code and text.
@@ -60,8 +61,7 @@ class ConsoleSender:
         while True:
             await trio.lowlevel.checkpoint()  # `send` is none once the client has gone.
             if self._rest:
-                rest, self._rest = self._rest, b""
-                await self._send_frames(rest)
+                await self._send_rest()
             try:
                 item = self._cursor.receive_nowait()
             except LinesMissedError as exc:
@@ -69,8 +69,11 @@ class ConsoleSender:
                     return _TRY_AGAIN_LATER, f"too slow: {exc}"
                 await self._send_record({"event": "dropped", "lines": exc.lines})
                 continue
-            if item is not None:
-                await self._send_item(item)
+            if item is not None and self._framed:
+                # A client that is stuck holds no more than what it is being sent.
+                self._rest, item = self._frames(item), None
+            elif item is not None:
+                await self._send_texts(item)
             elif self._console.end is not None:
                 return await self._finish(self._console.end)
             else:
@@ -81,21 +84,20 @@ class ConsoleSender:
             await self._send_record({"event": "end", "reason": end.value})
         return _CLOSES[end]
 
-    async def _send_item(self, item: Item) -> None:
-        if self._framed:
-            await self._send_frames(self._frames(item))
-            return
+    async def _send_texts(self, item: Item) -> None:
         for text in self._texts(item):
             await self._send({"type": "websocket.send", "text": text})
 
-    async def _send_frames(self, frames: bytes) -> None:
-        if frames:
-            await self._send({"type": "websocket.send.frames", "frames": frames})
+    async def _send_rest(self) -> None:
+        message = {"type": "websocket.send.frames", "frames": self._rest}
+        self._rest = b""
+        await self._send(message)
 
     async def _send_record(self, record: Record) -> None:
         text = json.dumps(record)
         if self._framed:
-            await self._send_frames(text_frames([text.encode()]))
+            self._rest = text_frames([text.encode()])
+            await self._send_rest()
         else:
             await self._send({"type": "websocket.send", "text": text})
 
@@ -117,6 +119,6 @@ class ConsoleSender:
         frames = self._frames(item)
         written = self._write_now(frames)
         if written < len(frames):
-            self._rest = frames[written:]
+            self._rest = memoryview(frames)[written:]  # Shared with whoever is stuck there too.
             self._cursor.wake()
         return True

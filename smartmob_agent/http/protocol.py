@@ -184,9 +184,10 @@ class Protocol(H11Protocol):
     async def _take(self, event: Event) -> None:
         """What the protocol wants of its connection."""
         if isinstance(event, RawData):
-            self._held += event.data
-            if self._held and not self._hold:
-                data, self._held = self._held, b""
+            # Mostly nothing is held: then the data, shared by many clients, is not copied.
+            data = self._held + event.data if self._held else event.data
+            self._held = data if self._hold else b""
+            if data and not self._hold:
                 await self.wire.write(data)
         elif isinstance(event, Closed):
             # TLS has no half of a close: lingering would keep a peer that waits for our end.

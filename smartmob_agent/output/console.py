@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 from smartmob_agent.output.batch import Batch, Event, Stream, rfc3339
@@ -20,6 +20,23 @@ class ConsoleEnd(enum.Enum):
     """Its process was deleted."""
     AGENT = "agent"
     """The agent stops."""
+
+
+_BATCH_BYTES = 64 * 1024
+"""A client that is stuck holds one batch, which the ring may have dropped."""
+
+
+def _parts(text: bytes) -> Iterator[bytes]:
+    """Cut text into batches, between lines."""
+    start = 0
+    while len(text) - start > _BATCH_BYTES:
+        end = text.rfind(b"\n", start, start + _BATCH_BYTES) + 1
+        if not end:  # A line may be longer than that: `OutputLimits.line_bytes`.
+            end = text.find(b"\n", start) + 1
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:] if start else text
 
 
 class Console:
@@ -54,7 +71,9 @@ class Console:
         whatever it costs.
         """
         if text and self.end is None:
-            self._add(Batch(first=self.next_line, stream=stream, time=self._now(), text=text))
+            time = self._now()
+            for part in _parts(text):
+                self._add(Batch(first=self.next_line, stream=stream, time=time, text=part))
 
     def publish_event(self, event: str, fields: Mapping[str, object]) -> None:
         """Add what happened to the process; nothing happens after the end."""

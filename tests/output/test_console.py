@@ -304,3 +304,14 @@ def test_a_reader_sees_no_gap_or_one_that_is_told_exactly(
                 continue
             seen += map(int, item.lines) if isinstance(item, Batch) else []
     assert seen == list(range(1, len(seen) + 1))
+
+
+def test_much_text_becomes_several_batches_cut_between_lines() -> None:
+    console = make_console(1_000_000)
+    cursor = console.subscribe()
+    text = b"".join(b"%d\n" % number for number in range(50_000)) + b"x" * 100_000 + b"\nend\n"
+    console.publish(OUT, text)
+    assert b"".join(item.text for item in console.items if isinstance(item, Batch)) == text
+    sizes = sorted(len(item.text) for item in console.items if isinstance(item, Batch))
+    assert sizes[-2] <= 65536 < sizes[-1] == 100_001
+    assert len(read_now(cursor)) == 50_002
