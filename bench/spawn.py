@@ -203,7 +203,7 @@ def main() -> None:
     )
     print(
         f"turn of the event loop of an agent with 400 MiB, ms: "
-        f"median {statistics.median(turns):.2f}, most {max(turns):.2f}"
+        f"median {statistics.median(turns):.2f}, 99 % {statistics.quantiles(turns, n=100)[-1]:.2f}"
     )
 
 

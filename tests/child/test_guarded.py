@@ -191,14 +191,30 @@ async def test_a_nul_in_an_argument_is_an_error(spawner: GuardedSpawner) -> None
         await spawner.spawn(shell("echo \0"))
 
 
-async def test_no_descriptors_left_is_an_error(spawner: GuardedSpawner) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (5, hard))
-    try:
-        with pytest.raises(SpawnError, match=r"cannot start '/bin/sh': Too many open files"):
-            await spawner.spawn(shell("true"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+async def test_without_descriptors_left_a_spawn_fails_and_loses_none(
+    spawner: GuardedSpawner,
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = count_fds()
+    failures = []
+    for more in range(12):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + more, limits[1]))
+        try:
+            child = await spawner.spawn(shell("true"))
+        except SpawnError as exc:
+            failures.append(str(exc))
+        else:
+            await child.wait_empty()
+            child.close_pipes()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert count_fds() == before
+    assert len(failures) >= 3
+    assert set(failures) == {"cannot start '/bin/sh': Too many open files"}
+
+
+def count_fds() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  each look costs the same
 
 
 # When parts of the guard are killed
@@ -287,6 +303,36 @@ async def test_a_stopped_shim_is_killed_in_time(
     assert await child.wait() == Exit(signal=signal.SIGKILL)
     await child.wait_empty()
     assert look(daemon) is None
+
+
+# Levels
+
+
+async def test_a_limit_of_processes_is_given_to_children() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_spawner(max_processes=1000) as spawner:
+            child = await spawner.spawn(shell("grep 'Max processes' /proc/self/limits"))
+            assert (await read(child.stdout)).split()[2:4] == ["1000", "1000"]
+            assert spawner.containment == "tree"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user may be refused a namespace")
+async def test_a_child_may_have_a_pid_namespace() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_spawner(isolation="pid") as spawner:
+            assert spawner.containment == "pid-namespace"
+            child = await spawner.spawn(shell("echo $$"))
+            assert await read(child.stdout) == "2\n"
+
+
+async def test_a_level_that_cannot_be_had_is_a_start_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nothing = Command(argv=("/missing",), env={}, cwd=Path("/"))
+    monkeypatch.setattr(guarded, "_NOTHING", nothing)
+    with pytest.raises(StartError, match=r"no pid-namespace containment: cannot start"):
+        async with open_spawner(isolation="pid"):
+            raise AssertionError
 
 
 # Leaving
