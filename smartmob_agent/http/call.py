@@ -56,13 +56,9 @@ class Call:
         """
         if self._over:
             await trio.sleep_forever()
-        elif _is_last(message):
-            # The end of the exchange makes quart-trio cancel the handler that is in here.
-            # Bounded: each write has a deadline.
-            with trio.CancelScope(shield=True):
-                await self.answer(message)
-        else:
-            await self.answer(message)
+        # The end of the exchange makes quart-trio cancel the handler that is in here: what
+        # follows that news, the timer for the next request, must not be a checkpoint.
+        await self.answer(message)
         if message["type"] == "websocket.close":
             self.inbox.discard()
 
@@ -75,12 +71,6 @@ class Call:
             log_failure(logger, "handler failed", group, self.peer)
         self.inbox.discard()
         await self.answer(None)
-
-
-def _is_last(message: Message) -> bool:
-    if message["type"] == "websocket.close":
-        return True
-    return message["type"] == "http.response.body" and not message.get("more_body", False)
 
 
 def log_failure(

@@ -396,6 +396,29 @@ async def test_a_reader_that_stops_is_given_up(autojump_clock: MockClock) -> Non
     assert ends == [10 + 3]
 
 
+async def test_a_send_that_is_cancelled_leaves_no_half_of_a_frame(
+    autojump_clock: MockClock,
+) -> None:
+    """A frame goes out as a whole, or not at all."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        with trio.move_on_after(1):
+            await send({"type": "websocket.send", "text": "x" * 1000})
+        await send({"type": "websocket.close", "code": 1000})
+
+    async with serving(app, send_timeout=10) as server:
+        websocket = await server.connect(lockstep=True).upgrade()
+        await trio.sleep(2)
+        received = b""
+        while len(received) < 1004 + 4:
+            piece = await websocket.stream.receive_some(100)
+            assert piece, received
+            received += piece
+        assert received == b"\x81\x7e\x03\xe8" + b"x" * 1000 + b"\x88\x02\x03\xe8"
+        await websocket.send(CloseConnection(code=1000))
+
+
 async def test_a_plain_request_is_no_websocket(autojump_clock: MockClock) -> None:
     """Neither is one that upgrades by another method, or to something else."""
 
