@@ -44,9 +44,8 @@ def make_scope(kind: str = "http", path: str = "/", **changes: Any) -> Scope:
         "server": ("192.0.2.1", 8080),
         "extensions": {},
     }
-    scope.update({"method": "GET"} if kind == "http" else {"subprotocols": []})
-    scope.update(changes)
-    return scope
+    more: Scope = {"method": "GET"} if kind == "http" else {"subprotocols": []}
+    return {**scope, **more, **changes}
 
 
 async def ask(app: App, kind: str = "http", path: str = "/", **changes: Any) -> Answer:
