@@ -90,9 +90,7 @@ async def open_site(world: World | None = None) -> AsyncIterator[Site]:
     """Serve a world of fakes at http://agent."""
     world = world or World()
     async with world.open() as supervisor:
-        app = identify_requests(
-            make_app(supervisor, world.config, own_url="http://127.0.0.1:8080")
-        )
+        app = identify_requests(make_app(supervisor, world.config, own_url="http://127.0.0.1:8080"))
         transport = Transport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://agent") as client:
             yield Site(app, supervisor, client)
