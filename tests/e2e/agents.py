@@ -19,7 +19,7 @@ import attrs
 from smartmob_agent.child.kernel import look
 from tests.e2e.oracle import Sandbox, cgroup_root
 
-__all__ = ["NOBODY", "Agent", "as_user", "is_guard", "open_agent", "users"]
+__all__ = ["LIMIT", "NOBODY", "Agent", "as_user", "is_guard", "open_agent", "users"]
 
 NOBODY = 65534
 LIMIT = 20.0

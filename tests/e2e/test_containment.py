@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from smartmob_agent.child.kernel import children, look
-from tests.e2e.agents import Agent, as_user, open_agent, users
+from tests.e2e.agents import LIMIT, Agent, as_user, open_agent, users
 from tests.e2e.oracle import Sandbox, open_sandbox
 
 pytestmark = [
@@ -63,10 +63,15 @@ def start(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[OpenAgen
 
 
 def start_all(agent: Agent) -> dict[str, int]:
-    """All evasive apps; name → pid, as the agent sees it."""
-    return {
+    """All evasive apps, once they stand; name → pid, as the agent sees it."""
+    expected = len(agent.apps()) + sum(count for _, count in EVASIVE.values())
+    pids = {
         name: agent("spawn", script=script, lines=1)["pid"] for name, (script, _) in EVASIVE.items()
     }
+    end = time.monotonic() + LIMIT
+    while len(agent.apps()) != expected and time.monotonic() < end:
+        agent("containment")  # some shells are still making way for their last command
+    return pids
 
 
 def grow(count: int) -> str:
