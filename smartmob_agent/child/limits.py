@@ -9,7 +9,7 @@ from pathlib import Path
 __all__ = ["default_max_processes"]
 
 _SPARE = 512
-"""With so many a fork bomb is gone within 2 seconds; few apps need half of it."""
+"""With so many a fork bomb can be killed in a few seconds; few apps need half of it."""
 
 
 def default_max_processes(*, own_cgroups: bool, proc: Path = Path("/proc")) -> int | None:
