@@ -18,7 +18,6 @@ BIN := $(VENV)/bin
 # 109, 124, 910, 911: they ask for what the signature of a protocol forbids; 127 advertises a fork of httpx;
 # 114, 128: they do not see a `task_status` that is passed on.
 ASYNC_RULES := --enable=ASYNC --disable=ASYNC109,ASYNC114,ASYNC124,ASYNC127,ASYNC128,ASYNC910,ASYNC911
-SOURCES = $$(git ls-files '*.py')
 
 .PHONY: help
 help:
@@ -60,7 +59,7 @@ endif
 lint: $(VENV)/tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/flake8-async $(ASYNC_RULES) $(SOURCES)
+	git ls-files '*.py' | xargs -P 2 -n 12 $(BIN)/flake8-async $(ASYNC_RULES)
 	$(BIN)/mypy
 	$(BIN)/mypy examples/*.py
 	cd docs && ../$(BIN)/mypy --config-file ../pyproject.toml *.py
