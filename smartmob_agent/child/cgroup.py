@@ -115,7 +115,7 @@ def _own_cgroup() -> Path | None:
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         if roots and line.startswith("0::"):
             return roots[0] / line.removeprefix("0::").lstrip("/")
-    return None
+    return None  # pragma: no cover  -- where there is no cgroup v2
 
 
 def _has_pids(directory: Path) -> bool:

@@ -118,7 +118,7 @@ class GuardedSpawner:
         child = await self._try(command)
         if child is None:  # the guard was killed just now, perhaps: there is another one
             child = await self._try(command)
-        if child is None:
+        if child is None:  # pragma: no cover  -- two guards killed in one moment
             raise SpawnError(f"cannot start {command.argv[0]!r}: the guard was killed")
         return child
 
@@ -130,7 +130,7 @@ class GuardedSpawner:
             child = await self._hand_over(command)
         except OSError as exc:
             raise SpawnError(f"cannot start {command.argv[0]!r}: {exc.strerror}") from exc
-        except trio.BrokenResourceError:
+        except trio.BrokenResourceError:  # pragma: no cover  -- killed while we hand over
             return None
         try:
             with trio.fail_after(_START_TIMEOUT):
@@ -163,7 +163,7 @@ class GuardedSpawner:
         child = GuardedChild(command, ends, Shim(zygote=zygote, ident=ident, gone=gone))
         self._children.add(child)
         self._nursery.start_soon(self._host, child, path, name=f"child {command.argv[0]}")
-        if self._closing.is_set():
+        if self._closing.is_set():  # pragma: no cover  -- closed while we hand over
             child.kill()
         return child
 
