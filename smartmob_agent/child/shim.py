@@ -68,10 +68,12 @@ class Shim:
         self._group = Group(self._poll)
         failure = self._prepare()
         if not self._await_request():
+            self._dismiss()
             return
         self._poll.register(self._lifeline, select.POLLIN)
         self._hear()
         if self._kill:  # nobody is left to ask for it
+            self._dismiss()
             return
         try:
             self._start()
@@ -113,6 +115,12 @@ class Shim:
         self._request, (lifeline, *self._app.fds) = request
         self._lifeline = socket.socket(fileno=lifeline)
         return True
+
+    def _dismiss(self) -> None:
+        """End an app that nobody asks for; not even a zombie is left to others."""
+        if self._child:
+            os.kill(self._child, signal.SIGKILL)
+            os.waitpid(self._child, 0)
 
     def _start(self) -> None:
         """Start the app, in a PID namespace of its own if that was asked for."""
