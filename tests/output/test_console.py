@@ -315,3 +315,9 @@ def test_much_text_becomes_several_batches_cut_between_lines() -> None:
     sizes = sorted(len(item.text) for item in console.items if isinstance(item, Batch))
     assert sizes[-2] <= 65536 < sizes[-1] == 100_001
     assert len(read_now(cursor)) == 50_002
+
+
+def test_a_long_line_may_end_the_text() -> None:
+    console = make_console(1_000_000)
+    console.publish(OUT, b"begin\n" + b"x" * 100_000 + b"\n")
+    assert [item.end - item.first for item in console.items] == [1, 1]
