@@ -152,7 +152,7 @@ class Zygote:
                 self.settled.set()
             case "gone":
                 self._gone.pop(int(rest)).set()
-            case _:
+            case _:  # pragma: no cover  -- orphans of a killed shim that cannot be killed
                 self.left = tuple(map(int, rest.split()))
 
     async def _write(self, control: socket.socket) -> None:
