@@ -285,10 +285,10 @@ async def test_a_guard_that_cannot_be_replaced_is_a_spawn_error(
 async def test_a_guard_that_does_not_answer_is_a_spawn_error(
     spawner: GuardedSpawner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guarded, "_START_TIMEOUT", 0.05)
     child = await spawner.spawn(shell(SLEEP))
     guard = parent(parent(child.pid))
     os.kill(guard, signal.SIGSTOP)
+    monkeypatch.setattr(guarded, "_START_TIMEOUT", 0.05)
     with pytest.raises(SpawnError, match=r"cannot start '/bin/sh': no answer in 0 s"):
         await spawner.spawn(shell(SLEEP))
     os.kill(guard, signal.SIGCONT)
@@ -297,9 +297,9 @@ async def test_a_guard_that_does_not_answer_is_a_spawn_error(
 async def test_a_stopped_shim_is_killed_in_time(
     spawner: GuardedSpawner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tree, "_SHIM_TIMEOUT", 0.05)
     child = await spawner.spawn(shell(f"setsid {SLEEP} & echo $!; {SLEEP}"))
     daemon = int(await read_line(child.stdout))
+    monkeypatch.setattr(tree, "_SHIM_TIMEOUT", 0.05)
     os.kill(parent(child.pid), signal.SIGSTOP)
     child.kill()
     assert await child.wait() == Exit(signal=signal.SIGKILL)
