@@ -96,7 +96,7 @@ def test_nothing_survives_the_agent(start: StartAgent, sandbox: CgroupSandbox) -
     agent = start()
     agent("spawn", script=DAEMON, lines=1)
     agent.kill()
-    assert sandbox.wait_empty(1) < 1
+    assert sandbox.wait_empty(20) < 20
 
 
 def test_a_killed_shim_leaves_none(start: StartAgent, directory: Path) -> None:

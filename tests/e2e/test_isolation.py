@@ -72,7 +72,7 @@ def test_its_pid_is_the_one_that_the_agent_sees(agent: Agent, sandbox: Sandbox) 
 
 def test_nothing_survives_agent_zygote_and_all_shims(agent: Agent, sandbox: Sandbox) -> None:
     kill_all_of_the_guard(agent, start_all(agent))
-    assert sandbox.wait_empty(1) < 1
+    assert sandbox.wait_empty(20) < 20
 
 
 def test_without_it_daemons_survive_that(start: StartAgent, sandbox: Sandbox) -> None:
