@@ -55,6 +55,22 @@ class _Record:
         elif kind == "websocket.send":
             self._bytes += len(message.get("bytes") or message["text"].encode())
         await self._send(message)
+        if kind == "websocket.accept":
+            self._count_direct_writes()
+
+    def _count_direct_writes(self) -> None:
+        """What is written straight to the socket passes by `send`; see `websocket_stream.py`."""
+        extensions = self._scope.get("extensions", {})
+        write = extensions.get("smartmob.write_now")
+        if write is None:
+            return
+
+        def counted(frames: bytes) -> int:
+            written: int = write(frames)
+            self._bytes += written
+            return written
+
+        extensions["smartmob.write_now"] = counted
 
     def log(self) -> None:
         scope = self._scope

@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from smartmob_agent.http.access_log import log_requests
+from smartmob_agent.http.asgi import Receive, Scope, Send
 from smartmob_agent.http.reply import reply_problem
 from tests.http.asking import Recorder, ask
 
@@ -78,3 +79,19 @@ async def test_health_checks_are_not_logged(caplog: pytest.LogCaptureFixture) ->
     for kind, path in (("http", "/health"), ("http", "/ready"), ("lifespan", "/")):
         await ask(log_requests(Recorder()), kind, path)
     assert logged(caplog) == []
+
+
+async def test_what_is_written_straight_to_the_socket_is_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    extensions: dict[str, Any] = {}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        extensions["smartmob.write_now"] = lambda frames: len(frames) - 1
+        await send({"type": "websocket.accept"})
+        extensions["smartmob.write_now"](b"12345")
+        await send({"type": "websocket.send.frames", "frames": b"5"})
+
+    await ask(log_requests(app), "websocket", extensions=extensions)
+    assert caplog.records[-1].__dict__["bytes"] == 5
