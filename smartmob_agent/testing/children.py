@@ -1,13 +1,4 @@
-"""Fakes for tests on a virtual clock, held to the same contract tests as the real things.
-
-::
-
-    spawner = FakeSpawner()
-    fakes = {"spawner": spawner, "fetcher": FakeFetcher(), "workspaces": FakeWorkspaces()}
-    agent = await nursery.start(partial(serve, config, **fakes))
-    child = await spawner.next_child()
-    child.exit(1)
-"""
+"""Children that do what a test tells them, and the spawner that starts them."""
 
 from __future__ import annotations
 
@@ -15,16 +6,14 @@ import itertools
 import math
 import signal
 from collections.abc import Collection, Iterable
-from pathlib import Path
 
 import trio
 import trio.testing
 
 from smartmob_agent.child.spawn import Command, Exit
 from smartmob_agent.errors import SpawnError
-from smartmob_agent.source.workspace import Unpacked
 
-__all__ = ["FakeChild", "FakeFetcher", "FakeSpawner", "FakeWorkspace", "FakeWorkspaces"]
+__all__ = ["FakeChild", "FakeSpawner"]
 
 _SETTLE_TIMEOUT = 10.0
 """Seconds, as `Child.wait_settled` says."""
@@ -164,74 +153,3 @@ class FakeSpawner:
     async def next_child(self) -> FakeChild:
         """Wait for the next child that was not returned before."""
         return await self._receive.receive()
-
-
-class FakeFetcher:
-    """Downloads nothing.
-
-    errors: raised by the next downloads, one each.
-    delay: seconds that a download takes, also one that fails.
-    requests: (URL, request id) of each download that was begun.
-    """
-
-    def __init__(self, *, errors: Iterable[Exception] = (), delay: float = 0.0) -> None:
-        self.errors = list(errors)
-        self.delay = delay
-        self.requests: list[tuple[str, str]] = []
-
-    async def fetch(self, url: str, destination: Path, *, request_id: str) -> None:  # noqa: ARG002  # nothing to write
-        self.requests.append((url, request_id))
-        await trio.sleep(self.delay)
-        if self.errors:
-            raise self.errors.pop(0)
-
-
-class FakeWorkspace:
-    """The files of one process, which are none.
-
-    removed: set when they were removed.
-    """
-
-    def __init__(self, factory: FakeWorkspaces, slug: str) -> None:
-        self._factory = factory
-        self.archive = Path("/nonexistent") / slug / "archive"
-        self.removed = trio.Event()
-
-    async def unpack(self) -> Unpacked:
-        await trio.sleep(self._factory.delay)
-        if self._factory.errors:
-            raise self._factory.errors.pop(0)
-        return Unpacked(root=self.archive.parent / "app", procfile=self._factory.procfile)
-
-    async def remove(self) -> None:
-        await trio.sleep(self._factory.remove_delay)
-        self.removed.set()
-
-
-class FakeWorkspaces:
-    """Makes workspaces in which every archive unpacks to an app with the same Procfile.
-
-    procfile: its bytes; None for an app without one.
-    errors: raised by the next unpackings, one each.
-    delay, remove_delay: seconds that unpacking and removing take.
-    opened: all workspaces, in order.
-    """
-
-    def __init__(
-        self,
-        *,
-        procfile: bytes | None = b"web: serve\n",
-        errors: Iterable[Exception] = (),
-        delay: float = 0.0,
-        remove_delay: float = 0.0,
-    ) -> None:
-        self.procfile = procfile
-        self.errors = list(errors)
-        self.delay = delay
-        self.remove_delay = remove_delay
-        self.opened: list[FakeWorkspace] = []
-
-    def open(self, slug: str) -> FakeWorkspace:
-        workspace = FakeWorkspace(self, slug)
-        self.opened.append(workspace)
-        return workspace
