@@ -1,71 +1,16 @@
-"""The options of the command and the environment variables that stand in for them."""
+"""The options of the command."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import attrs
+from collections.abc import Sequence
 
 from smartmob_agent import option_values as values
 from smartmob_agent.config import AgentConfig
 from smartmob_agent.logs import FORMATS, LEVELS
+from smartmob_agent.option import Option
+from smartmob_agent.source_options import SOURCE_OPTIONS
 
-__all__ = ["OPTIONS", "Option"]
-
-_DEFAULTS_IN_WORDS: Mapping[str, str] = {
-    "public-url": "from each request",
-    "work-dir": "a fresh temporary directory, removed at exit",
-    "max-processes": "512 more than the user runs now; none for root",
-    "cgroup": "the agent's own, if systemd has delegated it",
-}
-
-
-@attrs.frozen(kw_only=True)
-class Option:
-    """An option, and the environment variable that stands in for it.
-
-    name: without the dashes; the variable is `SMARTMOB_` and the name in capitals.
-    parse: text → value; raises `argparse.ArgumentTypeError`.
-    default: the value when neither is given.
-    group: the field of `AgentConfig` that has the value as one of its own fields, if any.
-    field: of the config, if it is not named as the option is.
-    many: may be given more than once; the variable has commas between the values.
-    switch: may be given without a value, which means yes.
-    """
-
-    name: str
-    metavar: str
-    parse: Callable[[str], Any]
-    default: Any
-    help: str
-    group: str = ""
-    field: str = ""
-    many: bool = False
-    switch: bool = False
-
-    @property
-    def shown_default(self) -> str:
-        """The default in words."""
-        if self.default is None or self.default == ():
-            return _DEFAULTS_IN_WORDS.get(self.name, "none")
-        if self.switch:
-            return "yes" if self.default else "no"
-        return str(self.default)
-
-    @property
-    def flag(self) -> str:
-        return f"--{self.name}"
-
-    @property
-    def variable(self) -> str:
-        return "SMARTMOB_" + self.name.upper().replace("-", "_")
-
-    @property
-    def key(self) -> str:
-        """The field of the config."""
-        return self.field or self.name.replace("-", "_")
-
+__all__ = ["OPTIONS"]
 
 _DEFAULTS = AgentConfig()
 
@@ -96,6 +41,7 @@ OPTIONS: Sequence[Option] = (
         metavar="URL",
         parse=values.public_url,
         default=_DEFAULTS.public_url,
+        default_in_words="from each request",
         help="where clients find the agent: links begin with it",
     ),
     Option(
@@ -103,6 +49,7 @@ OPTIONS: Sequence[Option] = (
         metavar="DIR",
         parse=values.path,
         default=_DEFAULTS.work_dir,
+        default_in_words="a fresh temporary directory, removed at exit",
         help="where sources and archives are kept",
     ),
     Option(
@@ -120,11 +67,13 @@ OPTIONS: Sequence[Option] = (
         help="bytes of output that are kept in memory for each process",
         group="output",
     ),
+    *SOURCE_OPTIONS,
     Option(
         name="max-processes",
         metavar="N",
         parse=values.count,
         default=_DEFAULTS.containment.max_processes,
+        default_in_words="512 more than the user runs now; none for root",
         help="most processes: of a child where a cgroup counts them, else of the whole user",
         group="containment",
     ),
@@ -141,6 +90,7 @@ OPTIONS: Sequence[Option] = (
         metavar="DIR",
         parse=values.path,
         default=_DEFAULTS.containment.cgroup,
+        default_in_words="the agent's own, if systemd has delegated it",
         help="delegated directory of cgroup v2, in which each child gets a cgroup",
         group="containment",
     ),

@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 
 __all__ = [
     "count",
+    "number",
     "one_of",
     "path",
     "port",
+    "positive_seconds",
     "proxy",
     "public_url",
     "seconds",
@@ -45,6 +47,12 @@ def seconds(value: str) -> float:
     return seconds
 
 
+def positive_seconds(value: str) -> float:
+    if (found := seconds(value)) == 0:
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, found {value!r}")
+    return found
+
+
 def size(value: str) -> int:
     if not (value.isascii() and value.isdigit() and int(value) > 0):
         raise argparse.ArgumentTypeError(f"expected a number of bytes above 0, found {value!r}")
@@ -54,6 +62,12 @@ def size(value: str) -> int:
 def count(value: str) -> int:
     if not (value.isascii() and value.isdigit() and int(value) > 0):
         raise argparse.ArgumentTypeError(f"expected a number above 0, found {value!r}")
+    return int(value)
+
+
+def number(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, found {value!r}")
     return int(value)
 
 

@@ -11,7 +11,8 @@ import attrs
 
 from smartmob_agent.config import AgentConfig
 from smartmob_agent.http.exposure import check_exposure
-from smartmob_agent.option_table import OPTIONS, Option
+from smartmob_agent.option import Option
+from smartmob_agent.option_table import OPTIONS
 
 __all__ = ["OPTIONS", "Option", "Options", "parse_options"]
 

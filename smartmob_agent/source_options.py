@@ -1,0 +1,92 @@
+"""Options of the command for sources: what an archive may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from smartmob_agent import option_values as values
+from smartmob_agent.config import AgentConfig
+from smartmob_agent.option import Option
+
+__all__ = ["SOURCE_OPTIONS"]
+
+_DEFAULTS = AgentConfig()
+
+SOURCE_OPTIONS: Sequence[Option] = (
+    Option(
+        name="download-timeout",
+        field="total_timeout",
+        metavar="S",
+        parse=values.positive_seconds,
+        default=_DEFAULTS.source.total_timeout,
+        help="seconds for one download, redirects included",
+        group="source",
+    ),
+    Option(
+        name="download-idle-timeout",
+        field="idle_timeout",
+        metavar="S",
+        parse=values.positive_seconds,
+        default=_DEFAULTS.source.idle_timeout,
+        help="seconds to connect, and between two pieces of a download",
+        group="source",
+    ),
+    Option(
+        name="download-redirects",
+        field="redirects",
+        metavar="N",
+        parse=values.number,
+        default=_DEFAULTS.source.redirects,
+        help="redirects that one download follows",
+        group="source",
+    ),
+    Option(
+        name="archive-bytes",
+        metavar="N",
+        parse=values.size,
+        default=_DEFAULTS.source.archive_bytes,
+        help="bytes of an archive as it comes",
+        group="source",
+    ),
+    Option(
+        name="unpacked-bytes",
+        metavar="N",
+        parse=values.size,
+        default=_DEFAULTS.source.unpacked_bytes,
+        help="bytes of all files of an archive together",
+        group="source",
+    ),
+    Option(
+        name="unpacked-members",
+        field="members",
+        metavar="N",
+        parse=values.count,
+        default=_DEFAULTS.source.members,
+        help="files, directories and links of one archive",
+        group="source",
+    ),
+    Option(
+        name="path-depth",
+        metavar="N",
+        parse=values.count,
+        default=_DEFAULTS.source.path_depth,
+        help="directories above a member of an archive, itself included",
+        group="source",
+    ),
+    Option(
+        name="path-bytes",
+        metavar="N",
+        parse=values.size,
+        default=_DEFAULTS.source.path_bytes,
+        help="bytes of a member's path",
+        group="source",
+    ),
+    Option(
+        name="procfile-bytes",
+        metavar="N",
+        parse=values.size,
+        default=_DEFAULTS.source.procfile_bytes,
+        help="bytes of a Procfile",
+        group="source",
+    ),
+)
