@@ -36,7 +36,9 @@ demo: $(VENV)/demo
 run: $(VENV)/demo
 	$(BIN)/smartmob-agent $(ARGS)
 
-# The two runs share the cores; the output of each comes whole, when it has ended.
+# The two runs share the cores; the output of each comes whole, when it has ended.  Most tests wait
+# for programs to start and to end, so each run has two at a time.
+PYTEST := -m pytest --numprocesses=2 --dist=worksteal
 .PHONY: test
 test: lint docs
 	@echo 'Running the tests; each run is shown when it has ended.'
@@ -44,7 +46,7 @@ test: lint docs
 
 .PHONY: test-first
 test-first: $(VENV)/tests
-	$(BIN)/python -m pytest --cov --cov-report=term-missing --cov-fail-under=100
+	$(BIN)/python $(PYTEST) --cov --cov-report=term-missing --cov-fail-under=100
 
 .PHONY: test-3.13
 ifeq ($(filter-out $(PYTHON),$(PYTHON_313)),)
@@ -52,7 +54,7 @@ test-3.13:
 	@echo 'No Python 3.13 beside $(PYTHON): its run of the tests is left out.'
 else
 test-3.13: $(VENV_313)/tests
-	$(VENV_313)/bin/python -m pytest -p no:cacheprovider
+	$(VENV_313)/bin/python $(PYTEST) -p no:cacheprovider
 endif
 
 .PHONY: lint

@@ -151,7 +151,9 @@ async def test_a_client_that_never_reads_harms_nobody() -> None:
         "trap 'exit 0' TERM; n=0\n"
         "while :; do seq -f '%0999.0f' $n $((n + 99)); n=$((n + 100)); sleep 0.01; done\n"
     )
-    async with archive_server() as server, running_agent() as agent:
+    # All that is read here fits, so that a busy machine makes no slow client of the other.
+    ring = "--console-bytes=8MiB"
+    async with archive_server() as server, running_agent(ring) as agent:
         await agent.create(server.add("app", shell_app(script)))
         await agent.wait_state("app.web.0", "running")
         async with stuck_client(agent, "app.web.0"), agent.attach("app.web.0") as console:
