@@ -45,9 +45,10 @@ async def prepare(
     If cancelled: what is in the workspace stays until it is removed.
     """
     enter(State.DOWNLOADING)
-    await services.fetcher.fetch(spec.source_url, workspace.archive, request_id=spec.request_id)
+    archive = workspace.archive
+    await services.fetcher.fetch(spec.source_url, archive, request_id=spec.request_id)
     enter(State.UNPACKING)
-    app = await workspace.unpack()
+    app = await workspace.unpack(archive)
     enter(State.PROCESSING)
     return _command(spec, app, services.environ)
 

@@ -1,4 +1,4 @@
-"""The files of one process: its archive, and the app that comes out of it."""
+"""The files of one process: the app that comes out of its archive."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class Workspace(Protocol):
         """
         ...
 
-    async def unpack(self) -> Unpacked:
-        """Unpack the archive and remove it; what an earlier try left is removed first.
+    async def unpack(self, archive: Path) -> Unpacked:
+        """Unpack an archive, which stays as it is; what an earlier try left is removed first.
 
         Raises `DownloadError` when it is no archive or over a limit, `UnpackError` when it is
         damaged or holds what must not be unpacked, `PassingError` when the disk says no.
 
-        After each of them neither archive nor files are left.
+        After each of them no unpacked file is left.
 
         If cancelled: stops soon; what was unpacked so far stays until `remove`.
         """
@@ -135,12 +135,12 @@ class _Workspace:
     def archive(self) -> Path:
         return self._make_directory() / "archive"
 
-    async def unpack(self) -> Unpacked:
+    async def unpack(self, archive: Path) -> Unpacked:
         limiter = self.parent.unpackers
         with _disk_errors():
-            directory = self._make_directory()
+            app = self._make_directory() / "app"
             return await trio.to_thread.run_sync(
-                _unpack, directory, self.parent.limits, limiter=limiter
+                _unpack, archive, app, self.parent.limits, limiter=limiter
             )
 
     async def remove(self) -> None:
@@ -166,10 +166,9 @@ def _disk_errors() -> Iterator[None]:
         raise PassingError(f"cannot keep the source: {exc.strerror or exc}") from exc
 
 
-def _unpack(directory: Path, limits: SourceLimits) -> Unpacked:
+def _unpack(archive: Path, app: Path, limits: SourceLimits) -> Unpacked:
     """Unpack in a thread that trio started."""
     check = trio.from_thread.check_cancelled
-    archive, app = directory / "archive", directory / "app"
     remove_tree(app, check)
     app.mkdir(mode=0o700)
     try:
@@ -178,8 +177,6 @@ def _unpack(directory: Path, limits: SourceLimits) -> Unpacked:
     except (SourceError, OSError):
         remove_tree(app, check)
         raise
-    finally:
-        archive.unlink(missing_ok=True)
     return Unpacked(root=root, procfile=procfile)
 
 

@@ -43,7 +43,7 @@ class FakeWorkspace:
         self.archive = Path("/nonexistent") / slug / "archive"
         self.removed = trio.Event()
 
-    async def unpack(self) -> Unpacked:
+    async def unpack(self, archive: Path) -> Unpacked:  # noqa: ARG002  # nothing to read
         await trio.sleep(self._factory.delay)
         if self._factory.errors:
             raise self._factory.errors.pop(0)

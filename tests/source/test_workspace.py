@@ -29,13 +29,13 @@ APP = make_tar(Entry("app/Procfile", b"web: run"))
 
 
 async def test_an_archive_becomes_an_app(tmp_path: Path) -> None:
-    """The archive is gone then; another one may follow."""
+    """The archive stays; another one may follow."""
     async with open_workspaces(tmp_path, LIMITS) as workspaces:
         workspace = workspaces.open("app.node")
         for archive in (APP, make_tar(Entry("Procfile", b"a: b")), APP):
             workspace.archive.write_bytes(archive)
-            app = await workspace.unpack()
-            assert not workspace.archive.exists()
+            app = await workspace.unpack(workspace.archive)
+            assert workspace.archive.read_bytes() == archive
         directory = workspace.archive.parent
         assert app == Unpacked(root=directory / "app" / "app", procfile=b"web: run")
         assert (app.root / "Procfile").read_bytes() == b"web: run"
@@ -49,7 +49,7 @@ async def test_a_workspace_is_removed_with_all_that_is_in_it(tmp_path: Path) -> 
         unused, workspace = workspaces.open("unused"), workspaces.open("used")
         (directory,) = entries(tmp_path)
         workspace.archive.write_bytes(APP)
-        await workspace.unpack()
+        await workspace.unpack(workspace.archive)
         for one in (unused, workspace, workspace):
             await one.remove()
         assert list(directory.iterdir()) == []
@@ -106,15 +106,15 @@ async def test_nothing_is_left_of_an_archive_that_is_refused(
         workspace = workspaces.open("one")
         workspace.archive.write_bytes(archive)
         with pytest.raises(error):
-            await workspace.unpack()
-        assert list(workspace.archive.parent.iterdir()) == []
+            await workspace.unpack(workspace.archive)
+        assert list(workspace.archive.parent.iterdir()) == [workspace.archive]
 
 
 async def test_a_disk_that_says_no_may_mend_itself(tmp_path: Path) -> None:
     """The message says what the operating system said."""
     async with open_workspaces(tmp_path, LIMITS) as workspaces:
         with pytest.raises(PassingError) as info:
-            await workspaces.open("one").unpack()
+            await workspaces.open("one").unpack(tmp_path / "missing")
         assert str(info.value) == "cannot keep the source: No such file or directory"
         (directory,) = entries(tmp_path)
         for path in directory.iterdir():
@@ -134,10 +134,10 @@ async def test_unpacking_stops_when_it_is_cancelled(tmp_path: Path) -> None:
             file.truncate(512 + size + 1024)
         app = workspace.archive.parent / "app"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(workspace.unpack)
+            nursery.start_soon(workspace.unpack, workspace.archive)
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
-        # The thread is gone, and did not get to its end: that removes the archive and goes on.
+        # The thread is gone, and did not get to its end.
         assert sum(path.stat().st_size for path in entries(app)) < size
         with trio.CancelScope() as scope:
             scope.cancel()
