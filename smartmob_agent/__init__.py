@@ -42,7 +42,7 @@ from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.serve import Agent, serve
-from smartmob_agent.source.download import Fetcher
+from smartmob_agent.source.download import Fetched, Fetcher
 from smartmob_agent.source.workspace import Unpacked, Workspace, Workspaces
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "DownloadError",
     "Event",
     "Exit",
+    "Fetched",
     "Fetcher",
     "HttpLimits",
     "InvalidProcfileError",

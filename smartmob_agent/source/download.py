@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,7 @@ from smartmob_agent.source.hops import Hop, first_hop, next_hop
 from smartmob_agent.source.intake import Intake, open_intake
 from smartmob_agent.source.urls import public_url
 
-__all__ = ["Fetcher", "HttpFetcher", "open_fetcher"]
+__all__ = ["Fetched", "Fetcher", "HttpFetcher", "open_fetcher"]
 
 # What is wrong with the URL itself; a host name may be too long to be looked up.
 UNASKABLE = (
@@ -42,18 +42,56 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PASSING = frozenset({408, 425, 429})
 
 
+# "W/" in front of it would say that different bytes may have the same one (RFC 9110, 8.8.1).
+STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{0,254}"')
+
+Progress = Callable[[int, int | None], None]
+
+
+@attrs.frozen(kw_only=True)
+class Fetched:
+    """An archive that was downloaded.
+
+    sha256: 64 hexadecimal digits, of the bytes in the file.
+    size_bytes: of the file.
+    etag: as the server sent it, with its quotes; None if it sent none, or a weak one.
+    """
+
+    sha256: str
+    size_bytes: int
+    etag: str | None = None
+
+
+def ignore_progress(_received: int, _total: int | None) -> None:
+    """What `Fetcher.fetch` calls if nobody wants to know."""
+
+
 class Fetcher(Protocol):
     """Downloads archives."""
 
-    async def fetch(self, url: str, destination: Path, *, request_id: str) -> None:
-        """Download `url` into the file `destination`, replacing what an earlier try left.
+    async def fetch(
+        self,
+        url: str,
+        destination: Path,
+        *,
+        request_id: str,
+        etag: str | None = None,
+        progress: Progress = ignore_progress,
+    ) -> Fetched | None:
+        """Download `url` into the file `destination`, replacing what is there.
 
         request_id: sent as `X-Request-Id`, so that the archive's server can tell why.
+        etag: of the archive that the caller holds already.  If the server has no other one, the
+            result is None, and the file is not touched.
+        progress: called with the bytes received so far, and with those of the whole archive or
+            None where the server does not say.
 
         Raises `DownloadError` when trying again cannot mend it, else `PassingDownloadError`.
-        No message holds the credentials, query or fragment of a URL.
+        No message holds the credentials, query or fragment of a URL.  After a
+        `PassingDownloadError`, or if cancelled, the file stays as it is: a later call with the
+        same URL and destination may go on where this one ended.
 
-        If cancelled: closes the connection; the file stays as it is.
+        If cancelled: closes the connection.
         """
         ...
 
@@ -81,12 +119,20 @@ class HttpFetcher:
     limits: SourceLimits
     transport: httpx.AsyncBaseTransport
 
-    async def fetch(self, url: str, destination: Path, *, request_id: str) -> None:
+    async def fetch(
+        self,
+        url: str,
+        destination: Path,
+        *,
+        request_id: str,
+        etag: str | None = None,
+        progress: Progress = ignore_progress,
+    ) -> Fetched | None:
         """As `Fetcher.fetch`; after a `DownloadError` there is no file."""
         shown = public_url(url)
         try:
             with trio.fail_after(self.limits.total_timeout):
-                await self._fetch(url, destination, request_id)
+                return await self._fetch(url, destination, request_id, etag, progress)
         except trio.TooSlowError as exc:
             limit = f"{self.limits.total_timeout:g} s"
             raise PassingDownloadError(f"{shown}: not complete after {limit}") from exc
@@ -95,21 +141,31 @@ class HttpFetcher:
                 await trio.to_thread.run_sync(_remove, destination)
             raise
 
-    async def _fetch(self, url: str, destination: Path, request_id: str) -> None:
+    async def _fetch(
+        self,
+        url: str,
+        destination: Path,
+        request_id: str,
+        etag: str | None,
+        progress: Progress,
+    ) -> Fetched | None:
         hop = first_hop(url)
         for _ in range(self.limits.redirects + 1):
-            async with self._respond(hop, request_id) as response:
+            async with self._respond(hop, request_id, etag) as response:
+                if etag is not None and response.status_code == HTTPStatus.NOT_MODIFIED:
+                    return None
                 if response.status_code not in REDIRECTS:
                     _check_status(response, hop)
-                    await self._save(response, destination, hop)
-                    return
+                    return await self._save(response, destination, hop, progress)
                 hop = next_hop(hop, response.headers.get("Location"))
         raise DownloadError(
             f"{public_url(url)}: expected at most {self.limits.redirects} redirects, found more"
         )
 
     @contextlib.asynccontextmanager
-    async def _respond(self, hop: Hop, request_id: str) -> AsyncGenerator[httpx.Response]:
+    async def _respond(
+        self, hop: Hop, request_id: str, etag: str | None
+    ) -> AsyncGenerator[httpx.Response]:
         """Send the request of a hop; its connection is closed at the end."""
         headers = {
             "Accept": "*/*",
@@ -119,6 +175,8 @@ class HttpFetcher:
         }
         if hop.authorization is not None:
             headers["Authorization"] = hop.authorization
+        if etag is not None:
+            headers["If-None-Match"] = etag
         with self._patience(hop), _explaining(hop):
             request = httpx.Request("GET", hop.url, headers=headers)
             response = await self.transport.handle_async_request(request)
@@ -138,20 +196,28 @@ class HttpFetcher:
         except trio.TooSlowError as exc:
             raise PassingDownloadError(f"{hop.shown}: nothing came for {limit:g} s") from exc
 
-    async def _save(self, response: httpx.Response, destination: Path, hop: Hop) -> None:
+    async def _save(
+        self, response: httpx.Response, destination: Path, hop: Hop, progress: Progress
+    ) -> Fetched:
+        total = _content_length(response)
         async with (
             open_intake(
                 destination,
                 shown=hop.shown,
                 limit_bytes=self.limits.archive_bytes,
-                expected_bytes=_content_length(response),
+                expected_bytes=total,
                 gunzip=_content_decoder(response, hop),
             ) as intake,
             _open_body(response) as body,
         ):
+            progress(0, total)
             while (chunk := await self._next(body, intake, hop)) is not None:
                 await intake.take(chunk)
+                progress(intake.received_bytes, total)
             await intake.finish()
+        return Fetched(
+            sha256=intake.sha256, size_bytes=intake.written_bytes, etag=_strong_etag(response)
+        )
 
     async def _next(self, body: AsyncIterator[bytes], intake: Intake, hop: Hop) -> bytes | None:
         try:
@@ -222,6 +288,11 @@ def _check_status(response: httpx.Response, hop: Hop) -> None:
 def _content_length(response: httpx.Response) -> int | None:
     value = response.headers.get("Content-Length", "")
     return int(value) if value.isascii() and value.isdecimal() else None
+
+
+def _strong_etag(response: httpx.Response) -> str | None:
+    value = response.headers.get("ETag", "")
+    return value if STRONG_ETAG.fullmatch(value) else None
 
 
 def _content_decoder(response: httpx.Response, hop: Hop) -> Gunzip | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -38,8 +39,14 @@ class Intake:
     expected_bytes: int | None
     gunzip: Gunzip | None
     received_bytes: int = 0
-    _written_bytes: int = 0
+    written_bytes: int = 0
+    _digest: hashlib._Hash = attrs.field(factory=hashlib.sha256)
     _batch: bytearray = attrs.field(factory=bytearray)
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what was written, in hexadecimal."""
+        return self._digest.hexdigest()
 
     async def take(self, chunk: bytes) -> None:
         """Take the next part of the body; raises `DownloadError` over the limit."""
@@ -81,9 +88,14 @@ class Intake:
 
     async def _flush(self) -> None:
         batch, self._batch = self._batch, bytearray()
-        self._written_bytes += len(batch)
-        self._check_size(self._written_bytes)
-        await trio.to_thread.run_sync(self.file.write, batch)
+        self.written_bytes += len(batch)
+        self._check_size(self.written_bytes)
+        await trio.to_thread.run_sync(self._write, batch)
+
+    def _write(self, batch: bytearray) -> None:
+        """Write in a thread, which the digest is worth, too."""
+        self.file.write(batch)
+        self._digest.update(batch)
 
     def _check_size(self, size: int) -> None:
         if size > self.limit_bytes:

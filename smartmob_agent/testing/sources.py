@@ -2,34 +2,64 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import trio
 
+from smartmob_agent.source.download import Fetched, Progress, ignore_progress
 from smartmob_agent.source.workspace import Unpacked
 
 __all__ = ["FakeFetcher", "FakeWorkspace", "FakeWorkspaces"]
 
 
 class FakeFetcher:
-    """Downloads nothing.
+    """Downloads from nowhere.
 
+    content: of every archive; None writes no file, as for an empty archive.
+    etag: of every archive.
     errors: raised by the next downloads, one each.
     delay: seconds that a download takes, also one that fails.
     requests: (URL, request id) of each download that was begun.
     """
 
-    def __init__(self, *, errors: Iterable[Exception] = (), delay: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        content: bytes | None = None,
+        etag: str | None = None,
+        errors: Iterable[Exception] = (),
+        delay: float = 0.0,
+    ) -> None:
+        self.content = content
+        self.etag = etag
         self.errors = list(errors)
         self.delay = delay
         self.requests: list[tuple[str, str]] = []
 
-    async def fetch(self, url: str, destination: Path, *, request_id: str) -> None:  # noqa: ARG002  # nothing to write
+    async def fetch(
+        self,
+        url: str,
+        destination: Path,
+        *,
+        request_id: str,
+        etag: str | None = None,
+        progress: Progress = ignore_progress,
+    ) -> Fetched | None:
         self.requests.append((url, request_id))
+        size = len(self.content or b"")
+        progress(0, size)
         await trio.sleep(self.delay)
         if self.errors:
             raise self.errors.pop(0)
+        if etag is not None and etag == self.etag:
+            return None
+        if self.content is not None:
+            destination.write_bytes(self.content)  # noqa: ASYNC240  # a few bytes of a test
+        progress(size, size)
+        digest = hashlib.sha256(self.content or b"").hexdigest()
+        return Fetched(sha256=digest, size_bytes=size, etag=self.etag)
 
 
 class FakeWorkspace:

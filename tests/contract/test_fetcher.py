@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
@@ -15,7 +16,7 @@ import trio.testing
 
 from smartmob_agent.config import SourceLimits
 from smartmob_agent.errors import DownloadError, PassingDownloadError
-from smartmob_agent.source.download import Fetcher, open_fetcher
+from smartmob_agent.source.download import Fetched, Fetcher, open_fetcher
 from smartmob_agent.testing import FakeFetcher
 from tests.source.servers import open_server, respond
 
@@ -24,6 +25,7 @@ class Answer(Enum):
     """What the server of the archive does."""
 
     ARCHIVE = "an archive"
+    SAME = "304"
     MISSING = "404"
     BUSY = "503"
     NONE = "nothing, for ever"
@@ -31,8 +33,12 @@ class Answer(Enum):
 
 Open = Callable[[Answer], AbstractAsyncContextManager[tuple[Fetcher, str]]]
 
+CONTENT = b"archive"
+ETAG = '"v1"'
+
 RESPONSES = {
-    Answer.ARCHIVE: respond(b"archive"),
+    Answer.ARCHIVE: respond(CONTENT, f"ETag: {ETAG}"),
+    Answer.SAME: respond(status="304 Not Modified"),
     Answer.MISSING: respond(status="404 Not Found"),
     Answer.BUSY: respond(status="503 Busy"),
 }
@@ -58,7 +64,12 @@ async def open_fake(answer: Answer) -> AsyncGenerator[tuple[Fetcher, str]]:
     }
     delay = 1e9 if answer is Answer.NONE else 0.0
     yield (
-        FakeFetcher(errors=[errors[answer]] * 9 if answer in errors else [], delay=delay),
+        FakeFetcher(
+            content=CONTENT,
+            etag=ETAG,
+            errors=[errors[answer]] * 9 if answer in errors else [],
+            delay=delay,
+        ),
         "http://h",
     )
 
@@ -68,11 +79,40 @@ every_fetcher = pytest.mark.parametrize("open_one", [open_real, open_fake], ids=
 
 @every_fetcher
 async def test_an_archive_is_downloaded(open_one: Open, tmp_path: Path) -> None:
-    """As often as it is asked for, also at once."""
+    """As often as it is asked for, also at once; the digest is that of the file."""
+
+    async def fetch(path: Path) -> None:
+        fetched.append(await fetcher.fetch(url, path, request_id="id"))
+
+    fetched: list[Fetched | None] = []
     async with open_one(Answer.ARCHIVE) as (fetcher, url), trio.open_nursery() as nursery:
         for n in range(5):
-            fetch = partial(fetcher.fetch, url, tmp_path / f"{n}", request_id="id")
-            nursery.start_soon(fetch)
+            nursery.start_soon(fetch, tmp_path / f"{n}")
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert fetched == [Fetched(sha256=digest, size_bytes=len(CONTENT), etag=ETAG)] * 5
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [CONTENT] * 5
+
+
+@every_fetcher
+async def test_what_the_caller_holds_is_not_downloaded(open_one: Open, tmp_path: Path) -> None:
+    """The server says that it has no other one."""
+    path = tmp_path / "archive"
+    async with open_one(Answer.SAME) as (fetcher, url):
+        assert await fetcher.fetch(url, path, request_id="id", etag=ETAG) is None
+    assert not path.exists()
+
+
+@every_fetcher
+async def test_progress_is_told(open_one: Open, tmp_path: Path) -> None:
+    """From nothing to everything."""
+    told: list[tuple[int, int | None]] = []
+
+    def tell(received: int, total: int | None) -> None:
+        told.append((received, total))
+
+    async with open_one(Answer.ARCHIVE) as (fetcher, url):
+        await fetcher.fetch(url, tmp_path / "archive", request_id="id", progress=tell)
+    assert (told[0], told[-1]) == ((0, len(CONTENT)), (len(CONTENT), len(CONTENT)))
 
 
 @every_fetcher

@@ -205,6 +205,33 @@ async def test_a_large_archive_arrives_whole(tmp_path: Path) -> None:
     assert expected | {"Authorization: Basic bWU6c2VjcmV0"} <= set(lines)
 
 
+@pytest.mark.parametrize(
+    ("value", "etag"),
+    [
+        ('"a-1"', '"a-1"'),
+        ('""', '""'),
+        (None, None),
+        ('W/"a-1"', None),
+        ("a-1", None),
+        ('"a" "b"', None),
+        ('"' + "x" * 255 + '"', None),
+    ],
+)
+async def test_only_a_strong_etag_is_told(
+    value: str | None, etag: str | None, tmp_path: Path
+) -> None:
+    """A weak one may stand for other bytes."""
+    headers = {} if value is None else {"ETag": value}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers=headers, content=b"x")
+
+    fetcher = HttpFetcher(limits=LIMITS, transport=httpx.MockTransport(answer))
+    fetched = await fetcher.fetch("http://h/", tmp_path / "archive", request_id="id")
+    assert fetched is not None
+    assert fetched.etag == etag
+
+
 async def test_redirects_are_followed_to_the_limit(tmp_path: Path) -> None:
     """As many as the limit, and not one more."""
     answers = {
