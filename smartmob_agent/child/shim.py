@@ -6,7 +6,8 @@ the agent alone: end of file there means that the agent is gone.  It is done whe
 
 On the lifeline it says `started PID`, `failed ERRNO STEP`, `exited STATUS` (as wait(2)
 has it), `left PID…` (each second that they resist SIGKILL) and `empty`; it is told
-`t` (SIGTERM to the app's process group) and `k` (SIGKILL to all of it).
+`t` (SIGTERM to the app's process group), `k` (SIGKILL to all of it), and the numbers of
+other signals to the group, each as one byte.
 
 Standard library only: the guard imports this module without the rest of the package.
 """
@@ -34,6 +35,8 @@ from .wire import receive_message, rehearse, send
 __all__ = ["Shim"]
 
 
+_LAST_SIGNAL = 64
+"""SIGRTMAX; the letters that are words come after it."""
 _FIRST_LOOK, _LAST_LOOK = 0.025, 1.0
 """Seconds between two looks at a group that was told to end."""
 
@@ -204,11 +207,16 @@ class Shim:
             self._poll.unregister(self._lifeline)
         if self._is_alone or b"k" in words:
             self._kill = True
-        if b"t" in words and self._main and self._status is None:
-            self._terminated = True
-            if not self._is_over:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self._main, signal.SIGTERM)
+        if self._main and self._status is None:
+            if b"t" in words:
+                self._terminated = True
+            for word in words:
+                self._signal_group(signal.SIGTERM if word == ord("t") else word)
+
+    def _signal_group(self, number: int) -> None:
+        if number <= _LAST_SIGNAL and not self._is_over:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._main, number)
 
     def _tell_start(self) -> None:
         """Pass on what became of the exec, once it is known."""

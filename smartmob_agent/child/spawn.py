@@ -129,6 +129,10 @@ class Child(Protocol):
         """Send SIGKILL to the whole tree; returns at once.  Safe to call more than once."""
         ...
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the child's process group; no effect on a child that has ended."""
+        ...
+
 
 class Spawner(Protocol):
     """Starts children."""

@@ -96,6 +96,11 @@ class GuardedChild:
         self._tell(b"k")
         self._ending.set()
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """See `Child.send_signal`."""
+        if self._exit is None:
+            self._tell(bytes([number]))
+
     def close_pipes(self) -> None:
         """Close the streams of a child whose output nobody wants."""
         self._ends.close_pipes()

@@ -28,6 +28,7 @@ class FakeChild:
     closes_pipes: whether its output ends with its tree; else a stranger holds the pipes.
     unkillable: whether SIGKILL has no effect, as in uninterruptible sleep, until `let_go`.
     terminated, killed: set when somebody asked for it.
+    signals: what it was sent besides; SIGKILL ends it.
     """
 
     def __init__(self, pid: int, command: Command, *, obeys: bool = True) -> None:
@@ -42,6 +43,7 @@ class FakeChild:
         self.stuck: tuple[int, ...] = ()
         self.terminated = trio.Event()
         self.killed = trio.Event()
+        self.signals: list[signal.Signals] = []
         self._exit: Exit | None = None
         self._exited = trio.Event()
         self._empty = trio.Event()
@@ -85,6 +87,12 @@ class FakeChild:
         self.killed.set()
         if not self.unkillable:
             self.let_go()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self._exit is None:
+            self.signals.append(number)
+            if number == signal.SIGKILL:
+                self.die(number)
 
     def let_go(self) -> None:
         """The kernel lets go of a child that was unkillable."""

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -98,6 +99,18 @@ async def test_a_child_has_the_environment_and_directory_it_was_given(
     assert await read(child.stdout) == "PATH=/usr/bin:/bin\nX=é\n\n"
     child = await spawner.spawn(shell("pwd -P", cwd=tmp_path))
     assert await read(child.stdout) == f"{tmp_path}\n"
+
+
+@pytest.mark.parametrize("options", [{}, {"isolation": "pid"}])
+async def test_a_signal_reaches_the_group_of_a_child(options: Any) -> None:
+    script = "trap 'echo hup; exit 3' HUP; echo ready; sleep 1000 & wait"
+    with trio.fail_after(LIMIT):
+        async with open_spawner(**options) as spawner:
+            child = await spawner.spawn(shell(script))
+            assert await read_line(child.stdout) == "ready"
+            child.send_signal(signal.SIGHUP)
+            assert await read(child.stdout) == "hup\n"
+            assert await child.wait() == Exit(code=3)
 
 
 async def test_a_relative_directory_is_the_agents(

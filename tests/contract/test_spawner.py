@@ -171,6 +171,14 @@ async def test_an_ended_child_may_be_terminated_and_killed(rig: Rig) -> None:
     assert await puppet.child.wait() == Exit(code=0)
 
 
+async def test_a_signal_may_end_the_child(rig: Rig) -> None:
+    puppet = await rig.start()
+    puppet.child.send_signal(signal.SIGKILL)
+    assert await puppet.child.wait() == Exit(signal=signal.SIGKILL)
+    await puppet.child.wait_empty()
+    puppet.child.send_signal(signal.SIGHUP)
+
+
 async def test_an_empty_tree_is_settled_and_not_stuck(rig: Rig) -> None:
     puppet = await rig.start()
     puppet.child.kill()
