@@ -12,12 +12,13 @@ import attrs
 from cattrs import BaseValidationError, Converter, transform_error
 
 from smartmob_agent.errors import BadRequestError
+from smartmob_agent.http.links import Links
 from smartmob_agent.output.batch import rfc3339
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.source.urls import check_source_url
 
-__all__ = ["Links", "parse_create_request", "parse_empty_request", "process_status"]
+__all__ = ["parse_create_request", "parse_empty_request", "process_status"]
 
 Name = NewType("Name", str)
 Text = NewType("Text", str)
@@ -47,31 +48,6 @@ class _CreateRequest:
     process_type: Text
     source_url: SourceUrl
     env: dict[VariableName, VariableValue] = attrs.field(factory=dict)
-
-
-@attrs.frozen
-class Links:
-    """Absolute URLs; `base` is where clients find the agent, without a slash at the end."""
-
-    base: str
-
-    @property
-    def create(self) -> str:
-        return f"{self.base}/create-process"
-
-    @property
-    def list(self) -> str:
-        return f"{self.base}/list-processes"
-
-    def details(self, slug: str) -> str:
-        return f"{self.base}/process-status/{slug}"
-
-    def delete(self, slug: str) -> str:
-        return f"{self.base}/delete-process/{slug}"
-
-    def attach(self, slug: str) -> str:
-        """The same place by WebSocket: http becomes ws, https becomes wss."""
-        return f"ws{self.base.removeprefix('http')}/attach-console/{slug}"
 
 
 def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:

@@ -109,6 +109,14 @@ async def test_a_followed_log_goes_on_until_the_end(autojump_clock: Clock) -> No
     ]
 
 
+async def test_the_head_of_a_followed_log_can_be_had() -> None:
+    """Its body would have no end."""
+    async with open_site() as site:
+        await site.create()
+        answer = await site.client.head("/process-log/app.web.0?follow=1")
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
 async def follow_with_gap(format_: str, aborts: list[str]) -> list[bytes]:
     console = Console(3000, wall_clock)
     log = FollowedLog(console, console.subscribe(), format_, lambda: aborts.append("abort"))

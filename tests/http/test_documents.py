@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from smartmob_agent.errors import BadRequestError
 from smartmob_agent.http.documents import (
-    Links,
     parse_create_request,
     parse_empty_request,
 )
+from smartmob_agent.http.links import Links
 from tests.http.asgi import CREATE
 
 

@@ -1,0 +1,74 @@
+"""The routes of processes: each a request, a typed call and a document."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from smartmob_agent.http.attach import PATH as ATTACH_PATH
+from smartmob_agent.http.console_log import FORMATS, FollowedLog, read_log
+from smartmob_agent.http.console_query import parse_console_query
+from smartmob_agent.http.documents import (
+    parse_create_request,
+    parse_empty_request,
+    process_status,
+)
+from smartmob_agent.http.problems import problem
+from smartmob_agent.http.routes import Answer, Request, Route, json_answer
+from smartmob_agent.process.supervisor import Supervisor
+
+__all__ = ["process_routes"]
+
+_EVERYTHING = sys.maxsize
+"""As many lines as the console keeps."""
+
+
+def process_routes(supervisor: Supervisor) -> Sequence[Route]:
+    """Return the routes by which processes are made, seen and deleted."""
+
+    async def index(request: Request) -> Answer:
+        return json_answer(200, {"create": request.links.create, "list": request.links.list})
+
+    async def list_processes(request: Request) -> Answer:
+        statuses = [process_status(process, request.links) for process in supervisor]
+        return json_answer(200, {"processes": statuses})
+
+    async def create(request: Request) -> Answer:
+        body = await request.read_body()
+        spec = parse_create_request(body, request_id=request.request_id)
+        status = process_status(supervisor.create(spec), request.links)
+        return json_answer(201, status, {"Location": status["details"]})
+
+    async def show(request: Request) -> Answer:
+        return json_answer(200, process_status(supervisor.get(request.slug), request.links))
+
+    async def delete(request: Request) -> Answer:
+        parse_empty_request(await request.read_body())
+        await supervisor.delete(request.slug)
+        return json_answer(200, {})
+
+    async def show_log(request: Request) -> Answer:
+        console = supervisor.get(request.slug).console
+        query = parse_console_query(request.query, formats=list(FORMATS), can_follow=True)
+        cursor = query.subscribe(console, tail=_EVERYTHING)
+        headers = {"Content-Type": FORMATS[query.format], "Cache-Control": "no-store"}
+        if query.follow:
+            log = FollowedLog(console, cursor, query.format, request.abort)
+            return Answer(body=log, headers=headers)
+        body, missed = read_log(cursor, query.format)
+        return Answer(body=body, headers={**headers, "Lines-Missed": str(missed)})
+
+    async def attach_without_upgrade(request: Request) -> Answer:
+        supervisor.get(request.slug)
+        document = problem(426, "expected a WebSocket handshake, found a plain GET")
+        return json_answer(426, document, {"Upgrade": "websocket", "Connection": "Upgrade"})
+
+    return (
+        Route("GET", "/", index),
+        Route("GET", "/list-processes", list_processes),
+        Route("POST", "/create-process", create),
+        Route("GET", "/process-status/<slug>", show),
+        Route("POST", "/delete-process/<slug>", delete),
+        Route("GET", "/process-log/<slug>", show_log),
+        Route("GET", f"{ATTACH_PATH}<slug>", attach_without_upgrade),
+    )
