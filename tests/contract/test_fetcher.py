@@ -90,7 +90,7 @@ async def test_an_archive_is_downloaded(open_one: Open, tmp_path: Path) -> None:
             nursery.start_soon(fetch, tmp_path / f"{n}")
     digest = hashlib.sha256(CONTENT).hexdigest()
     assert fetched == [Fetched(sha256=digest, size_bytes=len(CONTENT), etag=ETAG)] * 5
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [CONTENT] * 5
+    assert [(tmp_path / f"{n}").read_bytes() for n in range(5)] == [CONTENT] * 5
 
 
 @every_fetcher
