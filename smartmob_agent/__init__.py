@@ -3,47 +3,58 @@
 ::
 
     agent = await nursery.start(smartmob_agent.serve, smartmob_agent.AgentConfig(port=0))
+
+Names are loaded when they are first asked for (PEP 562): a program that only imports
+`smartmob_agent.client` loads no server, which takes a second.
 """
 
-from smartmob_agent.child.spawn import Child, Command, Exit, Spawner
-from smartmob_agent.config import (
-    AgentConfig,
-    Containment,
-    HttpLimits,
-    OutputLimits,
-    RestartDelays,
-    Security,
-    SourceLimits,
-)
-from smartmob_agent.errors import (
-    AgentError,
-    BadRequestError,
-    BodyTooLargeError,
-    DownloadError,
-    InvalidProcfileError,
-    NoProcfileError,
-    PassingDownloadError,
-    PassingError,
-    ProcessNotFoundError,
-    RequestError,
-    SlugInUseError,
-    SourceError,
-    SpawnError,
-    StartError,
-    StoppingError,
-    UnknownProcessTypeError,
-    UnpackError,
-)
-from smartmob_agent.output.batch import Batch, Event, Stream
-from smartmob_agent.output.console import Console, ConsoleEnd
-from smartmob_agent.output.cursor import Cursor, LinesMissedError
-from smartmob_agent.process.process import ManagedProcess
-from smartmob_agent.process.spec import ProcessSpec
-from smartmob_agent.process.states import State
-from smartmob_agent.process.supervisor import Supervisor
-from smartmob_agent.serve import Agent, serve
-from smartmob_agent.source.download import Fetched, Fetcher
-from smartmob_agent.source.workspace import Unpacked, Workspace, Workspaces
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smartmob_agent.child.spawn import Child, Command, Exit, Spawner
+    from smartmob_agent.config import (
+        AgentConfig,
+        Containment,
+        HttpLimits,
+        OutputLimits,
+        RestartDelays,
+        Security,
+        SourceLimits,
+    )
+    from smartmob_agent.errors import (
+        AgentError,
+        BadRequestError,
+        BodyTooLargeError,
+        DownloadError,
+        InvalidProcfileError,
+        NoProcfileError,
+        PassingDownloadError,
+        PassingError,
+        ProcessNotFoundError,
+        RequestError,
+        SlugInUseError,
+        SourceError,
+        SpawnError,
+        StartError,
+        StoppingError,
+        UnknownProcessTypeError,
+        UnpackError,
+    )
+    from smartmob_agent.output.batch import Batch, Event, Stream
+    from smartmob_agent.output.console import Console, ConsoleEnd
+    from smartmob_agent.output.cursor import Cursor, LinesMissedError
+    from smartmob_agent.process.process import ManagedProcess
+    from smartmob_agent.process.spec import ProcessSpec
+    from smartmob_agent.process.states import State
+    from smartmob_agent.process.supervisor import Supervisor
+    from smartmob_agent.serve import Agent, serve
+    from smartmob_agent.source.download import Fetched, Fetcher
+    from smartmob_agent.source.workspace import Unpacked, Workspace, Workspaces
 
 __all__ = [
     "Agent",
@@ -93,3 +104,83 @@ __all__ = [
     "Workspaces",
     "serve",
 ]
+
+_HOMES = {
+    "Child": "child.spawn",
+    "Command": "child.spawn",
+    "Exit": "child.spawn",
+    "Spawner": "child.spawn",
+    "AgentConfig": "config",
+    "Containment": "config",
+    "HttpLimits": "config",
+    "OutputLimits": "config",
+    "RestartDelays": "config",
+    "Security": "config",
+    "SourceLimits": "config",
+    "AgentError": "errors",
+    "BadRequestError": "errors",
+    "BodyTooLargeError": "errors",
+    "DownloadError": "errors",
+    "InvalidProcfileError": "errors",
+    "NoProcfileError": "errors",
+    "PassingDownloadError": "errors",
+    "PassingError": "errors",
+    "ProcessNotFoundError": "errors",
+    "RequestError": "errors",
+    "SlugInUseError": "errors",
+    "SourceError": "errors",
+    "SpawnError": "errors",
+    "StartError": "errors",
+    "StoppingError": "errors",
+    "UnknownProcessTypeError": "errors",
+    "UnpackError": "errors",
+    "Batch": "output.batch",
+    "Event": "output.batch",
+    "Stream": "output.batch",
+    "Console": "output.console",
+    "ConsoleEnd": "output.console",
+    "Cursor": "output.cursor",
+    "LinesMissedError": "output.cursor",
+    "ManagedProcess": "process.process",
+    "ProcessSpec": "process.spec",
+    "State": "process.states",
+    "Supervisor": "process.supervisor",
+    "Agent": "serve",
+    "serve": "serve",
+    "Fetched": "source.download",
+    "Fetcher": "source.download",
+    "Unpacked": "source.workspace",
+    "Workspace": "source.workspace",
+    "Workspaces": "source.workspace",
+}
+"""Name → module below this package that has it; the same as is imported for type checkers."""
+
+
+if not TYPE_CHECKING:  # else checkers would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Load what was asked for."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """This package; `serve` is its function, whoever imports the module that has it.
+
+    The import of a module binds it to its name in its package.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(value, ModuleType) and name in _HOMES:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

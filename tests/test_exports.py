@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import subprocess
 import sys
@@ -29,14 +30,63 @@ def test_public_names_are_documented(module: object) -> None:
     assert bare == []
 
 
-def test_the_package_does_not_load_what_only_tests_need() -> None:
-    """`trio.testing` and our fakes are for tests; an agent should not carry them."""
-    program = (
-        "import sys, smartmob_agent; "
-        "print([m for m in ('smartmob_agent.testing', 'trio.testing', 'smartmob_agent.cli', "
-        "'structlog') if m in sys.modules])"
-    )
+def modules_after(statement: str) -> set[str]:
+    """Which modules a new Python has loaded after a statement."""
+    program = f"{statement}\nimport sys; print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert result.stdout.strip() == "[]"
+    return set(result.stdout.split())
+
+
+def test_the_package_does_not_load_what_only_tests_need() -> None:
+    """`trio.testing` and our fakes are for tests; an agent should not carry them."""
+    loaded = modules_after("from smartmob_agent import *")
+    unwanted = {"smartmob_agent.testing", "trio.testing", "smartmob_agent.cli", "structlog"}
+    assert loaded & unwanted == set()
+    assert "smartmob_agent.serve" in loaded
+
+
+def test_the_package_loads_nothing_before_it_is_asked_for() -> None:
+    """So that what needs little of it, such as a client, starts fast."""
+    loaded = modules_after("import smartmob_agent")
+    assert {name for name in loaded if name.startswith("smartmob_agent.")} == set()
+    assert loaded & {"trio", "attrs", "httpx", "quart"} == set()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from smartmob_agent import serve",
+        "import smartmob_agent.serve",
+        "import smartmob_agent.serve; from smartmob_agent import serve",
+        "import smartmob_agent; smartmob_agent.serve; import smartmob_agent.cli",
+    ],
+)
+def test_serve_is_the_function_and_not_its_module(statement: str) -> None:
+    assert modules_after(
+        f"{statement}\nimport smartmob_agent\nassert smartmob_agent.serve.__code__"
+    )
+
+
+def test_type_checkers_see_what_is_there() -> None:
+    """Names are imported for them alone, and found by a table at run time."""
+    tree = ast.parse(inspect.getsource(smartmob_agent))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: (node.module or "").removeprefix("smartmob_agent.")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == smartmob_agent._HOMES
+    assert sorted(seen) == sorted(smartmob_agent.__all__)
+
+
+def test_a_name_that_is_not_there_is_an_error_of_python() -> None:
+    with pytest.raises(AttributeError, match="'smartmob_agent' has no attribute 'nothing'"):
+        _ = smartmob_agent.nothing  # type: ignore[attr-defined]  # that is the point
+
+
+def test_all_public_names_are_listed() -> None:
+    assert set(smartmob_agent.__all__) <= set(dir(smartmob_agent))
