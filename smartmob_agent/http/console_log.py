@@ -21,24 +21,29 @@ FORMATS = {
 """Format → media type; the first one is the default."""
 
 
-def read_log(cursor: Cursor, form: str) -> tuple[bytes, int]:
-    """Return what the console holds behind the cursor, and how many lines were missed."""
-    parts, missed = [], 0
+_PART_BYTES = 64 * 1024
+"""Each part of a followed log is a chunk to encode and a call of the server: few large ones."""
+
+
+def read_log(cursor: Cursor[Batch | Event], form: str) -> bytes:
+    """Return what the console holds behind the cursor."""
+    parts = []
     while True:
         try:
             if (item := cursor.receive_nowait()) is None:
                 break
             parts.append(_render(item, form))
         except LinesMissedError as exc:
-            missed += exc.lines
             parts.append(_render_gap(exc, form))
     if form == "json":
-        return b'{"records": [' + b", ".join(filter(None, parts)) + b"]}", missed
-    return b"".join(parts), missed
+        return b'{"records": [' + b", ".join(filter(None, parts)) + b"]}"
+    return b"".join(parts)
 
 
 class FollowedLog:
     """The body of an answer that goes on until the process is deleted.
+
+    Bare text cannot tell what is gone at its very beginning: the cursor's `gap` says so before.
 
     abort: cuts the connection, so that a client which asked for bare text and was too slow
         sees that its log is not whole.
@@ -47,13 +52,15 @@ class FollowedLog:
     def __init__(
         self,
         console: Console,
-        cursor: Cursor,
+        cursor: Cursor[Batch | Event],
         form: str,
         abort: Callable[[], None],
     ) -> None:
         self._console, self._cursor, self._format = console, cursor, form
         self._abort = abort
         self._ended = False
+        if form == "text":
+            cursor.pass_gap()
 
     def __aiter__(self) -> FollowedLog:
         return self
@@ -69,7 +76,7 @@ class FollowedLog:
         """Wait for the next item; it may have nothing to show in this format."""
         gap: LinesMissedError
         try:
-            return _render(await self._cursor.receive(), self._format)
+            return self._with_more(_render(await self._cursor.receive(), self._format))
         except trio.EndOfChannel:
             return self._finish()
         except LinesMissedError as exc:
@@ -78,6 +85,14 @@ class FollowedLog:
             self._abort()
             raise StopAsyncIteration
         return _render_gap(gap, self._format)
+
+    def _with_more(self, part: bytes) -> bytes:
+        """Add what is there already: without a wait in between there is no gap."""
+        parts, size = [part], len(part)
+        while size < _PART_BYTES and (item := self._cursor.receive_nowait()) is not None:
+            parts.append(_render(item, self._format))
+            size += len(parts[-1])
+        return b"".join(parts)
 
     def _finish(self) -> bytes:
         if self._ended or self._format == "text" or self._console.end is None:

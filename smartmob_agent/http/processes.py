@@ -51,12 +51,16 @@ def process_routes(supervisor: Supervisor) -> Sequence[Route]:
         console = supervisor.get(request.slug).console
         query = parse_console_query(request.query, formats=list(FORMATS), can_follow=True)
         cursor = query.subscribe(console, tail=_EVERYTHING)
-        headers = {"Content-Type": FORMATS[query.format], "Cache-Control": "no-store"}
+        headers = {
+            "Content-Type": FORMATS[query.format],
+            "Cache-Control": "no-store",
+            "First-Line": str(cursor.next_number + cursor.gap),
+            "Lines-Missed": str(cursor.gap),
+        }
         if query.follow:
             log = FollowedLog(console, cursor, query.format, request.abort)
             return Answer(body=log, headers=headers)
-        body, missed = read_log(cursor, query.format)
-        return Answer(body=body, headers={**headers, "Lines-Missed": str(missed)})
+        return Answer(body=read_log(cursor, query.format), headers=headers)
 
     async def attach_without_upgrade(request: Request) -> Answer:
         supervisor.get(request.slug)

@@ -1,114 +1,168 @@
-"""One reader of a console: a position, and a place to wait."""
+"""One reader of a ring: a position, and a place to wait."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, Self, TypeVar
 
 import trio
 
 from smartmob_agent.errors import AgentError
-from smartmob_agent.output.batch import Batch, Event, Stream
 
-__all__ = ["Cursor", "LinesMissedError", "Ring", "Sink"]
+__all__ = ["Cursor", "Item", "ItemT", "LinesMissedError", "MissedError", "Sink", "Source"]
 
-Sink = Callable[[Batch | Event], bool]
+
+class Item(Protocol):
+    """What a ring holds: nothing, one or more that are numbered."""
+
+    @property
+    def first(self) -> int:
+        """The number of the first one, or of what comes next if it holds none."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The number of what comes next."""
+        ...
+
+    @property
+    def cost_bytes(self) -> int:
+        """Memory that it takes, about."""
+        ...
+
+    def since(self, number: int) -> Self:
+        """Return the same without what comes before a number, which is one of its own."""
+        ...
+
+
+ItemT = TypeVar("ItemT", bound=Item)
+Sink = Callable[[ItemT], bool]
 """Takes an item at once, or returns False."""
 
 
-class LinesMissedError(AgentError):
+class MissedError(AgentError):
+    """A reader was too slow: the next `count` are gone.
+
+    It may go on reading with what is left.
+    """
+
+    unit = "items"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} {self.unit} missed")
+        self.count = count
+
+
+class LinesMissedError(MissedError):
     """A reader was too slow: the next `lines` lines, of both streams, are gone.
 
     It may go on reading with what is left.
     """
 
-    def __init__(self, lines: int) -> None:
-        super().__init__(f"{lines} lines missed")
-        self.lines = lines
-
-
-class Ring(Protocol):
-    """What a cursor needs of its console, which documents it."""
-
-    items: deque[Batch | Event]
-    dropped: int
-    readers: dict[Cursor, None]
+    unit = "lines"
 
     @property
-    def ended(self) -> bool: ...
+    def lines(self) -> int:
+        return self.count
 
 
-class Cursor:
-    """A position in a console.  It costs nothing that would have to be given back.
+class Source(Protocol[ItemT]):
+    """What a cursor needs of its ring, which documents it."""
 
-    position: of the next item, counted over the whole life of the console.
-    next_line: number of the next line.
-    stream: only lines of this one, if not None.
+    items: deque[ItemT]
+    dropped: int
+    readers: dict[Cursor[ItemT], None]
+    ended: bool
+
+    def note_missed(self, count: int) -> MissedError: ...
+
+
+class Cursor(Generic[ItemT]):
+    """A position in a ring.  It costs nothing that would have to be given back.
+
+    position: of the next item, counted over the whole life of the ring.
+    next_number: of what comes next.
+    wants: tells which items it is about, if not all.
     """
 
     def __init__(
-        self, console: Ring, *, position: int, next_line: int, stream: Stream | None
+        self,
+        ring: Source[ItemT],
+        *,
+        position: int,
+        next_number: int,
+        wants: Callable[[ItemT], bool] | None,
     ) -> None:
-        self._console = console
-        self._stream = stream
+        self._ring = ring
+        self._wanted = wants
         self._lot = trio.lowlevel.ParkingLot()
-        self._sink: Sink | None = None
+        self._sink: Sink[ItemT] | None = None
         self.position = position
-        self.next_line = next_line
+        self.next_number = next_number
 
-    def receive_nowait(self) -> Batch | Event | None:
+    @property
+    def gap(self) -> int:
+        """How many of the next are gone."""
+        items, dropped = self._ring.items, self._ring.dropped
+        index = max(self.position - dropped, 0)
+        return max(items[index].first - self.next_number, 0) if index < len(items) else 0
+
+    def pass_gap(self) -> None:
+        """Go on behind what is gone; it is not told any more."""
+        self.next_number += self.gap
+
+    def receive_nowait(self) -> ItemT | None:
         """Return the next item, or None if there is none yet.
 
-        Raises `LinesMissedError` once for each gap.
+        Raises `MissedError` once for each gap.
         """
-        items, dropped = self._console.items, self._console.dropped
+        items, dropped = self._ring.items, self._ring.dropped
         self.position = max(self.position, dropped)
         while (index := self.position - dropped) < len(items):
             item = items[index]
-            if item.first > self.next_line:
-                missed, self.next_line = item.first - self.next_line, item.first
-                raise LinesMissedError(missed)
-            if isinstance(item, Batch):
-                item = item.since(self.next_line)
+            if item.first > self.next_number:
+                missed, self.next_number = item.first - self.next_number, item.first
+                raise self._ring.note_missed(missed)
+            item = item.since(self.next_number)
             self._pass(item)
             if self._wants(item):
                 return item
         return None
 
-    async def receive(self) -> Batch | Event:
+    async def receive(self) -> ItemT:
         """Wait for the next item.
 
-        Raises `LinesMissedError` once for each gap, and `trio.EndOfChannel` when the
-        console has ended and all of it was read.
+        Raises `MissedError` once for each gap, and `trio.EndOfChannel` when the
+        ring has ended and all of it was read.
 
         If cancelled: nothing is lost, the next call returns it.
         """
         await trio.lowlevel.checkpoint()
         while (item := self.receive_nowait()) is None:
-            if self._console.ended:
+            if self._ring.ended:
                 raise trio.EndOfChannel
             await self.wait()
         return item
 
-    async def wait(self, sink: Sink | None = None) -> None:
+    async def wait(self, sink: Sink[ItemT] | None = None) -> None:
         """Wait for an item behind the position, for the end, or for `wake`.
 
         sink: is offered each item the moment it is published; what it takes is passed by,
             and the wait goes on.
         """
         self._sink = sink
-        self._console.readers[self] = None
+        self._ring.readers[self] = None
         try:
             await self._lot.park()
         finally:
-            del self._console.readers[self]
+            del self._ring.readers[self]
             self._sink = None
 
-    def offer(self, item: Batch | Event) -> None:
+    def offer(self, item: ItemT) -> None:
         """An item was published while this waits."""
-        console = self._console
-        is_next = self.position == console.dropped + len(console.items) - 1
+        ring = self._ring
+        is_next = self.position == ring.dropped + len(ring.items) - 1
         if is_next and (not self._wants(item) or (self._sink is not None and self._sink(item))):
             self._pass(item)
         else:
@@ -118,9 +172,9 @@ class Cursor:
         """Let `wait` return."""
         self._lot.unpark()
 
-    def _wants(self, item: Batch | Event) -> bool:
-        return self._stream is None or item.stream in (None, self._stream)
+    def _wants(self, item: ItemT) -> bool:
+        return self._wanted is None or self._wanted(item)
 
-    def _pass(self, item: Batch | Event) -> None:
+    def _pass(self, item: ItemT) -> None:
         self.position += 1
-        self.next_line = item.end
+        self.next_number = item.end

@@ -31,23 +31,25 @@ async def make_log(world: World, site: Site, lines: int = 3) -> FakeChild:
 
 
 @pytest.mark.parametrize(
-    ("query", "text"),
+    ("query", "first", "text"),
     [
-        ("", "1\n2\n3\n"),
-        ("?tail=2", "2\n3\n"),
-        ("?after=1", "2\n3\n"),
-        ("?after=3", ""),
-        ("?stream=stderr", "2\n"),
+        ("", "1", "1\n2\n3\n"),
+        ("?tail=2", "2", "2\n3\n"),
+        ("?after=1", "2", "2\n3\n"),
+        ("?after=3", "4", ""),
+        ("?tail=0", "4", ""),
+        ("?stream=stderr", "1", "2\n"),
     ],
 )
 async def test_text_is_the_lines_that_are_kept(
-    autojump_clock: Clock, query: str, text: str
+    autojump_clock: Clock, query: str, first: str, text: str
 ) -> None:
     world = World()
     async with open_site(world) as site:
         await make_log(world, site)
         answer = await site.client.get(f"/process-log/app.web.0{query}")
         assert (answer.text, answer.headers["lines-missed"]) == (text, "0")
+        assert answer.headers["first-line"] == first
         assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
@@ -72,6 +74,7 @@ async def test_a_gap_is_told(autojump_clock: Clock, format_: str) -> None:
         oldest = site.supervisor.get("app.web.0").console.items[0].first
         answer = await site.client.get(f"/process-log/app.web.0?after=10&format={format_}")
         assert answer.headers["lines-missed"] == str(oldest - 11)
+        assert answer.headers["first-line"] == str(oldest)
         gap: Any = {"event": "dropped", "lines": oldest - 11}
         if format_ == "json":
             assert answer.json()["records"][0] == gap
@@ -115,6 +118,35 @@ async def test_the_head_of_a_followed_log_can_be_had() -> None:
         await site.create()
         answer = await site.client.head("/process-log/app.web.0?follow=1")
         assert (answer.status_code, answer.content) == (200, b"")
+
+
+async def test_a_followed_text_that_begins_with_a_gap_says_so_and_goes_on(
+    autojump_clock: Clock,
+) -> None:
+    """Else a client that asks again behind its last line would be cut off for ever."""
+    world = World(config=AgentConfig(output=OutputLimits(console_bytes=5000)))
+    async with open_site(world) as site, trio.open_nursery() as nursery:
+        await make_log(world, site, 50)
+        oldest = site.supervisor.get("app.web.0").console.items[0].first
+
+        async def follow() -> None:
+            answer = await site.client.get("/process-log/app.web.0?follow=1&after=10")
+            assert answer.headers["first-line"] == str(oldest)
+            assert answer.headers["lines-missed"] == str(oldest - 11)
+            assert answer.text.split() == [str(number) for number in range(oldest, 51)]
+
+        nursery.start_soon(follow)
+        await settle()
+        await site.supervisor.delete("app.web.0")
+
+
+async def test_a_follower_gets_much_at_once_but_not_all() -> None:
+    console = Console(1 << 20, wall_clock)
+    log = FollowedLog(console, console.subscribe(), "text", lambda: None)
+    for _ in range(100):
+        console.publish(Stream.STDOUT, b"x" * 999 + b"\n")
+    console.close(ConsoleEnd.PROCESS)
+    assert [len(part) async for part in log] == [66_000, 34_000]
 
 
 async def follow_with_gap(format_: str, aborts: list[str]) -> list[bytes]:
