@@ -13,6 +13,7 @@ import smartmob_agent
 
 PACKAGE = Path(smartmob_agent.__file__).parent
 FLOORS = {
+    "network": 0,
     "config": 1,
     "errors": 1,
     "child": 4,
