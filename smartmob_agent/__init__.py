@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from smartmob_agent.child.spawn import Child, Command, Exit, Spawner
     from smartmob_agent.config import (
         AgentConfig,
+        Cache,
         Containment,
         HttpLimits,
         OutputLimits,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from smartmob_agent.process.states import State
     from smartmob_agent.process.supervisor import Supervisor
     from smartmob_agent.serve import Agent, serve
+    from smartmob_agent.source.cache import ArchiveCache, ArchivePart, HeldArchive
     from smartmob_agent.source.download import Fetched, Fetcher
     from smartmob_agent.source.workspace import Unpacked, Workspace, Workspaces
 
@@ -60,9 +62,12 @@ __all__ = [
     "Agent",
     "AgentConfig",
     "AgentError",
+    "ArchiveCache",
+    "ArchivePart",
     "BadRequestError",
     "Batch",
     "BodyTooLargeError",
+    "Cache",
     "Child",
     "Command",
     "Console",
@@ -74,6 +79,7 @@ __all__ = [
     "Exit",
     "Fetched",
     "Fetcher",
+    "HeldArchive",
     "HttpLimits",
     "InvalidProcfileError",
     "LinesMissedError",
@@ -111,6 +117,7 @@ _HOMES = {
     "Exit": "child.spawn",
     "Spawner": "child.spawn",
     "AgentConfig": "config",
+    "Cache": "config",
     "Containment": "config",
     "HttpLimits": "config",
     "OutputLimits": "config",
@@ -147,6 +154,9 @@ _HOMES = {
     "Supervisor": "process.supervisor",
     "Agent": "serve",
     "serve": "serve",
+    "ArchiveCache": "source.cache",
+    "ArchivePart": "source.cache",
+    "HeldArchive": "source.cache",
     "Fetched": "source.download",
     "Fetcher": "source.download",
     "Unpacked": "source.workspace",

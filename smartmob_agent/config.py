@@ -14,6 +14,7 @@ import attrs
 
 __all__ = [
     "AgentConfig",
+    "Cache",
     "Containment",
     "HttpLimits",
     "OutputLimits",
@@ -59,6 +60,19 @@ class SourceLimits:
     """Bytes of a member's name, directories included."""
     procfile_bytes: int = attrs.field(default=64 * KiB, validator=_positive)
     """Bytes of a Procfile, which is parsed at one go."""
+
+
+@attrs.frozen(kw_only=True)
+class Cache:
+    """How archives are kept, so that none is downloaded twice."""
+
+    cache_dir: Path | None = None
+    """Where archives are kept, which several agents may share; None keeps them in the work
+    directory, and removes them with the agent."""
+    cache_bytes: int = attrs.field(default=4 * GiB, validator=_positive)
+    """Bytes of all archives; over it the one that was not used for longest is removed."""
+    upload_timeout: float = attrs.field(default=3600.0, validator=_positive)
+    """Seconds for which an upload is kept without being used."""
 
 
 @attrs.frozen(kw_only=True)
@@ -189,6 +203,7 @@ class AgentConfig:
     stop_timeout: float = attrs.field(default=10.0, validator=_not_negative)
     """Seconds from SIGTERM to SIGKILL of a tree; 0 kills at once."""
     source: SourceLimits = attrs.field(factory=SourceLimits)
+    cache: Cache = attrs.field(factory=Cache)
     restart: RestartDelays = attrs.field(factory=RestartDelays)
     output: OutputLimits = attrs.field(factory=OutputLimits)
     http: HttpLimits = attrs.field(factory=HttpLimits)

@@ -23,7 +23,8 @@ from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.sockets import Listener, open_listeners
 from smartmob_agent.process.spec import Services
 from smartmob_agent.process.supervisor import Supervisor
-from smartmob_agent.source.download import Fetcher, open_fetcher
+from smartmob_agent.source.download import Fetcher, make_fetcher
+from smartmob_agent.source.store import open_store
 from smartmob_agent.source.workspace import Workspaces, open_workspaces
 
 __all__ = ["Agent", "serve"]
@@ -92,18 +93,21 @@ async def serve(
     async with AsyncExitStack() as stack:
         listeners = stack.enter_context(open_listeners(config))
         if workspaces is None:
-            opening = open_workspaces(config.work_dir, config.source)
+            opening = open_workspaces(config.work_dir, config.source, config.cache)
             workspaces = await stack.enter_async_context(opening)
         if fetcher is None:
-            fetcher = await stack.enter_async_context(open_fetcher(config.source))
+            fetcher = make_fetcher(config.source, config.network)
         if spawner is None:
             spawner = await stack.enter_async_context(
                 open_spawner(**attrs.asdict(config.containment))
             )
+        store = await stack.enter_async_context(
+            open_store(fetcher, workspaces.cache, config.cache, config.source)
+        )
         services = Services(
             config=config,
             spawner=spawner,
-            fetcher=fetcher,
+            store=store,
             workspaces=workspaces,
             environ=dict(os.environ),
             random=random.Random().random,  # noqa: S311  # It spreads restarts, it guards nothing.
@@ -141,6 +145,7 @@ async def _run(
                     await agent.wait_stop()
                 finally:
                     supervisor.close()
+                    services.store.uploads.close()
         finally:
             stop_http.set()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import attrs
+
 from smartmob_agent.child.spawn import Command
 from smartmob_agent.errors import (
     DownloadError,
@@ -17,9 +19,10 @@ from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import State
 from smartmob_agent.source.environment import child_environment
 from smartmob_agent.source.procfile import parse_procfile
+from smartmob_agent.source.store import Source
 from smartmob_agent.source.workspace import Unpacked, Workspace
 
-__all__ = ["failure_state", "prepare"]
+__all__ = ["Files", "failure_state"]
 
 _FAILURE_STATES: Mapping[type[SourceError], State] = {
     DownloadError: State.DOWNLOAD_FAILURE,
@@ -35,22 +38,59 @@ def failure_state(error: SourceError) -> State:
     return _FAILURE_STATES[type(error)]
 
 
-async def prepare(
-    spec: ProcessSpec, services: Services, workspace: Workspace, enter: Callable[[State], None]
-) -> Command:
-    """Download, unpack and read the Procfile; tell `enter` the state of each step.
+@attrs.frozen(eq=False, kw_only=True)
+class Files:
+    """The files of one process: its archive while it needs it, and the app that comes out of it.
 
-    Raises `SourceError` when trying again cannot mend it, else `PassingError`.
-
-    If cancelled: what is in the workspace stays until it is removed.
+    source: knows the archive's digest, and how far its download is.
     """
-    enter(State.DOWNLOADING)
-    archive = workspace.archive
-    await services.fetcher.fetch(spec.source_url, archive, request_id=spec.request_id)
-    enter(State.UNPACKING)
-    app = await workspace.unpack(archive)
-    enter(State.PROCESSING)
-    return _command(spec, app, services.environ)
+
+    source: Source
+    _spec: ProcessSpec
+    _environ: Mapping[str, str]
+    _workspace: Workspace
+
+    @classmethod
+    def open(cls, spec: ProcessSpec, services: Services) -> Files:
+        """Have none yet, but let the store know that the archive is going to be wanted."""
+        source = services.store.open_source(
+            spec.source_url, sha256=spec.source_sha256, request_id=spec.request_id
+        )
+        return cls(
+            source=source,
+            spec=spec,
+            environ=services.environ,
+            workspace=services.workspaces.open(spec.slug),
+        )
+
+    async def prepare(self, enter: Callable[[State], None]) -> Command:
+        """Download, unpack and read the Procfile; tell `enter` the state of each step.
+
+        Raises `SourceError` when trying again cannot mend it, else `PassingError`: then the
+        archive is kept for the next try.
+
+        If cancelled: what there is stays until `remove`.
+        """
+        try:
+            enter(State.DOWNLOADING)
+            archive = await self.source.get()
+            enter(State.UNPACKING)
+            app = await self._workspace.unpack(archive)
+            enter(State.PROCESSING)
+            command = _command(self._spec, app, self._environ)
+        except SourceError:
+            await self.source.aclose()
+            raise
+        await self.source.aclose()
+        return command
+
+    async def remove(self) -> None:
+        """Leave nothing; safe to call again.
+
+        If cancelled: stops soon, and the rest stays.
+        """
+        await self.source.aclose()
+        await self._workspace.remove()
 
 
 def _command(spec: ProcessSpec, app: Unpacked, environ: Mapping[str, str]) -> Command:

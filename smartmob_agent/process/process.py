@@ -13,11 +13,10 @@ from smartmob_agent.errors import PassingError, SourceError
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.pump import pump
-from smartmob_agent.process.prepare import failure_state, prepare
+from smartmob_agent.process.prepare import Files, failure_state
 from smartmob_agent.process.restart import Backoff
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import FAILURES, State, check_transition
-from smartmob_agent.source.workspace import Workspace
 
 __all__ = ["ManagedProcess"]
 
@@ -33,6 +32,7 @@ class ManagedProcess:
 
     What can be seen of it is an attribute; `wait_state` waits for a change.
 
+    files: where they come from (`files.source`), and what becomes of them.
     pid: of the child that runs now.
     exit: how the last child ended.
     error: one line for a human on what keeps it from running.
@@ -41,6 +41,7 @@ class ManagedProcess:
 
     spec: ProcessSpec
     created_at: datetime
+    files: Files
     console: Console
     state: State = State.PENDING
     pid: int | None = None
@@ -65,6 +66,7 @@ class ManagedProcess:
         return cls(
             spec=spec,
             created_at=services.now(),
+            files=Files.open(spec, services),
             console=Console(services.config.output.console_bytes, services.now),
             services=services,
             backoff=Backoff(services.config.restart, services.random),
@@ -124,25 +126,24 @@ class ManagedProcess:
 
         If cancelled: does what `stop` does, and returns when nothing is left.
         """
-        workspace = self._services.workspaces.open(self.slug)
         try:
             with self._scope:
-                await self._live(workspace)
+                await self._live()
         except Exception:  # What goes wrong in one process while it stops must not end the others.
             logger.exception("process failed while it stopped", extra={"slug": self.slug})
         finally:
             self.stop(ConsoleEnd.AGENT)
             with trio.move_on_after(_REMOVE_TIMEOUT, shield=True):
-                await workspace.remove()
+                await self.files.remove()
             self.console.close(self._end)
             self._enter(State.GONE)
 
-    async def _live(self, workspace: Workspace) -> None:
+    async def _live(self) -> None:
         command: Command | None = None
         while self.state not in FAILURES:
             try:
                 if command is None:
-                    command = await prepare(self.spec, self._services, workspace, self._enter)
+                    command = await self.files.prepare(self._enter)
                     self._backoff.reset()
                 await self._run_child(command)
             except SourceError as exc:
@@ -243,8 +244,6 @@ class ManagedProcess:
         self.state, self.next_start_at = state, None
         if state is State.RUNNING or error is not None:
             self.error = error
-        logger.info(
-            "state",
-            extra={"slug": self.slug, "state": state.value, "pid": self.pid, "error": error},
-        )
+        extra = {"slug": self.slug, "state": state.value, "pid": self.pid, "error": error}
+        logger.info("state", extra=extra)
         self._changed.unpark_all()

@@ -9,7 +9,7 @@ import attrs
 
 from smartmob_agent.child.spawn import Spawner
 from smartmob_agent.config import AgentConfig
-from smartmob_agent.source.download import Fetcher
+from smartmob_agent.source.store import Store
 from smartmob_agent.source.workspace import Workspaces
 
 __all__ = ["ProcessSpec", "Services"]
@@ -19,6 +19,7 @@ __all__ = ["ProcessSpec", "Services"]
 class ProcessSpec:
     """What a client asked for.
 
+    source_sha256: what the digest of the archive must be: 64 hexadecimal digits, lower case.
     env: variable name → value, on top of everything else.
     request_id: of the request that created it, sent along with the download.
     """
@@ -27,6 +28,7 @@ class ProcessSpec:
     node: str
     process_type: str
     source_url: str
+    source_sha256: str | None = None
     env: Mapping[str, str] = attrs.field(factory=dict)
     request_id: str = ""
 
@@ -47,7 +49,7 @@ class Services:
 
     config: AgentConfig
     spawner: Spawner
-    fetcher: Fetcher
+    store: Store
     workspaces: Workspaces
     environ: Mapping[str, str]
     random: Callable[[], float]

@@ -1,4 +1,4 @@
-"""The files of one process: the app that comes out of its archive."""
+"""The files of an agent: for each process the app from its archive, and the cache of archives."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Protocol
 import attrs
 import trio
 
-from smartmob_agent.config import SourceLimits
+from smartmob_agent.config import Cache, SourceLimits
 from smartmob_agent.errors import PassingError, SourceError, StartError
+from smartmob_agent.source.cache import ArchiveCache
+from smartmob_agent.source.disk_cache import open_cache
 from smartmob_agent.source.lease import open_lease, remove_dead
 from smartmob_agent.source.locate import locate
 from smartmob_agent.source.removal import remove_tree
@@ -44,15 +46,7 @@ class Unpacked:
 
 
 class Workspace(Protocol):
-    """The directory of one process."""
-
-    @property
-    def archive(self) -> Path:
-        """Where the fetcher writes the archive; its directory is made at the first use.
-
-        Raises `PassingError` when the disk says no.
-        """
-        ...
+    """The directory of one process, which is made at its first use."""
 
     async def unpack(self, archive: Path) -> Unpacked:
         """Unpack an archive, which stays as it is; what an earlier try left is removed first.
@@ -77,7 +71,12 @@ class Workspace(Protocol):
 
 
 class Workspaces(Protocol):
-    """Makes workspaces."""
+    """All files of an agent."""
+
+    @property
+    def cache(self) -> ArchiveCache:
+        """The archives that come from somewhere else."""
+        ...
 
     def open(self, slug: str) -> Workspace:
         """Make the workspace of a process; quick, nothing is written before it is used."""
@@ -85,15 +84,19 @@ class Workspaces(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def open_workspaces(parent: Path | None, limits: SourceLimits) -> AsyncGenerator[Workspaces]:
+async def open_workspaces(
+    parent: Path | None, limits: SourceLimits, cache: Cache | None = None
+) -> AsyncGenerator[Workspaces]:
     """Make the agent's own directory below `parent`, and remove it at the end.
 
     What agents that were killed left there is removed first.
 
     parent: made if it is missing; None is the system's directory for temporary files.
+    cache: if it names no directory, the archives are in the agent's own.
 
     Raises `StartError` when there can be no such directory.
     """
+    cache = cache or Cache()
     where = Path(tempfile.gettempdir()) if parent is None else parent
     with contextlib.ExitStack() as stack:
         try:
@@ -103,12 +106,14 @@ async def open_workspaces(parent: Path | None, limits: SourceLimits) -> AsyncGen
             raise StartError(f"cannot keep sources in {where}: {exc.strerror}") from exc
         await trio.to_thread.run_sync(remove_dead, where, trio.from_thread.check_cancelled)
         try:
-            yield _Workspaces(
-                directory=directory,
-                limits=limits,
-                unpackers=trio.CapacityLimiter(UNPACKERS),
-                removers=trio.CapacityLimiter(REMOVERS),
-            )
+            async with open_cache(cache.cache_dir or directory / "cache", cache) as archives:
+                yield _Workspaces(
+                    directory=directory,
+                    limits=limits,
+                    cache=archives,
+                    unpackers=trio.CapacityLimiter(UNPACKERS),
+                    removers=trio.CapacityLimiter(REMOVERS),
+                )
         finally:
             with trio.move_on_after(REMOVE_TIMEOUT, shield=True):
                 await trio.to_thread.run_sync(_remove, directory)
@@ -118,6 +123,7 @@ async def open_workspaces(parent: Path | None, limits: SourceLimits) -> AsyncGen
 class _Workspaces:
     directory: Path
     limits: SourceLimits
+    cache: ArchiveCache
     unpackers: trio.CapacityLimiter
     removers: trio.CapacityLimiter
 
@@ -130,10 +136,6 @@ class _Workspace:
     slug: str
     parent: _Workspaces
     _directory: Path | None = None
-
-    @property
-    def archive(self) -> Path:
-        return self._make_directory() / "archive"
 
     async def unpack(self, archive: Path) -> Unpacked:
         limiter = self.parent.unpackers
@@ -152,8 +154,7 @@ class _Workspace:
 
     def _make_directory(self) -> Path:
         if self._directory is None:
-            with _disk_errors():
-                made = tempfile.mkdtemp(prefix=f"{self.slug}-", dir=self.parent.directory)
+            made = tempfile.mkdtemp(prefix=f"{self.slug}-", dir=self.parent.directory)
             self._directory = Path(made)
         return self._directory
 

@@ -11,7 +11,17 @@
 
 from __future__ import annotations
 
+from smartmob_agent.testing.cache import FakeArchive, FakeCache, FakePart
 from smartmob_agent.testing.children import FakeChild, FakeSpawner
 from smartmob_agent.testing.sources import FakeFetcher, FakeWorkspace, FakeWorkspaces
 
-__all__ = ["FakeChild", "FakeFetcher", "FakeSpawner", "FakeWorkspace", "FakeWorkspaces"]
+__all__ = [
+    "FakeArchive",
+    "FakeCache",
+    "FakeChild",
+    "FakeFetcher",
+    "FakePart",
+    "FakeSpawner",
+    "FakeWorkspace",
+    "FakeWorkspaces",
+]

@@ -10,6 +10,7 @@ import trio
 
 from smartmob_agent.source.download import Fetched, Progress, ignore_progress
 from smartmob_agent.source.workspace import Unpacked
+from smartmob_agent.testing.cache import NOWHERE, FakeCache
 
 __all__ = ["FakeFetcher", "FakeWorkspace", "FakeWorkspaces"]
 
@@ -65,19 +66,20 @@ class FakeFetcher:
 class FakeWorkspace:
     """The files of one process, which are none.
 
+    directory: where they would be.
     removed: set when they were removed.
     """
 
     def __init__(self, factory: FakeWorkspaces, slug: str) -> None:
         self._factory = factory
-        self.archive = Path("/nonexistent") / slug / "archive"
+        self.directory = NOWHERE / slug
         self.removed = trio.Event()
 
     async def unpack(self, archive: Path) -> Unpacked:  # noqa: ARG002  # nothing to read
         await trio.sleep(self._factory.delay)
         if self._factory.errors:
             raise self._factory.errors.pop(0)
-        return Unpacked(root=self.archive.parent / "app", procfile=self._factory.procfile)
+        return Unpacked(root=self.directory / "app", procfile=self._factory.procfile)
 
     async def remove(self) -> None:
         await trio.sleep(self._factory.remove_delay)
@@ -91,6 +93,7 @@ class FakeWorkspaces:
     errors: raised by the next unpackings, one each.
     delay, remove_delay: seconds that unpacking and removing take.
     opened: all workspaces, in order.
+    cache: of archives.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class FakeWorkspaces:
         self.delay = delay
         self.remove_delay = remove_delay
         self.opened: list[FakeWorkspace] = []
+        self.cache = FakeCache()
 
     def open(self, slug: str) -> FakeWorkspace:
         workspace = FakeWorkspace(self, slug)

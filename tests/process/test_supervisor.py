@@ -127,8 +127,8 @@ async def test_cancelling_the_nursery_ends_all_children(autojump_clock: Clock) -
     """An outer cancel does what close does: SIGTERM, time-out, SIGKILL, files removed."""
     world = World(spawner=FakeSpawner(obey=False))
     with trio.move_on_after(5):
-        async with trio.open_nursery() as nursery:
-            supervisor = Supervisor(nursery, world.services)
+        async with world.open_services() as services, trio.open_nursery() as nursery:
+            supervisor = Supervisor(nursery, services)
             await running(supervisor)
             await trio.sleep_forever()
     child = world.spawner.children[0]

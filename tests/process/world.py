@@ -12,12 +12,13 @@ import trio
 import trio.testing
 
 from smartmob_agent.config import AgentConfig
-from smartmob_agent.output.batch import Batch
+from smartmob_agent.output.batch import Batch, Event
 from smartmob_agent.output.cursor import Cursor
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
+from smartmob_agent.source.store import Store, open_store
 from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,12 +49,19 @@ class World:
     workspaces: FakeWorkspaces = attrs.field(factory=FakeWorkspaces)
     config: AgentConfig = attrs.field(factory=AgentConfig)
 
-    @property
-    def services(self) -> Services:
+    @asynccontextmanager
+    async def open_services(self) -> AsyncIterator[Services]:
+        """What a supervisor needs, with a real store between the fakes."""
+        config = self.config
+        opening = open_store(self.fetcher, self.workspaces.cache, config.cache, config.source)
+        async with opening as store:
+            yield self._services(store)
+
+    def _services(self, store: Store) -> Services:
         return Services(
             config=self.config,
             spawner=self.spawner,
-            fetcher=self.fetcher,
+            store=store,
             workspaces=self.workspaces,
             environ={"PATH": "/usr/bin", "SECRET": "x"},
             random=lambda: 1.0,
@@ -63,8 +71,8 @@ class World:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Supervisor]:
         """Run a supervisor; close it at the end and wait for what it has."""
-        async with trio.open_nursery() as nursery:
-            supervisor = Supervisor(nursery, self.services)
+        async with self.open_services() as services, trio.open_nursery() as nursery:
+            supervisor = Supervisor(nursery, services)
             try:
                 yield supervisor
             finally:
@@ -76,7 +84,7 @@ async def settle() -> None:
     await trio.testing.wait_all_tasks_blocked()
 
 
-async def next_lines(cursor: Cursor) -> Sequence[bytes]:
+async def next_lines(cursor: Cursor[Batch | Event]) -> Sequence[bytes]:
     """Read the next lines, past what else happened."""
     while not isinstance(item := await cursor.receive(), Batch):
         pass

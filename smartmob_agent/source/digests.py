@@ -1,0 +1,37 @@
+"""SHA-256 digests in hexadecimal, and the URLs of archives that were uploaded.  Pure."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["SCHEME", "check_digest", "digest_of_upload", "upload_url"]
+
+SCHEME = "smartmob:"
+
+_PREFIX = f"{SCHEME}sha256:"
+_DIGEST = re.compile("[0-9A-Fa-f]{64}")
+
+
+def check_digest(text: str) -> str:
+    """Return a digest in lower case, or raise `ValueError` if it is none."""
+    if not _DIGEST.fullmatch(text):
+        raise ValueError("expected 64 hexadecimal digits")
+    return text.lower()
+
+
+def upload_url(sha256: str) -> str:
+    """The URL under which an uploaded archive may be named in a create request."""
+    return f"{_PREFIX}{sha256}"
+
+
+def digest_of_upload(url: str) -> str | None:
+    """The digest in the URL of an upload; None for any other URL.
+
+    Raises `ValueError` when it has the scheme of one, but is none.
+    """
+    if not url.startswith(SCHEME):
+        return None
+    try:
+        return check_digest(url.removeprefix(_PREFIX))
+    except ValueError as exc:
+        raise ValueError(f"expected {_PREFIX} and 64 hexadecimal digits") from exc

@@ -1,0 +1,135 @@
+"""A cache of archives without a disk."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from smartmob_agent.source.notes import Note
+
+__all__ = ["NOWHERE", "FakeArchive", "FakeCache", "FakePart"]
+
+NOWHERE = Path("/nonexistent")
+"""Where fake files are."""
+
+
+class FakeArchive:
+    """An archive that is held.
+
+    held: by how many.
+    """
+
+    def __init__(self, sha256: str, *, uploaded: bool) -> None:
+        self.path = NOWHERE / "cache" / sha256
+        self.uploaded = uploaded
+        self.exists = True
+        self.held = 0
+        self.used = trio.current_time()
+
+    async def release(self) -> None:
+        self.held -= 1
+        await trio.lowlevel.checkpoint()
+
+
+class FakePart:
+    """An archive that is not complete.
+
+    removed: whether it was.
+    """
+
+    def __init__(self, cache: FakeCache, number: int) -> None:
+        self._cache = cache
+        self.path = NOWHERE / "parts" / str(number)
+        self.content = b""
+        self.removed = False
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    async def write(self, data: bytes | bytearray) -> None:
+        await trio.lowlevel.checkpoint()
+        self.content += data
+
+    async def check(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def keep(self, sha256: str, *, uploaded: bool = False) -> FakeArchive:
+        await trio.lowlevel.checkpoint()
+        if self._cache.errors:
+            raise self._cache.errors.pop(0)
+        archive = self._cache.archives.get(sha256) or FakeArchive(sha256, uploaded=uploaded)
+        self._cache.archives[sha256] = archive
+        archive.held += 1
+        return archive
+
+    async def remove(self) -> None:
+        self.removed = True
+        await trio.lowlevel.checkpoint()
+
+
+class FakeCache:
+    """Holds no bytes; what was kept is found again until it is removed.
+
+    archives: by digest.
+    notes: by URL.
+    parts: all that were begun.
+    errors: raised instead of keeping the next archives, one each.
+    note_errors: raised instead of remembering, one each.
+    """
+
+    def __init__(self) -> None:
+        self.archives: dict[str, FakeArchive] = {}
+        self.notes: dict[str, Note] = {}
+        self.parts: list[FakePart] = []
+        self.errors: list[Exception] = []
+        self.note_errors: list[Exception] = []
+        self._numbers = itertools.count()
+
+    def remove(self, sha256: str) -> None:
+        """Remove an archive, though it may be held."""
+        self.archives.pop(sha256).exists = False
+
+    async def find(self, sha256: str) -> FakeArchive | None:
+        await trio.lowlevel.checkpoint()
+        archive = self.archives.get(sha256)
+        if archive is not None:
+            archive.held += 1
+            archive.used = trio.current_time()
+        return archive
+
+    def make_part(self) -> FakePart:
+        part = FakePart(self, next(self._numbers))
+        self.parts.append(part)
+        return part
+
+    async def recall(self, url: str) -> Note | None:
+        await trio.lowlevel.checkpoint()
+        return self.notes.get(url)
+
+    async def remember(self, url: str, note: Note) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.note_errors:
+            raise self.note_errors.pop(0)
+        self.notes[url] = note
+
+    async def uploads(self) -> Sequence[tuple[str, float]]:
+        await trio.lowlevel.checkpoint()
+        now = trio.current_time()
+        return [(key, now - one.used) for key, one in self.archives.items() if one.uploaded]
+
+    async def expire(self, sha256: str, age: float) -> float:
+        await trio.lowlevel.checkpoint()
+        archive = self.archives.get(sha256)
+        if archive is None or not archive.uploaded:
+            return 0.0
+        if archive.held:
+            return age
+        left = archive.used + age - trio.current_time()
+        if left <= 0:
+            self.remove(sha256)
+        return max(left, 0.0)
