@@ -62,7 +62,7 @@ class Uploads:
         Raises `StoppingError` after `close`, `BodyTooLargeError`, `DownloadError` when it is no
         archive, `PassingError` when the disk says no.  Nothing of it is left then.
 
-        If cancelled: nothing of it is left.
+        If cancelled: nothing of it is left, or it was complete and goes as if nobody used it.
         """
         with trio.CancelScope() as scope:
             if self._stopping:
@@ -127,10 +127,11 @@ class Uploads:
             size = await self._write(part, read)
             await part.check()
             archive = await part.keep(part.sha256, uploaded=True)
+            # From here on it is there, whether its client hears of it or not.
+            self._expire_after(part.sha256, self.limits.upload_timeout)
+            await archive.release()
         finally:
             await part.remove()
-        await archive.release()
-        self._expire_after(part.sha256, self.limits.upload_timeout)
         return Upload(sha256=part.sha256, size_bytes=size)
 
     async def _write(self, part: ArchivePart, read: Callable[[], Awaitable[bytes]]) -> int:
