@@ -50,8 +50,14 @@ class SourceLimits:
     """Redirects that one download follows."""
     archive_bytes: int = attrs.field(default=1 * GiB, validator=_positive)
     """Bytes of a download."""
+    min_free_bytes: int = attrs.field(default=256 * MiB, validator=_not_negative)
+    """Bytes of the disk that sources leave free."""
+    unpack_timeout: float = attrs.field(default=600.0, validator=_positive)
+    """Seconds to unpack one archive."""
     unpacked_bytes: int = attrs.field(default=4 * GiB, validator=_positive)
     """Bytes of all members together, once unpacked."""
+    unpacked_ratio: float = attrs.field(default=200.0, validator=_positive)
+    """Bytes of all members for each byte of their archive; the first 64 MiB do not count."""
     members: int = attrs.field(default=100_000, validator=_positive)
     """Files, directories and links in one archive."""
     path_depth: int = attrs.field(default=64, validator=_positive)

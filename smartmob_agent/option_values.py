@@ -18,6 +18,7 @@ __all__ = [
     "positive_seconds",
     "proxy",
     "public_url",
+    "ratio",
     "seconds",
     "size",
     "switch",
@@ -63,6 +64,16 @@ def count(value: str) -> int:
     if not (value.isascii() and value.isdigit() and int(value) > 0):
         raise argparse.ArgumentTypeError(f"expected a number above 0, found {value!r}")
     return int(value)
+
+
+def ratio(value: str) -> float:
+    try:
+        found = float(value)
+    except ValueError:
+        found = math.nan
+    if not (math.isfinite(found) and found > 0):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {value!r}")
+    return found
 
 
 def number(value: str) -> int:

@@ -16,7 +16,15 @@ import attrs
 
 from smartmob_agent.errors import DownloadError, UnpackError
 
-__all__ = ["CODECS", "DamagedError", "Decompressor", "Gunzip", "codec_of", "decompressed"]
+__all__ = [
+    "CODECS",
+    "MAGIC_BYTES",
+    "DamagedError",
+    "Decompressor",
+    "Gunzip",
+    "codec_of",
+    "decompressed",
+]
 
 # A piece of input costs one of output's size at most, so small pieces bound both.
 INPUT_BYTES = 64 * 1024
@@ -72,11 +80,13 @@ class Codec:
     """A format of compression.
 
     magic: what each of its streams begins with.
+    is_hungry: whether it takes as much memory as its data says, within a limit.
     """
 
     name: str
     magic: bytes
     new: Callable[[], Decompressor]
+    is_hungry: bool = False
 
 
 CODECS = (
@@ -86,8 +96,11 @@ CODECS = (
         name="xz",
         magic=b"\xfd7zXZ\0",
         new=lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES),
+        is_hungry=True,
     ),
 )
+
+MAGIC_BYTES = max(len(codec.magic) for codec in CODECS)
 
 
 def codec_of(head: bytes) -> Codec | None:

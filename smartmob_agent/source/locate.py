@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from pathlib import Path
@@ -25,11 +26,12 @@ def locate(app: Path, limit_bytes: int) -> tuple[Path, bytes | None]:
     Raises `InvalidProcfileError` for a Procfile over the limit, and `OSError`.
     """
     with os.scandir(app) as entries:
-        directories = [
+        found = (
             Path(entry)
             for entry in entries
             if entry.is_dir(follow_symlinks=False) and entry.name not in IGNORED
-        ]
+        )
+        directories = list(itertools.islice(found, 2))  # of a hundred thousand, maybe
     for root in (app, *(directories if len(directories) == 1 else ())):
         procfile = _read(app, root / PROCFILE, limit_bytes)
         if procfile is not None:

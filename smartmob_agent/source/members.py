@@ -10,11 +10,12 @@ import attrs
 from smartmob_agent.config import SourceLimits
 from smartmob_agent.errors import DownloadError, UnpackError
 
-__all__ = ["Kind", "Member", "decode_name", "inner_path", "inner_target", "refusal"]
+__all__ = ["Kind", "Member", "decode_name", "excess", "inner_path", "inner_target", "refusal"]
 
 SHOWN_CHARACTERS = 100
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# C0 and C1 controls, and the newlines of Unicode.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 # Of one name; Linux has no file system that takes more (limits.h, NAME_MAX).
 NAME_BYTES = 255
@@ -47,8 +48,16 @@ class Member:
 
 def refusal(name: str, why: str) -> UnpackError:
     """The error for a member that is not unpacked."""
-    shown = name if len(name) <= SHOWN_CHARACTERS else name[:SHOWN_CHARACTERS] + "…"
-    return UnpackError(f"{shown!r} in the archive: {why}")
+    return UnpackError(f"{_shown(name)} in the archive: {why}")
+
+
+def excess(name: str, expected: str) -> DownloadError:
+    """The error for a member that goes over a limit; it says what was expected."""
+    return DownloadError(f"{_shown(name)} in the archive: expected {expected}")
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= SHOWN_CHARACTERS else name[:SHOWN_CHARACTERS] + "…")
 
 
 def decode_name(raw: bytes) -> str:
@@ -111,11 +120,6 @@ def _check_characters(text: str, name: str) -> None:
 def _check_size(name: str, parts: list[str], limits: SourceLimits) -> None:
     sizes = [len(part.encode()) for part in parts]
     if sum(sizes) + len(sizes) > limits.path_bytes or max(sizes, default=0) > NAME_BYTES:
-        shown = name[:SHOWN_CHARACTERS] + "…"
-        limit = f"{limits.path_bytes} bytes and names of {NAME_BYTES}"
-        raise DownloadError(f"{shown!r} in the archive: expected paths of at most {limit}")
+        raise excess(name, f"paths of at most {limits.path_bytes} bytes and names of {NAME_BYTES}")
     if len(parts) > limits.path_depth:
-        shown = name[:SHOWN_CHARACTERS] + "…"
-        raise DownloadError(
-            f"{shown!r} in the archive: expected at most {limits.path_depth} levels"
-        )
+        raise excess(name, f"at most {limits.path_depth} levels")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from smartmob_agent.errors import DownloadError, UnpackError
-from smartmob_agent.source.members import Kind, Member, decode_name, refusal
+from smartmob_agent.errors import UnpackError
+from smartmob_agent.source.members import Kind, Member, decode_name, excess, refusal
 
 __all__ = ["BLOCK_BYTES", "is_tar", "tar_members"]
 
@@ -24,8 +24,10 @@ CHUNK_BYTES = 256 * 1024
 
 # A path, a link and attributes that file systems have; nobody needs more.
 EXTENSION_BYTES = 1024 * 1024
-EXTENSIONS = 8
-"""Headers that extend one member."""
+"""Headers that extend members may have so much in all, and `MEMBER_BYTES` more for each member."""
+MEMBER_BYTES = 4096
+RECORD_BYTES = 100
+"""What each line in such a header costs beside its length: about as much time."""
 
 KINDS = {
     b"0": Kind.FILE,
@@ -45,8 +47,11 @@ REFUSED = {
 }
 
 NEWLINE = 0x0A
+ASCII = bytes(range(128))
 
 PAX_KEYS = frozenset({"linkpath", "path", "size"})
+SPARSE_KEYS = ("GNU.sparse.", "SCHILY.realsize", "SUN.holesdata")
+"""How GNU tar, star and Solaris mark sparse files; libarchive does it as GNU tar."""
 
 Read = Callable[[int], bytes]
 """At most so many bytes, and none only at the end."""
@@ -70,10 +75,11 @@ def is_tar(block: bytes) -> bool:
         return False
     if block == END:
         return True
+    expected = _octal(block[148:156])
     rest = block[:148] + b" " * 8 + block[156:]
+    total = sum(rest)
     # Some old programs summed up signed bytes.
-    signed = sum(rest) - 256 * sum(byte > 127 for byte in rest)
-    return _octal(block[148:156]) in {sum(rest), signed}
+    return expected == total or expected == total - 256 * len(rest.translate(None, ASCII))
 
 
 def tar_members(read: Read) -> Iterator[tuple[Member, Iterator[bytes]]]:
@@ -87,14 +93,14 @@ def tar_members(read: Read) -> Iterator[tuple[Member, Iterator[bytes]]]:
     """
     defaults: dict[str, str] = {}
     extra: dict[str, str] = {}
-    extensions = 0
+    spare = EXTENSION_BYTES
     while (block := _exactly(read, BLOCK_BYTES)) != END:
         header = _parse(block)
         if header.type in {b"g", b"x", b"L", b"K"}:
-            extensions += 1
-            if extensions > EXTENSIONS:
-                raise DownloadError(f"expected at most {EXTENSIONS} tar headers for a member")
-            data = _extension(read, header.size)
+            spare -= BLOCK_BYTES + header.size
+            data = _extension(read, header, spare)
+            spare -= RECORD_BYTES * data.count(NEWLINE)
+            _check_spare(header, spare)
             if header.type in {b"g", b"x"}:
                 (defaults if header.type == b"g" else extra).update(_parse_pax(data))
             else:  # those of pax, more exact, win
@@ -104,7 +110,7 @@ def tar_members(read: Read) -> Iterator[tuple[Member, Iterator[bytes]]]:
         content = _content(read, member.size)
         yield member, content
         deque(content, maxlen=0)  # what nobody asked for
-        extra, extensions = {}, 0
+        extra, spare = {}, spare + MEMBER_BYTES
     while read(CHUNK_BYTES):
         pass
 
@@ -142,10 +148,17 @@ def _content(read: Read, size: int) -> Iterator[bytes]:
     _exactly(read, -size % BLOCK_BYTES)
 
 
-def _extension(read: Read, size: int) -> bytes:
-    if size > EXTENSION_BYTES:
-        raise DownloadError(f"expected tar headers of at most {EXTENSION_BYTES} bytes")
-    return b"".join(_content(read, size))
+def _extension(read: Read, header: _Header, spare: int) -> bytes:
+    _check_spare(header, min(spare, EXTENSION_BYTES - header.size))
+    return b"".join(_content(read, header.size))
+
+
+def _check_spare(header: _Header, spare: int) -> None:
+    if spare < 0:
+        raise excess(
+            header.name.decode("ascii", "backslashreplace"),
+            f"tar headers of at most {EXTENSION_BYTES} bytes, and {MEMBER_BYTES} for each member",
+        )
 
 
 def _exactly(read: Read, size: int) -> bytes:
@@ -215,7 +228,7 @@ def _parse_pax(data: bytes) -> dict[str, str]:
         name = key.decode("ascii", "replace")
         if name in PAX_KEYS:
             records[name] = decode_name(value)
-        elif name.startswith("GNU.sparse."):
+        elif name.startswith(SPARSE_KEYS):
             records["sparse"] = ""
         start = end
     return records

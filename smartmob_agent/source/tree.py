@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,8 +11,11 @@ from pathlib import Path
 import attrs
 
 from smartmob_agent.config import SourceLimits
-from smartmob_agent.errors import DownloadError, UnpackError
+from smartmob_agent.errors import UnpackError
+from smartmob_agent.source.budget import Budget
+from smartmob_agent.source.disk import Room
 from smartmob_agent.source.members import Kind, Member, inner_path, inner_target, refusal
+from smartmob_agent.source.twins import Names
 
 __all__ = ["Tree", "open_tree"]
 
@@ -21,12 +25,16 @@ FILE_MODE = 0o644
 # Not setuid, setgid, sticky, nor writable for group and others.
 KEPT_BITS = 0o755
 
-# Links are kept in memory until the end; real apps have some thousand short ones.
-LINK_BYTES = 8 * 1024 * 1024
+# What a file, a directory or a link takes of the disk beside its content: about a block.
+OVERHEAD_BYTES = 4096
 
 # Directories that are known to be there: enough for the order in which archives come.
 KNOWN_PARENTS = 1000
 
+# What only the archive can be blamed for, by names or numbers that this file system has not.
+UNFIT = {errno.EILSEQ, errno.EINVAL, errno.EMLINK, errno.ENAMETOOLONG}
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -43,9 +51,9 @@ class Tree:
     root_fd: int
     limits: SourceLimits
     check: Callable[[], None]
-    _members: int = 0
-    _bytes: int = 0
-    _link_bytes: int = 0
+    budget: Budget
+    room: Room
+    _names: Names = attrs.field(factory=Names)
     _links: list[tuple[str, str]] = attrs.field(factory=list)
     _parents: set[str] = attrs.field(factory=set)
 
@@ -57,20 +65,16 @@ class Tree:
         """
         self.check()
         path = inner_path(member.name, self.limits)
-        if member.kind is Kind.DIRECTORY:
-            self._count()
-            self._add_directory(path, member)
-            return
-        if not path:
-            raise refusal(member.name, "expected a name")
+        self.budget.count(member.name)
         try:
-            self._make_parents(path)
-            self._count()
-            self._create(path, member, content)
-        except FileExistsError as exc:
-            raise refusal(member.name, "a duplicate of an earlier member") from exc
-        except NotADirectoryError as exc:
-            raise refusal(member.name, "expected a directory above, found a file") from exc
+            if member.kind is Kind.DIRECTORY:
+                self._add_directory(path, member)
+            else:
+                self._add_other(path, member, content)
+        except OSError as exc:
+            if exc.errno in UNFIT:
+                raise refusal(member.name, f"cannot be made here: {exc.strerror}") from exc
+            raise
 
     def finish(self) -> None:
         """Create the symbolic links."""
@@ -81,12 +85,23 @@ class Tree:
             except FileExistsError as exc:
                 raise refusal(path, "a duplicate of another member") from exc
 
+    def _add_other(self, path: str, member: Member, content: Iterable[bytes]) -> None:
+        if not path:
+            raise refusal(member.name, "expected a name")
+        try:
+            self._make_parents(path)
+            self._names.use(path)
+            self.room.take(OVERHEAD_BYTES)
+            self._create(path, member, content)
+        except FileExistsError as exc:
+            raise refusal(member.name, "a duplicate of an earlier member") from exc
+        except NotADirectoryError as exc:
+            raise refusal(member.name, "expected a directory above, found a file") from exc
+
     def _create(self, path: str, member: Member, content: Iterable[bytes]) -> None:
         if member.kind is Kind.SYMLINK:
             target = inner_target(path, member.target, self.limits)
-            self._link_bytes += len(path) + len(target)
-            if self._link_bytes > LINK_BYTES:
-                raise DownloadError(f"expected links of at most {LINK_BYTES} bytes in all")
+            self.budget.take_link(member.name, len(path) + len(target))
             self._links.append((path, target))
         elif member.kind is Kind.HARDLINK:
             self._hard_link(path, member)
@@ -109,16 +124,20 @@ class Tree:
             ) from exc
 
     def _write(self, path: str, member: Member, content: Iterable[bytes]) -> None:
-        self._take_bytes(member.size)
+        self.budget.take_bytes(member.name, member.size)
+        self.room.take(member.size)
         fd = os.open(path, NEW_FILE, 0o600, dir_fd=self.root_fd)
-        with os.fdopen(fd, "wb", buffering=0) as file:
+        try:
             for piece in content:
                 self.check()
+                self.room.take(len(piece))
                 view = memoryview(piece)
                 while view:
-                    view = view[file.write(view) :]
+                    view = view[os.write(fd, view) :]
             mode = FILE_MODE if member.mode is None else member.mode & KEPT_BITS | 0o600
             os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
 
     def _add_directory(self, path: str, member: Member) -> None:
         if not path:
@@ -133,48 +152,47 @@ class Tree:
     def _make_parents(self, path: str) -> None:
         parent = path.rpartition("/")[0]
         if parent not in self._parents:
-            self._make_directory(parent)
+            self._make_implied(parent)
             if len(self._parents) >= KNOWN_PARENTS:
                 self._parents.clear()
             self._parents.add(parent)
 
-    def _make_directory(self, path: str) -> None:
-        """Make a directory with those above it; nothing to do where one is already."""
-        if not path:
-            return
+    def _make_implied(self, path: str) -> None:
+        """Make a directory that need not be a member itself."""
+        if path and self._make_directory(path):
+            self.budget.count(path)
+
+    def _make_directory(self, path: str) -> bool:
+        """Make a directory with those above it; False where there is one already."""
         try:
-            os.mkdir(path, DIRECTORY_MODE, dir_fd=self.root_fd)
+            return self._make_one(path)
         except FileNotFoundError:
-            self._make_directory(path.rpartition("/")[0])
+            slashes = [at for at, character in enumerate(path) if character == "/"]
+            for at in slashes:
+                if self._make_one(path[:at]):
+                    self.budget.count(path[:at])
+            return self._make_one(path)
+
+    def _make_one(self, path: str) -> bool:
+        self._names.use(path)
+        try:
             os.mkdir(path, DIRECTORY_MODE, dir_fd=self.root_fd)
         except FileExistsError:
             # Opened to see that it is one: NotADirectoryError otherwise.
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(path, flags, dir_fd=self.root_fd))
-            return
-        self._count()
-
-    def _count(self) -> None:
-        """Count what is created, and the directories that members only imply."""
-        self._members += 1
-        if self._members > self.limits.members:
-            raise DownloadError(
-                f"expected at most {self.limits.members} members in the archive, found more"
-            )
-
-    def _take_bytes(self, size: int) -> None:
-        self._bytes += size
-        if self._bytes > self.limits.unpacked_bytes:
-            raise DownloadError(
-                f"expected at most {self.limits.unpacked_bytes} bytes in the archive, found more"
-            )
+            os.close(os.open(path, DIRECTORY, dir_fd=self.root_fd))
+            return False
+        self.room.take(OVERHEAD_BYTES)
+        return True
 
 
 @contextlib.contextmanager
-def open_tree(directory: Path, limits: SourceLimits, check: Callable[[], None]) -> Iterator[Tree]:
+def open_tree(
+    directory: Path, limits: SourceLimits, budget: Budget, check: Callable[[], None]
+) -> Iterator[Tree]:
     """Make the tree below an existing directory."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = os.open(directory, DIRECTORY)
     try:
-        yield Tree(root_fd=fd, limits=limits, check=check)
+        room = Room(fd=fd, min_free_bytes=limits.min_free_bytes)
+        yield Tree(root_fd=fd, limits=limits, check=check, budget=budget, room=room)
     finally:
         os.close(fd)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from smartmob_agent.config import SourceLimits
 from smartmob_agent.errors import DownloadError
+from smartmob_agent.source.budget import Budget
 from smartmob_agent.source.decompress import Codec, codec_of, decompressed
 from smartmob_agent.source.members import Member
 from smartmob_agent.source.tar import BLOCK_BYTES, is_tar, tar_members
 from smartmob_agent.source.tree import open_tree
 from smartmob_agent.source.zip import MAGICS, zip_members
 
-__all__ = ["unpack"]
+__all__ = ["check_archive", "unpack"]
+
+Members = Iterable[tuple[Member, Iterator[bytes]]]
 
 # Headers and padding of a tar archive do not count as its content, yet cost as much time.
 OVERHEAD_BYTES = 4096
@@ -42,31 +47,73 @@ def unpack(archive: Path, directory: Path, limits: SourceLimits, check: Callable
     check: called every few milliseconds; what it raises comes through.
 
     Raises `DownloadError` when it is no archive or over a limit, `UnpackError` when it is
-    damaged or holds what must not be unpacked, `OSError` when the disk says no.
+    damaged or holds what must not be unpacked, `OSError` when the disk says no, or has fewer
+    than `min_free_bytes` left.
     """
-    with archive.open("rb") as file, contextlib.ExitStack() as stack:
-        head = file.read(BLOCK_BYTES)
-        file.seek(0)
-        if head.startswith(MAGICS):
-            second = stack.enter_context(archive.open("rb"))
-            members = zip_members(file, second, limit=limits.members)
-        elif codec := codec_of(head):
-            members = _compressed_tar(file, codec, limits, check)
-        elif is_tar(head):
-            members = tar_members(file.read)
-        else:
-            raise DownloadError(f"expected a zip or tar archive, found {_describe(head)}")
-        tree = stack.enter_context(open_tree(directory, limits, check))
+    check = _in_time(check, limits.unpack_timeout)
+    with (
+        _open_archive(archive, limits, check) as (members, budget),
+        open_tree(directory, limits, budget, check) as tree,
+    ):
         for member, content in members:
             tree.add(member, content)
         tree.finish()
 
 
+def check_archive(archive: Path, limits: SourceLimits, check: Callable[[], None]) -> None:
+    """Look whether a file is a zip or tar archive; quick, however large it is.
+
+    check: as for `unpack`.
+
+    Raises `DownloadError` or `UnpackError` when it is none, as `unpack` does, and `OSError`.
+    """
+    with _open_archive(archive, limits, check):
+        pass
+
+
+def _in_time(check: Callable[[], None], timeout: float) -> Callable[[], None]:
+    end = time.monotonic() + timeout
+
+    def check_in_time() -> None:
+        check()
+        if time.monotonic() > end:
+            raise DownloadError(f"expected an archive that is unpacked within {timeout:g} s")
+
+    return check_in_time
+
+
+@contextlib.contextmanager
+def _open_archive(
+    archive: Path, limits: SourceLimits, check: Callable[[], None]
+) -> Iterator[tuple[Members, Budget]]:
+    with archive.open("rb") as file, archive.open("rb") as second:
+        budget = Budget(limits=limits, archive_bytes=os.fstat(file.fileno()).st_size)
+        head = file.read(BLOCK_BYTES)
+        file.seek(0)
+        if head.startswith(MAGICS):
+            yield zip_members(file, second, limit=limits.members), budget
+        elif codec := codec_of(head):
+            yield _compressed_tar(file, codec, budget, check), budget
+        elif is_tar(head):
+            yield tar_members(_checked(file, check)), budget
+        else:
+            raise DownloadError(f"expected a zip or tar archive, found {_describe(head)}")
+
+
+def _checked(file: BinaryIO, check: Callable[[], None]) -> Callable[[int], bytes]:
+    def read(size: int) -> bytes:
+        check()
+        return file.read(size)
+
+    return read
+
+
 def _compressed_tar(
-    file: BinaryIO, codec: Codec, limits: SourceLimits, check: Callable[[], None]
-) -> Iterator[tuple[Member, Iterator[bytes]]]:
-    limit = limits.unpacked_bytes + OVERHEAD_BYTES * limits.members
-    pieces = _Pieces(decompressed(file, codec, streams=limits.members, check=check), limit)
+    file: BinaryIO, codec: Codec, budget: Budget, check: Callable[[], None]
+) -> Members:
+    streams = budget.limits.members
+    limit = budget.bytes + OVERHEAD_BYTES * streams
+    pieces = _Pieces(decompressed(file, codec, streams=streams, check=check), limit)
     head = pieces.peek(BLOCK_BYTES)
     if not is_tar(head):
         found = _describe(head)

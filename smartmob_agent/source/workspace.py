@@ -20,13 +20,12 @@ from smartmob_agent.source.lease import open_lease, remove_dead
 from smartmob_agent.source.locate import locate
 from smartmob_agent.source.removal import remove_tree
 from smartmob_agent.source.unpack import unpack
+from smartmob_agent.source.unpackers import Unpackers
 
 __all__ = ["Unpacked", "Workspace", "Workspaces", "open_workspaces"]
 
 logger = logging.getLogger(__name__)
 
-# Unpacking takes a processor; with more at once the event loop waits longer for its turn.
-UNPACKERS = 2
 REMOVERS = 2
 
 REMOVE_TIMEOUT = 10.0
@@ -111,7 +110,7 @@ async def open_workspaces(
                     directory=directory,
                     limits=limits,
                     cache=archives,
-                    unpackers=trio.CapacityLimiter(UNPACKERS),
+                    unpackers=Unpackers(),
                     removers=trio.CapacityLimiter(REMOVERS),
                 )
         finally:
@@ -124,7 +123,7 @@ class _Workspaces:
     directory: Path
     limits: SourceLimits
     cache: ArchiveCache
-    unpackers: trio.CapacityLimiter
+    unpackers: Unpackers
     removers: trio.CapacityLimiter
 
     def open(self, slug: str) -> Workspace:
@@ -138,12 +137,12 @@ class _Workspace:
     _directory: Path | None = None
 
     async def unpack(self, archive: Path) -> Unpacked:
-        limiter = self.parent.unpackers
         with _disk_errors():
             app = self._make_directory() / "app"
-            return await trio.to_thread.run_sync(
-                _unpack, archive, app, self.parent.limits, limiter=limiter
-            )
+            async with self.parent.unpackers.turn(archive) as limiter:
+                return await trio.to_thread.run_sync(
+                    _unpack, archive, app, self.parent.limits, limiter=limiter
+                )
 
     async def remove(self) -> None:
         if self._directory is None:

@@ -15,6 +15,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ from hypothesis import strategies as st
 
 from smartmob_agent.config import SourceLimits
 from smartmob_agent.errors import DownloadError, SourceError, UnpackError
-from smartmob_agent.source.unpack import unpack
+from smartmob_agent.source.removal import remove_tree
+from smartmob_agent.source.unpack import check_archive, unpack
 
 from .archives import (
     BLOCK_DEVICE,
@@ -267,6 +269,10 @@ EVIL = [
     ("l", [symlink("l", "a"), symlink("l", "b")], "a duplicate of another member"),
     ("l", [symlink("l", "a"), Entry("l/evil")], "a duplicate of another member"),
     ("l", [symlink("l", "."), symlink("l/m", "..")], "a duplicate of another member"),
+    ("A", [Entry("a"), Entry("A")], "only in case"),
+    ("D", [Entry("d/a"), Entry("D/b")], "only in case"),
+    ("a\u2028", [outside("a\u2028")], "expected a name without control characters"),
+    ("a\x85", [outside("a\x85")], "expected a name without control characters"),
 ]
 ONLY_TAR = [
     ("l", [symlink("l", "")], "expected a link with a relative target, found none"),
@@ -359,6 +365,7 @@ def record(key: str, value: bytes) -> bytes:
         (pax(record("path", b"\xff")) + header(Entry("a")), "expected a name in UTF-8"),
         (pax(record("path", b"a\0b")) + header(Entry("a")), "without control characters"),
         (pax(record("GNU.sparse.major", b"1")) + header(Entry("a")), "found a sparse file"),
+        (pax(record("SCHILY.realsize", b"1")) + header(Entry("a")), "found a sparse file"),
         (header(Entry("a"), lambda b: b.__setitem__(slice(124, 136), b"x" * 12)), "a number"),
         (header(Entry("a"), lambda b: b.__setitem__(124, 255)), "a number"),
         (header(Entry("a", b"x"))[:512], "cut short"),
@@ -380,7 +387,7 @@ def test_a_damaged_tar_is_refused(data: bytes, why: str, tmp_path: Path) -> None
     [
         header(Entry("x", type=b"x"), lambda b: b.__setitem__(slice(124, 136), b"77777777777\0")),
         header(Entry("x", type=b"L"), lambda b: b.__setitem__(slice(124, 136), b"77777777777\0")),
-        pax(b"") * 9 + header(Entry("a")),
+        pax(b"") * 2049 + header(Entry("a")),
         header(Entry("a"), lambda b: b.__setitem__(slice(124, 136), b"77777777777\0")),
         make_tar(*(Entry(f"{n}") for n in range(51))),
         make_tar(*(Entry(f"{n}/a/b/c") for n in range(13))),
@@ -405,11 +412,10 @@ def test_what_is_over_a_limit_is_refused(data: bytes, tmp_path: Path) -> None:
 
 def test_links_have_a_limit_of_their_own(tmp_path: Path) -> None:
     """They are kept in memory until the end."""
-    limits = SourceLimits(path_bytes=1_000_000, path_depth=5_000)
-    target = "/".join(["a" * 200] * 4_900)
-    entries = [symlink(f"l{n}", target) for n in range(9)]
-    with pytest.raises(DownloadError, match="links of at most"):
-        unpack_bytes(make_tar(*entries, compression="gz"), tmp_path, limits)
+    target = "/".join(["a" * 200] * 20)
+    entries = [symlink(f"l{n}", target) for n in range(2100)]
+    with pytest.raises(DownloadError, match=r"'l20.*links of at most"):
+        unpack_bytes(make_zip(*entries), tmp_path, SourceLimits(path_bytes=5000))
 
 
 def patched(data: bytes, old: bytes, new: bytes, count: int = -1) -> bytes:
@@ -440,14 +446,23 @@ def edit(data: bytes, at: int, form: str, value: int) -> bytes:
         (edit(ONE, CENTRAL + 16, "L", 0), "has not the size and checksum"),
         (edit(ONE, CENTRAL + 24, "L", 6), "has not the size and checksum"),
         (edit(ONE, CENTRAL + 24, "L", 8), "has not the size and checksum"),
-        (edit(ONE, CENTRAL + 20, "L", 10**6), "its members overlap"),
+        (edit(ONE, CENTRAL + 20, "L", 10**6), "it overlaps another member"),
         (edit(edit(ONE, CENTRAL + 20, "L", len(ONE)), CENTRAL + 24, "L", len(ONE)), "cut short"),
         (edit(DEFLATED, DEFLATED.index(b"PK\1\2") + 20, "L", 5), "has not the size and checksum"),
-        (edit(ONE, CENTRAL + 42, "L", 5), "is not where the directory has it|cut short"),
+        (
+            edit(ONE, CENTRAL + 42, "L", 5),
+            "is not where the directory of the archive has it|cut short",
+        ),
         (edit(ONE, CENTRAL + 42, "L", 10**6), "cut short"),
-        (patched(ONE, b"name", b"other"[:4], 1), "is not where the directory has it"),
+        (edit(ONE, CENTRAL + 42, "L", 0xFFFFFFFF), "cut short"),
+        (
+            patched(ONE, b"name", b"other"[:4], 1),
+            "is not where the directory of the archive has it",
+        ),
         (edit(ONE, len(ONE) - 6, "L", 10**6), "cut short"),
         (edit(ONE, len(ONE) - 12, "H", 2), "cut short|no entry"),
+        (edit(ONE, len(ONE) - 10, "L", 1), "its directory has another size than it says"),
+        (edit(make_zip(Entry("a"), Entry("b")), -12, "H", 1), "another size than it says"),
         (edit(ONE, len(ONE) - 18, "H", 1), "one of several disks"),
         (edit(ONE, len(ONE) - 6, "L", 0xFFFFFFFF), "no zip64 directory"),
         (edit(DEFLATED, 34, "L", 0xFFFFFFFF), "cannot be inflated"),
@@ -466,7 +481,7 @@ def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
     data = make_zip(Entry("a", os.urandom(1000)), Entry("b"))
     second = data.index(b"PK\1\2") + 46 + 1
     data = edit(data, second + 20, "L", 1000)
-    with pytest.raises(UnpackError, match="its members overlap"):
+    with pytest.raises(UnpackError, match="it overlaps another member"):
         unpack_bytes(data, tmp_path)
 
 
@@ -556,3 +571,94 @@ def test_no_bytes_do_anything_but_unpack_or_be_refused(
     except SourceError as exc:
         message = str(exc)
         assert message.isprintable()
+
+
+def test_the_work_has_a_limit_of_time(tmp_path: Path) -> None:
+    """However little is written, and however often the caller would let it go on."""
+    with pytest.raises(DownloadError, match=r"expected an archive that is unpacked within 1e-09 s"):
+        unpack_bytes(make_tar(Entry("a")), tmp_path, SourceLimits(unpack_timeout=1e-9))
+
+
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+def test_a_part_of_the_disk_stays_free(make: Callable[..., bytes], tmp_path: Path) -> None:
+    """Directories count, too."""
+    with pytest.raises(OSError, match="of the disk to stay free"):
+        unpack_bytes(make(directory("d")), tmp_path, SourceLimits(min_free_bytes=1 << 62))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [partial(make_tar, compression="gz"), make_zip])
+def test_an_archive_that_swells_too_much_is_refused(
+    make: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """Before the limit on bytes, and by what the archive says, before much is written."""
+    data = make(Entry("zeros", bytes(65 * 1024**2)))
+    with pytest.raises(DownloadError) as info:
+        unpack_bytes(data, tmp_path, SourceLimits())
+    assert str(info.value) == (
+        "'zeros' in the archive: expected at most 67108864 bytes in all "
+        f"from an archive of {len(data)}, found more"
+    )
+    assert tree(tmp_path / "outer" / "app") == {}
+
+
+def test_an_archive_that_swells_may_be_let(tmp_path: Path) -> None:
+    """The limit is a ratio, and so can be set."""
+    data = make_zip(Entry("zeros", bytes(900_000)))
+    assert "zeros" in tree(unpack_bytes(data, tmp_path))
+
+
+def test_comments_and_extra_fields_are_skipped(tmp_path: Path) -> None:
+    """Of a zip archive and its members."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("a", "b"):
+            info = zipfile.ZipInfo(name)
+            info.comment, info.extra = b"comment", struct.pack("<2HL", 0x9999, 4, 0)
+            archive.writestr(info, b"x")
+        archive.comment = b"of all"
+    assert list(tree(unpack_bytes(buffer.getvalue(), tmp_path))) == ["a", "b"]
+
+
+def test_directories_above_are_made_as_they_are_missing(tmp_path: Path) -> None:
+    app = unpack_bytes(make_tar(Entry("a/b"), Entry("a/c/d/e/f")), tmp_path)
+    assert list(tree(app)) == ["a", "a/b", "a/c", "a/c/d", "a/c/d/e", "a/c/d/e/f"]
+
+
+def test_directories_count_once(tmp_path: Path) -> None:
+    """Whether they are members, or only implied, or both."""
+    entries = [directory("a"), directory("a/b"), Entry("a/b/c"), Entry("d/e"), directory("d")]
+    unpack_bytes(make_tar(*entries), tmp_path, SourceLimits(members=6))
+    with pytest.raises(DownloadError, match="'d/' in the archive: expected at most 5 members"):
+        unpack_bytes(make_tar(*entries), tmp_path / "outer", SourceLimits(members=5))
+
+
+def test_what_the_file_system_has_no_name_for_is_refused(tmp_path: Path) -> None:
+    """Whatever the limits allow, and before recursion ends; trying again would not mend it."""
+    limits = SourceLimits(path_bytes=10_000, path_depth=10_000)
+    app = unpack_bytes(make_tar(Entry("d/" * 1900 + "f")), tmp_path, limits)
+    remove_tree(app, lambda: None)
+    with pytest.raises(UnpackError, match="cannot be made here: File name too long"):
+        unpack_bytes(make_tar(Entry("d/" * 2100 + "f")), tmp_path / "outer", limits)
+
+
+@pytest.mark.parametrize(
+    "data", [make_zip(*APP), make_tar(*APP), make_tar(*APP, compression="xz"), make_zip()]
+)
+def test_an_archive_is_told_from_other_files(data: bytes, tmp_path: Path) -> None:
+    """By its first bytes, or the last ones of a zip."""
+    path = tmp_path / "archive"
+    path.write_bytes(data)
+    check_archive(path, LIMITS, lambda: None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"<html>", make_zip(*APP)[:-1], gzip.compress(b"x"), make_tar(compression="xz")[:9]],
+)
+def test_other_files_are_told_from_archives(data: bytes, tmp_path: Path) -> None:
+    """Also those that begin like one."""
+    path = tmp_path / "archive"
+    path.write_bytes(data)
+    with pytest.raises(SourceError):
+        check_archive(path, LIMITS, lambda: None)
