@@ -12,11 +12,14 @@ from typing import Any, Literal
 
 import attrs
 
+from smartmob_agent.network import Network
+
 __all__ = [
     "AgentConfig",
     "Cache",
     "Containment",
     "HttpLimits",
+    "Network",
     "OutputLimits",
     "RestartDelays",
     "Security",
@@ -48,6 +51,8 @@ class SourceLimits:
     """Seconds to connect, and between two pieces of a download."""
     redirects: int = attrs.field(default=10, validator=_not_negative)
     """Redirects that one download follows."""
+    resumes: int = attrs.field(default=5, validator=_not_negative)
+    """Tries in a row to go on with a download that was cut short, before it is begun anew."""
     archive_bytes: int = attrs.field(default=1 * GiB, validator=_positive)
     """Bytes of a download."""
     min_free_bytes: int = attrs.field(default=256 * MiB, validator=_not_negative)
@@ -210,6 +215,7 @@ class AgentConfig:
     """Seconds from SIGTERM to SIGKILL of a tree; 0 kills at once."""
     source: SourceLimits = attrs.field(factory=SourceLimits)
     cache: Cache = attrs.field(factory=Cache)
+    network: Network = attrs.field(factory=Network)
     restart: RestartDelays = attrs.field(factory=RestartDelays)
     output: OutputLimits = attrs.field(factory=OutputLimits)
     http: HttpLimits = attrs.field(factory=HttpLimits)

@@ -9,6 +9,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from smartmob_agent.network import parse_rule
+
 __all__ = [
     "count",
     "number",
@@ -19,6 +21,7 @@ __all__ = [
     "proxy",
     "public_url",
     "ratio",
+    "rule",
     "seconds",
     "size",
     "switch",
@@ -96,6 +99,14 @@ def proxy(value: str) -> str:
         raise argparse.ArgumentTypeError(
             f"expected an IP address, a network without host bits or unix, found {value!r}"
         ) from None
+
+
+def rule(value: str) -> str:
+    try:
+        parse_rule(value)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+    return value
 
 
 def path(value: str) -> Path:

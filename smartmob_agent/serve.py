@@ -23,7 +23,7 @@ from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.sockets import Listener, open_listeners
 from smartmob_agent.process.spec import Services
 from smartmob_agent.process.supervisor import Supervisor
-from smartmob_agent.source.download import Fetcher, open_fetcher
+from smartmob_agent.source.download import Fetcher, make_fetcher
 from smartmob_agent.source.store import open_store
 from smartmob_agent.source.workspace import Workspaces, open_workspaces
 
@@ -96,7 +96,7 @@ async def serve(
             opening = open_workspaces(config.work_dir, config.source, config.cache)
             workspaces = await stack.enter_async_context(opening)
         if fetcher is None:
-            fetcher = await stack.enter_async_context(open_fetcher(config.source))
+            fetcher = make_fetcher(config.source, config.network)
         if spawner is None:
             spawner = await stack.enter_async_context(
                 open_spawner(**attrs.asdict(config.containment))

@@ -1,4 +1,4 @@
-"""Options of the command for sources: what an archive may cost."""
+"""Options of the command for sources: where they may come from, what an archive may cost."""
 
 from __future__ import annotations
 
@@ -39,6 +39,36 @@ SOURCE_OPTIONS: Sequence[Option] = (
         default=_DEFAULTS.source.redirects,
         help="redirects that one download follows",
         group="source",
+    ),
+    Option(
+        name="download-resumes",
+        field="resumes",
+        metavar="N",
+        parse=values.number,
+        default=_DEFAULTS.source.resumes,
+        help="tries in a row to go on with a download that was cut short",
+        group="source",
+    ),
+    Option(
+        name="source-allow",
+        field="allow",
+        metavar="RULE",
+        parse=values.rule,
+        default=_DEFAULTS.network.allow,
+        default_in_words="all but link-local addresses and metadata of clouds",
+        help="host name, *.DOMAIN, address or network that sources may come from, and no other",
+        group="network",
+        many=True,
+    ),
+    Option(
+        name="source-deny",
+        field="deny",
+        metavar="RULE",
+        parse=values.rule,
+        default=_DEFAULTS.network.deny,
+        help="host name, *.DOMAIN, address or network that no source may come from",
+        group="network",
+        many=True,
     ),
     Option(
         name="archive-bytes",

@@ -8,11 +8,12 @@ without bound, and no log line with a whole URL.
 from __future__ import annotations
 
 import contextlib
-import re
+import logging
+import random
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from http import HTTPStatus
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import attrs
 import httpx
@@ -20,104 +21,73 @@ import trio
 
 from smartmob_agent.config import SourceLimits
 from smartmob_agent.errors import DownloadError, PassingDownloadError
-from smartmob_agent.source.decompress import Gunzip
+from smartmob_agent.network import Network
+from smartmob_agent.source.answers import Answer
+from smartmob_agent.source.backend import open_pool, reason_of
+from smartmob_agent.source.dial import Dial, Dialer
+from smartmob_agent.source.fetcher import Fetched, Fetcher, Progress, ignore_progress
 from smartmob_agent.source.hops import Hop, first_hop, next_hop
 from smartmob_agent.source.intake import Intake, open_intake
+from smartmob_agent.source.part import Part
+from smartmob_agent.source.policy import ForbiddenError, Policy
+from smartmob_agent.source.resumes import Resumes
 from smartmob_agent.source.urls import public_url
 
-__all__ = ["Fetched", "Fetcher", "HttpFetcher", "open_fetcher"]
+__all__ = ["Fetched", "Fetcher", "HttpFetcher", "Progress", "make_fetcher"]
+
+logger = logging.getLogger(__name__)
 
 # What is wrong with the URL itself; a host name may be too long to be looked up.
-UNASKABLE = (
-    httpx.InvalidURL,
-    httpx.LocalProtocolError,
-    httpx.UnsupportedProtocol,
-    UnicodeError,
-)
+UNASKABLE = (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol, UnicodeError)
 
 CLOSE_TIMEOUT = 1.0
 """Seconds to close a connection; on the way out of a download that was cancelled, too."""
 
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-PASSING = frozenset({408, 425, 429})
-
-
-# "W/" in front of it would say that different bytes may have the same one (RFC 9110, 8.8.1).
-STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{0,254}"')
-
-Progress = Callable[[int, int | None], None]
-
 
 @attrs.frozen(kw_only=True)
-class Fetched:
-    """An archive that was downloaded.
+class _Job:
+    """The arguments of `Fetcher.fetch`."""
 
-    sha256: 64 hexadecimal digits, of the bytes in the file.
-    size_bytes: of the file.
-    etag: as the server sent it, with its quotes; None if it sent none, or a weak one.
-    """
-
-    sha256: str
-    size_bytes: int
-    etag: str | None = None
+    url: str = attrs.field(repr=False)
+    request_id: str
+    etag: str | None
+    progress: Progress
 
 
-def ignore_progress(_received: int, _total: int | None) -> None:
-    """What `Fetcher.fetch` calls if nobody wants to know."""
-
-
-class Fetcher(Protocol):
-    """Downloads archives."""
-
-    async def fetch(
-        self,
-        url: str,
-        destination: Path,
-        *,
-        request_id: str,
-        etag: str | None = None,
-        progress: Progress = ignore_progress,
-    ) -> Fetched | None:
-        """Download `url` into the file `destination`, replacing what is there.
-
-        request_id: sent as `X-Request-Id`, so that the archive's server can tell why.
-        etag: of the archive that the caller holds already.  If the server has no other one, the
-            result is None, and the file is not touched.
-        progress: called with the bytes received so far, and with those of the whole archive or
-            None where the server does not say.
-
-        Raises `DownloadError` when trying again cannot mend it, else `PassingDownloadError`.
-        No message holds the credentials, query or fragment of a URL.  After a
-        `PassingDownloadError`, or if cancelled, the file stays as it is: a later call with the
-        same URL and destination may go on where this one ended.
-
-        If cancelled: closes the connection.
-        """
-        ...
-
-
-@contextlib.asynccontextmanager
-async def open_fetcher(limits: SourceLimits) -> AsyncGenerator[Fetcher]:
-    """Make the fetcher of an agent; at the end its connections are closed.
+def make_fetcher(
+    limits: SourceLimits, network: Network | None = None, *, dial: Dial | None = None
+) -> HttpFetcher:
+    """Make the fetcher of an agent.
 
     Certificates are checked against those of certifi, or what `SSL_CERT_FILE` or
     `SSL_CERT_DIR` names.
+
+    dial: makes the connections; by default to where `network` allows.
     """
-    # Each download has its own connection: nothing to share, nothing to wait for.
-    pool = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    async with httpx.AsyncHTTPTransport(limits=pool) as transport:
-        yield HttpFetcher(limits=limits, transport=transport)
+    context = httpx.create_ssl_context()
+    dialer = Dialer(policy=Policy.of(network or Network()))
+    connect = partial(_Transport, dial or dialer.dial, context)
+    return HttpFetcher(limits=limits, transport=connect)
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    """The transport of httpx upon connections of ours, for which it has no option."""
+
+    def __init__(self, dial: Dial, context: ssl.SSLContext) -> None:
+        self._pool = open_pool(dial, context)
 
 
 @attrs.define(eq=False, kw_only=True)
 class HttpFetcher:
     """The real `Fetcher`.
 
-    transport: closed by the one who made it.
+    transport: makes one for each request.
+    random: as `random.random`; it spreads the tries of those whose server went away.
     """
 
     limits: SourceLimits
-    transport: httpx.AsyncBaseTransport
+    transport: Callable[[], httpx.AsyncBaseTransport]
+    random: Callable[[], float] = random.random
 
     async def fetch(
         self,
@@ -130,101 +100,119 @@ class HttpFetcher:
     ) -> Fetched | None:
         """As `Fetcher.fetch`; after a `DownloadError` there is no file."""
         shown = public_url(url)
+        job = _Job(url=url, request_id=request_id, etag=etag, progress=progress)
+        part = Part(path=destination)
         try:
             with trio.fail_after(self.limits.total_timeout):
-                return await self._fetch(url, destination, request_id, etag, progress)
+                return await self._fetch(job, part)
         except trio.TooSlowError as exc:
             limit = f"{self.limits.total_timeout:g} s"
             raise PassingDownloadError(f"{shown}: not complete after {limit}") from exc
+        except OSError as exc:
+            raise PassingDownloadError(f"{shown}: cannot be written: {exc.strerror}") from exc
         except DownloadError:
             with trio.CancelScope(shield=True):  # one file: as long as the disk takes
-                await trio.to_thread.run_sync(_remove, destination)
+                await trio.to_thread.run_sync(part.remove)
             raise
 
-    async def _fetch(
-        self,
-        url: str,
-        destination: Path,
-        request_id: str,
-        etag: str | None,
-        progress: Progress,
-    ) -> Fetched | None:
-        hop = first_hop(url)
-        for _ in range(self.limits.redirects + 1):
-            async with self._respond(hop, request_id, etag) as response:
-                if etag is not None and response.status_code == HTTPStatus.NOT_MODIFIED:
-                    return None
-                if response.status_code not in REDIRECTS:
-                    _check_status(response, hop)
-                    return await self._save(response, destination, hop, progress)
-                hop = next_hop(hop, response.headers.get("Location"))
-        raise DownloadError(
-            f"{public_url(url)}: expected at most {self.limits.redirects} redirects, found more"
-        )
+    async def _fetch(self, job: _Job, part: Part) -> Fetched | None:
+        """Try, and go on with what came of it as long as there is a chance."""
+        resumes = Resumes(limit=self.limits.resumes, random=self.random)
+        while True:
+            before = part.size_bytes
+            try:
+                return await self._try(job, part)
+            except PassingDownloadError as exc:
+                delay = resumes.delay(part.size_bytes - before)
+                if delay is None or not (before or part.can_go_on):
+                    raise
+                logger.info("cut", extra={"error": str(exc), "delay": f"{delay:.1f}"})
+            await trio.sleep(delay)
 
-    @contextlib.asynccontextmanager
-    async def _respond(
-        self, hop: Hop, request_id: str, etag: str | None
-    ) -> AsyncGenerator[httpx.Response]:
-        """Send the request of a hop; its connection is closed at the end."""
-        headers = {
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
-            "User-Agent": "smartmob-agent",
-            "X-Request-Id": request_id,
-        }
-        if hop.authorization is not None:
-            headers["Authorization"] = hop.authorization
-        if etag is not None:
-            headers["If-None-Match"] = etag
-        with self._patience(hop), _explaining(hop):
-            request = httpx.Request("GET", hop.url, headers=headers)
-            response = await self.transport.handle_async_request(request)
+    async def _try(self, job: _Job, part: Part) -> Fetched | None:
+        hop = first_hop(job.url)
+        for _ in range(self.limits.redirects + 1):
+            async with self._respond(hop, job, part) as response:
+                status, headers = response.status_code, response.headers
+                answer = Answer(status=status, headers=headers, shown=hop.shown)
+                if not answer.is_redirect:
+                    return await self._take(response, answer, job, part)
+                hop = next_hop(hop, response.headers.get("Location"))
+        found = f"expected at most {self.limits.redirects} redirects, found more"
+        raise DownloadError(f"{public_url(job.url)}: {found}")
+
+    async def _take(
+        self, response: httpx.Response, answer: Answer, job: _Job, part: Part
+    ) -> Fetched | None:
+        """Do what an answer says that is no redirect."""
+        if answer.is_not_modified and job.etag is not None and not part.size_bytes:
+            return None
+        if not (answer.is_part and part.size_bytes):
+            answer.check_status()
+            part.begin(answer)
+        elif not part.go_on(answer):
+            part.forget()
+            raise PassingDownloadError(f"{answer.shown}: expected the rest, found other bytes")
+        await self._save(response, answer, job, part)
+        return Fetched(sha256=part.sha256, size_bytes=part.size_bytes, etag=part.etag)
+
+    async def _next(self, body: AsyncIterator[bytes], intake: Intake) -> bytes | None:
+        await trio.lowlevel.checkpoint()  # many small pieces may have come at once
         try:
-            yield response
-        finally:
-            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                await response.aclose()
+            with self._patience(intake.shown):
+                return await anext(body, None)
+        except httpx.HTTPError as exc:
+            raise intake.cut_short() from exc
 
     @contextlib.contextmanager
-    def _patience(self, hop: Hop) -> Iterator[None]:
+    def _patience(self, shown: str) -> Iterator[None]:
         """The time limit of one wait for the server."""
         limit = self.limits.idle_timeout
         try:
             with trio.fail_after(limit):
                 yield
         except trio.TooSlowError as exc:
-            raise PassingDownloadError(f"{hop.shown}: nothing came for {limit:g} s") from exc
+            raise PassingDownloadError(f"{shown}: nothing came for {limit:g} s") from exc
 
-    async def _save(
-        self, response: httpx.Response, destination: Path, hop: Hop, progress: Progress
-    ) -> Fetched:
-        total = _content_length(response)
+    @contextlib.asynccontextmanager
+    async def _respond(self, hop: Hop, job: _Job, part: Part) -> AsyncGenerator[httpx.Response]:
+        """Send the request of a hop; its connection is closed at the end."""
+        headers = {
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+            "User-Agent": "smartmob-agent",
+            "X-Request-Id": job.request_id,
+            **part.headers(hop.shown),
+        }
+        if hop.authorization is not None:
+            headers["Authorization"] = hop.authorization
+        if job.etag is not None and not part.size_bytes:
+            headers["If-None-Match"] = job.etag
+        transport = self.transport()
+        try:
+            with self._patience(hop.shown), _explaining(hop):
+                request = httpx.Request("GET", hop.url, headers=headers)
+                response = await transport.handle_async_request(request)
+            yield response
+        finally:
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await transport.aclose()
+
+    async def _save(self, response: httpx.Response, answer: Answer, job: _Job, part: Part) -> None:
         async with (
-            open_intake(
-                destination,
-                shown=hop.shown,
-                limit_bytes=self.limits.archive_bytes,
-                expected_bytes=total,
-                gunzip=_content_decoder(response, hop),
-            ) as intake,
+            open_intake(part, answer, limit_bytes=self.limits.archive_bytes) as intake,
             _open_body(response) as body,
         ):
-            progress(0, total)
-            while (chunk := await self._next(body, intake, hop)) is not None:
-                await intake.take(chunk)
-                progress(intake.received_bytes, total)
-            await intake.finish()
-        return Fetched(
-            sha256=intake.sha256, size_bytes=intake.written_bytes, etag=_strong_etag(response)
-        )
-
-    async def _next(self, body: AsyncIterator[bytes], intake: Intake, hop: Hop) -> bytes | None:
-        try:
-            with self._patience(hop):
-                return await anext(body, None)
-        except httpx.HTTPError as exc:
-            raise intake.cut_short() from exc
+            error: PassingDownloadError | None = None
+            job.progress(intake.received_bytes, intake.expected_bytes)
+            try:
+                while (chunk := await self._next(body, intake)) is not None:
+                    await intake.take(chunk)
+                    job.progress(intake.received_bytes, intake.expected_bytes)
+            except PassingDownloadError as exc:
+                error = exc
+            await intake.flush()
+            intake.check_complete(error)
 
 
 @contextlib.asynccontextmanager
@@ -251,62 +239,12 @@ def _explaining(hop: Hop) -> Iterator[None]:
     """Turn the errors of httpx into ours; nothing that a server says comes into a message."""
     try:
         yield
+    except ForbiddenError as exc:
+        raise DownloadError(f"{hop.shown}: must not be asked: {exc}") from exc
     except UNASKABLE as exc:
         raise DownloadError(f"{hop.shown}: cannot be asked for") from exc
     except httpx.RemoteProtocolError as exc:
         raise PassingDownloadError(f"{hop.shown}: expected an HTTP answer, found none") from exc
     except httpx.HTTPError as exc:
-        reason = _reason(exc)
+        reason = reason_of(exc)
         raise PassingDownloadError(f"{hop.shown}: no connection: {reason}") from exc
-
-
-def _reason(exc: BaseException) -> str:
-    """What the operating system or TLS said, from the bottom of a chain of errors."""
-    while True:
-        inner = exc.exceptions[0] if isinstance(exc, BaseExceptionGroup) else exc.__cause__
-        # httpcore keeps what it maps in the arguments, and cuts the chain of causes.
-        inner = inner or next((arg for arg in exc.args if isinstance(arg, Exception)), None)
-        if inner is None:
-            break
-        exc = inner
-    text = exc.strerror if isinstance(exc, OSError) else str(exc)
-    return re.sub(r"^Error connecting to .*: ", "", text or type(exc).__name__)
-
-
-def _check_status(response: httpx.Response, hop: Hop) -> None:
-    """Raise unless the body is what was asked for."""
-    status = response.status_code
-    if status in {HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION}:
-        return
-    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
-    message = f"{hop.shown}: the answer is {status} {phrase}".rstrip()
-    if status in PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise PassingDownloadError(message)
-    raise DownloadError(message)
-
-
-def _content_length(response: httpx.Response) -> int | None:
-    value = response.headers.get("Content-Length", "")
-    return int(value) if value.isascii() and value.isdecimal() else None
-
-
-def _strong_etag(response: httpx.Response) -> str | None:
-    value = response.headers.get("ETag", "")
-    return value if STRONG_ETAG.fullmatch(value) else None
-
-
-def _content_decoder(response: httpx.Response, hop: Hop) -> Gunzip | None:
-    """What undoes the encoding of the body: servers send some although we ask for none."""
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    if encoding in {"", "identity"}:
-        return None
-    if encoding in {"gzip", "x-gzip"}:
-        return Gunzip()
-    raise DownloadError(
-        f"{hop.shown}: expected no Content-Encoding or gzip, found {encoding[:20]!r}"
-    )
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import AsyncGenerator, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import attrs
 import trio
 
 from smartmob_agent.errors import DownloadError, PassingDownloadError
+from smartmob_agent.source.answers import Answer
 from smartmob_agent.source.decompress import DamagedError, Gunzip
+from smartmob_agent.source.part import Part
 
 __all__ = ["Intake", "open_intake"]
 
@@ -25,28 +25,23 @@ PIECE_BYTES = 256 * 1024
 
 @attrs.define(eq=False, kw_only=True)
 class Intake:
-    """Writes one archive.
+    """Writes what one answer brings of an archive.
 
     shown: the URL as messages may name it.
     limit_bytes: for what is received, and for what is written.
-    expected_bytes: what the server says it sends, None if it does not.
+    expected_bytes: of the whole archive as it is sent, None if that is not known.
     gunzip: undoes the Content-Encoding of the answer, None if there is none.
+    received_bytes: of the archive, earlier answers included.
     """
 
+    part: Part
     file: BinaryIO
     shown: str
     limit_bytes: int
     expected_bytes: int | None
     gunzip: Gunzip | None
-    received_bytes: int = 0
-    written_bytes: int = 0
-    _digest: hashlib._Hash = attrs.field(factory=hashlib.sha256)
+    received_bytes: int
     _batch: bytearray = attrs.field(factory=bytearray)
-
-    @property
-    def sha256(self) -> str:
-        """The digest of what was written, in hexadecimal."""
-        return self._digest.hexdigest()
 
     async def take(self, chunk: bytes) -> None:
         """Take the next part of the body; raises `DownloadError` over the limit."""
@@ -55,18 +50,16 @@ class Intake:
         for piece in self._decode(chunk):
             self._batch += piece
             if len(self._batch) >= BATCH_BYTES:
-                await self._flush()
+                await self.flush()
 
-    async def finish(self) -> None:
-        """Write what is left.
-
-        Raises `PassingDownloadError` when less came than the server said.
-        """
+    def check_complete(self, error: PassingDownloadError | None) -> None:
+        """Raise `error`, or what else says that something is missing at the end."""
+        if error is not None:
+            raise error
         if self.expected_bytes is not None and self.received_bytes != self.expected_bytes:
             raise self.cut_short()
         if self.gunzip is not None and not self.gunzip.eof:
             raise DownloadError(f"{self.shown}: its Content-Encoding gzip is cut short")
-        await self._flush()
 
     def cut_short(self) -> PassingDownloadError:
         """The error for a connection that ended too early."""
@@ -74,6 +67,12 @@ class Intake:
         return PassingDownloadError(
             f"{self.shown}: cut short after {self.received_bytes}{expected} bytes"
         )
+
+    async def flush(self) -> None:
+        """Write what has come."""
+        batch, self._batch = self._batch, bytearray()
+        self._check_size(self.part.size_bytes + len(batch))
+        await trio.to_thread.run_sync(self.part.write, self.file, batch)
 
     def _decode(self, chunk: bytes) -> Iterator[bytes]:
         if self.gunzip is None:
@@ -86,17 +85,6 @@ class Intake:
         except DamagedError as exc:
             raise DownloadError(f"{self.shown}: its Content-Encoding gzip is damaged") from exc
 
-    async def _flush(self) -> None:
-        batch, self._batch = self._batch, bytearray()
-        self.written_bytes += len(batch)
-        self._check_size(self.written_bytes)
-        await trio.to_thread.run_sync(self._write, batch)
-
-    def _write(self, batch: bytearray) -> None:
-        """Write in a thread, which the digest is worth, too."""
-        self.file.write(batch)
-        self._digest.update(batch)
-
     def _check_size(self, size: int) -> None:
         if size > self.limit_bytes:
             raise DownloadError(
@@ -105,31 +93,28 @@ class Intake:
 
 
 @contextlib.asynccontextmanager
-async def open_intake(
-    destination: Path,
-    *,
-    shown: str,
-    limit_bytes: int,
-    expected_bytes: int | None,
-    gunzip: Gunzip | None,
-) -> AsyncGenerator[Intake]:
-    """Open `destination` for one archive; see `Intake`.
+async def open_intake(part: Part, answer: Answer, *, limit_bytes: int) -> AsyncGenerator[Intake]:
+    """Open the file of `part` for the body of `answer`; see `Intake`.
 
-    Raises `DownloadError` at once when `expected_bytes` is over the limit, and
-    `PassingDownloadError` when the disk says no.
+    Raises `DownloadError` at once when the archive says that it is over the limit, and
+    `OSError` when the disk says no.
     """
-    if expected_bytes is not None and expected_bytes > limit_bytes:
+    expected = part.whole_bytes
+    if expected is not None and expected > limit_bytes:
         raise DownloadError(
-            f"{shown}: expected at most {limit_bytes} bytes, found {expected_bytes}"
+            f"{answer.shown}: expected at most {limit_bytes} bytes, found {expected}"
         )
+    gunzip = answer.decoder()
+    file = await trio.to_thread.run_sync(part.open)
     try:
-        async with await trio.open_file(destination, "wb") as file:
-            yield Intake(
-                file=file.wrapped,
-                shown=shown,
-                limit_bytes=limit_bytes,
-                expected_bytes=expected_bytes,
-                gunzip=gunzip,
-            )
-    except OSError as exc:
-        raise PassingDownloadError(f"{shown}: cannot be written: {exc.strerror}") from exc
+        yield Intake(
+            part=part,
+            file=file,
+            shown=answer.shown,
+            limit_bytes=limit_bytes,
+            expected_bytes=expected,
+            gunzip=gunzip,
+            received_bytes=part.size_bytes,
+        )
+    finally:
+        file.close()  # not buffered: nothing is left to write

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from smartmob_agent.source.download import Fetched, Progress, ignore_progress
+from smartmob_agent.source.fetcher import Fetched, Progress, ignore_progress
 from smartmob_agent.source.workspace import Unpacked
 from smartmob_agent.testing.cache import NOWHERE, FakeCache
 

@@ -16,7 +16,7 @@ import trio.testing
 
 from smartmob_agent.config import SourceLimits
 from smartmob_agent.errors import DownloadError, PassingDownloadError
-from smartmob_agent.source.download import Fetched, Fetcher, open_fetcher
+from smartmob_agent.source.download import Fetched, Fetcher, make_fetcher
 from smartmob_agent.testing import FakeFetcher
 from tests.source.servers import open_server, respond
 
@@ -46,14 +46,14 @@ RESPONSES = {
 
 @contextlib.asynccontextmanager
 async def open_real(answer: Answer) -> AsyncGenerator[tuple[Fetcher, str]]:
-    async def handle(stream: trio.SocketStream, _request: bytes) -> None:
+    async def handle(stream: trio.abc.Stream, _request: bytes) -> None:
         if answer is Answer.NONE:
             await stream.receive_some()
         else:
             await stream.send_all(RESPONSES[answer])
 
-    async with open_server(handle) as server, open_fetcher(SourceLimits()) as fetcher:
-        yield fetcher, server.url
+    async with open_server(handle) as server:
+        yield make_fetcher(SourceLimits()), server.url
 
 
 @contextlib.asynccontextmanager

@@ -9,10 +9,12 @@ from functools import partial
 import attrs
 import httpx
 import trio
+import trio.testing
 
 TLS_HANDSHAKE = b"\x16"
 
-Handler = Callable[[trio.SocketStream, bytes], Awaitable[None]]
+Connect = Callable[[object, int], Awaitable[trio.abc.Stream]]
+Handler = Callable[[trio.abc.Stream, bytes], Awaitable[None]]
 
 
 def respond(body: bytes = b"", *headers: str, status: str = "200 OK") -> bytes:
@@ -25,43 +27,78 @@ def respond(body: bytes = b"", *headers: str, status: str = "200 OK") -> bytes:
 
 @attrs.define(eq=False)
 class Server:
-    """What was asked of a server, and where it is."""
+    """What was asked of a server, and where it is.
+
+    hosts: (host, port) of each connection, where there are no sockets.
+    open: how many connections there are.
+    closed: set when the first connection has ended.
+    """
 
     url: str
+    handle: Handler | dict[str, bytes]
     requests: list[bytes] = attrs.field(factory=list)
+    hosts: list[tuple[str, int]] = attrs.field(factory=list)
+    open: int = 0
     closed: trio.Event = attrs.field(factory=trio.Event)
-    """Set when the first connection has ended."""
+
+    async def connection(self, stream: trio.abc.Stream) -> None:
+        """Serve a connection until one of its ends has enough of it."""
+        self.open += 1
+        try:
+            async with stream:
+                if request := await self._receive(stream):
+                    self.requests.append(request)
+                    await self._answer(stream, request)
+        except trio.BrokenResourceError:
+            pass
+        finally:
+            self.open -= 1
+            self.closed.set()
+
+    async def _receive(self, stream: trio.abc.Stream) -> bytes:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            more = await stream.receive_some()
+            if not more or more.startswith(TLS_HANDSHAKE):
+                return b""
+            request += more
+        return request
+
+    async def _answer(self, stream: trio.abc.Stream, request: bytes) -> None:
+        if callable(self.handle):
+            await self.handle(stream, request)
+        else:
+            await stream.send_all(self.handle[request.split()[1].decode()])
 
 
 @contextlib.asynccontextmanager
 async def open_server(handle: Handler | dict[str, bytes]) -> AsyncGenerator[Server]:
     """Serve on a free port: a function for each connection, or path → answer."""
-    server = Server("")
-
-    async def connection(stream: trio.SocketStream) -> None:
-        try:
-            async with stream:
-                request = b""
-                while b"\r\n\r\n" not in request:
-                    more = await stream.receive_some()
-                    if not more or more.startswith(TLS_HANDSHAKE):
-                        return
-                    request += more
-                server.requests.append(request)
-                if callable(handle):
-                    await handle(stream, request)
-                else:
-                    await stream.send_all(handle[request.split()[1].decode()])
-        except trio.BrokenResourceError:
-            pass
-        finally:
-            server.closed.set()
-
+    server = Server("", handle)
     async with trio.open_nursery() as nursery:
-        serve = partial(trio.serve_tcp, connection, 0, host="127.0.0.1")
+        serve = partial(trio.serve_tcp, server.connection, 0, host="127.0.0.1")
         (listener,) = await nursery.start(serve)
         server.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
         yield server
+        nursery.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def open_memory_server(
+    handle: Handler | dict[str, bytes],
+) -> AsyncGenerator[tuple[Server, Connect]]:
+    """Serve every host without any socket, as it takes a virtual clock."""
+    server = Server("http://h", handle)
+    async with trio.open_nursery() as nursery:
+
+        async def connect(host: object, port: int) -> trio.abc.Stream:
+            server.hosts.append((str(host), port))
+            await trio.lowlevel.checkpoint()
+            ours, theirs = trio.testing.lockstep_stream_pair()
+            nursery.start_soon(server.connection, theirs)
+            return ours
+
+        yield server, connect
         nursery.cancel_scope.cancel()
 
 

@@ -14,7 +14,7 @@ import trio.testing
 
 from smartmob_agent.config import SourceLimits
 from smartmob_agent.errors import DownloadError, PassingDownloadError
-from smartmob_agent.source.download import HttpFetcher, open_fetcher
+from smartmob_agent.source.download import HttpFetcher, make_fetcher
 
 from .servers import Body, open_server, respond
 
@@ -29,7 +29,7 @@ async def fetch(answer: httpx.Response | Exception, path: Path, url: str = "http
             raise answer
         return answer
 
-    fetcher = HttpFetcher(limits=LIMITS, transport=httpx.MockTransport(handler))
+    fetcher = HttpFetcher(limits=LIMITS, transport=lambda: httpx.MockTransport(handler))
     await fetcher.fetch(url, path, request_id="id")
 
 
@@ -60,7 +60,7 @@ async def test_the_idle_timeout_is_also_for_the_answer(
         await trio.sleep_forever()
         raise AssertionError
 
-    fetcher = HttpFetcher(limits=LIMITS, transport=httpx.MockTransport(handler))
+    fetcher = HttpFetcher(limits=LIMITS, transport=lambda: httpx.MockTransport(handler))
     with pytest.raises(PassingDownloadError, match="nothing came for 5 s"):
         await fetcher.fetch("http://h/", Path(os.devnull), request_id="id")
     assert trio.current_time() == 5.0
@@ -192,10 +192,8 @@ async def test_a_disk_that_says_no_may_mend_itself(tmp_path: Path) -> None:
 async def test_a_large_archive_arrives_whole(tmp_path: Path) -> None:
     """More than one batch, over a real socket, with the headers that servers see."""
     content = os.urandom(3_000_000)
-    async with (
-        open_server({"/a?q": respond(content)}) as server,
-        open_fetcher(SourceLimits()) as fetcher,
-    ):
+    fetcher = make_fetcher(SourceLimits())
+    async with open_server({"/a?q": respond(content)}) as server:
         url = server.url.replace("//", "//me:secret@") + "/a?q#f"
         await fetcher.fetch(url, tmp_path / "archive", request_id="id-1")
     assert (tmp_path / "archive").read_bytes() == content
@@ -226,7 +224,7 @@ async def test_only_a_strong_etag_is_told(
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers=headers, content=b"x")
 
-    fetcher = HttpFetcher(limits=LIMITS, transport=httpx.MockTransport(answer))
+    fetcher = HttpFetcher(limits=LIMITS, transport=lambda: httpx.MockTransport(answer))
     fetched = await fetcher.fetch("http://h/", tmp_path / "archive", request_id="id")
     assert fetched is not None
     assert fetched.etag == etag
@@ -238,7 +236,8 @@ async def test_redirects_are_followed_to_the_limit(tmp_path: Path) -> None:
         f"/{n}": respond(b"ignored", f"Location: {n - 1}?s", status="302 Found") for n in (1, 2, 3)
     } | {f"/{n}?s": respond(b"", f"Location: /{n - 1}?s", status="307 X") for n in (1, 2)}
     answers["/0?s"] = respond(b"here")
-    async with open_server(answers) as server, open_fetcher(LIMITS) as fetcher:
+    fetcher = make_fetcher(LIMITS)
+    async with open_server(answers) as server:
         await fetcher.fetch(f"{server.url}/2", tmp_path / "archive", request_id="id")
         assert (tmp_path / "archive").read_bytes() == b"here"
         with pytest.raises(DownloadError) as info:
@@ -249,7 +248,8 @@ async def test_redirects_are_followed_to_the_limit(tmp_path: Path) -> None:
 async def test_cookies_are_not_kept(tmp_path: Path) -> None:
     """One app's server cannot mark the downloads of another."""
     answers = {"/": respond(b"x", "Set-Cookie: a=b; Path=/")}
-    async with open_server(answers) as server, open_fetcher(LIMITS) as fetcher:
+    fetcher = make_fetcher(LIMITS)
+    async with open_server(answers) as server:
         for _ in range(2):
             await fetcher.fetch(f"{server.url}/", tmp_path / "archive", request_id="id")
     assert len(server.requests) == 2
@@ -270,7 +270,8 @@ async def test_cookies_are_not_kept(tmp_path: Path) -> None:
 )
 async def test_a_broken_answer_may_mend_itself(answer: bytes, message: str, tmp_path: Path) -> None:
     """What ends too early is not taken for an archive."""
-    async with open_server({"/a?x": answer}) as server, open_fetcher(LIMITS) as fetcher:
+    fetcher = make_fetcher(LIMITS)
+    async with open_server({"/a?x": answer}) as server:
         with pytest.raises(PassingDownloadError) as info:
             await fetcher.fetch(f"{server.url}/a?x", tmp_path / "archive", request_id="id")
     assert str(info.value) == f"{server.url}/a: {message}"
@@ -279,7 +280,8 @@ async def test_a_broken_answer_may_mend_itself(answer: bytes, message: str, tmp_
 async def test_a_body_without_length_ends_with_the_connection(tmp_path: Path) -> None:
     """As HTTP/1.0 servers do it."""
     answers = {"/": b"HTTP/1.0 200 OK\r\n\r\nall"}
-    async with open_server(answers) as server, open_fetcher(LIMITS) as fetcher:
+    fetcher = make_fetcher(LIMITS)
+    async with open_server(answers) as server:
         await fetcher.fetch(f"{server.url}/", tmp_path / "archive", request_id="id")
     assert (tmp_path / "archive").read_bytes() == b"all"
 
@@ -295,21 +297,19 @@ async def test_a_shorter_body_than_announced_is_noticed_without_sockets(tmp_path
 @pytest.mark.parametrize("port", ["closed", "tls"])
 async def test_no_connection_may_mend_itself(port: str, tmp_path: Path) -> None:
     """The reason is that of the operating system or of TLS."""
+    fetcher = make_fetcher(LIMITS)
     async with open_server({}) as server:
         url = server.url
         if port == "tls":
-            async with open_fetcher(LIMITS) as fetcher:
-                with pytest.raises(PassingDownloadError, match=r"no connection: .*SSL|TLS"):
-                    await fetcher.fetch(
-                        url.replace("http", "https"), tmp_path / "a", request_id="id"
-                    )
-    async with open_fetcher(LIMITS) as fetcher:
-        with pytest.raises(PassingDownloadError) as info:
-            await fetcher.fetch(url, tmp_path / "archive", request_id="id")
+            https = url.replace("http", "https")
+            with pytest.raises(PassingDownloadError, match=r"no connection: .*SSL|TLS"):
+                await fetcher.fetch(https, tmp_path / "a", request_id="id")
+    with pytest.raises(PassingDownloadError) as info:
+        await fetcher.fetch(url, tmp_path / "archive", request_id="id")
     assert str(info.value) == f"{url}: no connection: Connection refused"
 
 
-async def _endless(stream: trio.SocketStream, _request: bytes) -> None:
+async def _endless(stream: trio.abc.Stream, _request: bytes) -> None:
     await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
     while True:
         await stream.send_all(b"x" * 1000)
@@ -317,7 +317,8 @@ async def _endless(stream: trio.SocketStream, _request: bytes) -> None:
 
 async def test_an_endless_body_is_cut_off_at_the_limit(tmp_path: Path) -> None:
     """The connection is closed, which the server notices."""
-    async with open_server(_endless) as server, open_fetcher(LIMITS) as fetcher:
+    fetcher = make_fetcher(LIMITS)
+    async with open_server(_endless) as server:
         with pytest.raises(DownloadError, match="expected at most 100000 bytes, found more"):
             await fetcher.fetch(f"{server.url}/", tmp_path / "archive", request_id="id")
         with trio.fail_after(10):
@@ -329,13 +330,14 @@ async def test_a_cancelled_download_closes_its_connection(answer: bytes, tmp_pat
     """Wherever it waits; the server notices."""
     asked = trio.Event()
 
-    async def hang(stream: trio.SocketStream, _request: bytes) -> None:
+    async def hang(stream: trio.abc.Stream, _request: bytes) -> None:
         if answer:
             await stream.send_all(answer)
         asked.set()
         await stream.receive_some()
 
-    async with open_server(hang) as server, open_fetcher(LIMITS) as fetcher:
+    fetcher = make_fetcher(LIMITS)
+    async with open_server(hang) as server:
         fetch = partial(fetcher.fetch, f"{server.url}/", tmp_path / "a", request_id="id")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(fetch)
