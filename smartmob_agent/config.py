@@ -52,7 +52,7 @@ class SourceLimits:
     redirects: int = attrs.field(default=10, validator=_not_negative)
     """Redirects that one download follows."""
     resumes: int = attrs.field(default=5, validator=_not_negative)
-    """Tries in a row to go on with a download that was cut short, before it is begun anew."""
+    """Tries in a row to go on with a download that was cut short, before its process backs off."""
     archive_bytes: int = attrs.field(default=1 * GiB, validator=_positive)
     """Bytes of a download."""
     min_free_bytes: int = attrs.field(default=256 * MiB, validator=_not_negative)

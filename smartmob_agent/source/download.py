@@ -8,7 +8,6 @@ without bound, and no log line with a whole URL.
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -28,14 +27,12 @@ from smartmob_agent.source.dial import Dial, Dialer
 from smartmob_agent.source.fetcher import Fetched, Fetcher, Progress, ignore_progress
 from smartmob_agent.source.hops import Hop, first_hop, next_hop
 from smartmob_agent.source.intake import Intake, open_intake
-from smartmob_agent.source.part import Part
+from smartmob_agent.source.part import Part, Parts
 from smartmob_agent.source.policy import ForbiddenError, Policy
 from smartmob_agent.source.resumes import Resumes
 from smartmob_agent.source.urls import public_url
 
 __all__ = ["Fetched", "Fetcher", "HttpFetcher", "Progress", "make_fetcher"]
-
-logger = logging.getLogger(__name__)
 
 # What is wrong with the URL itself; a host name may be too long to be looked up.
 UNASKABLE = (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol, UnicodeError)
@@ -88,6 +85,10 @@ class HttpFetcher:
     limits: SourceLimits
     transport: Callable[[], httpx.AsyncBaseTransport]
     random: Callable[[], float] = random.random
+    _parts: Parts = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._parts = Parts(min_free_bytes=self.limits.min_free_bytes)
 
     async def fetch(
         self,
@@ -98,36 +99,24 @@ class HttpFetcher:
         etag: str | None = None,
         progress: Progress = ignore_progress,
     ) -> Fetched | None:
-        """As `Fetcher.fetch`; after a `DownloadError` there is no file."""
+        """As `Fetcher.fetch`; after a `DownloadError` or an error of the disk there is no file."""
         shown = public_url(url)
         job = _Job(url=url, request_id=request_id, etag=etag, progress=progress)
-        part = Part(path=destination)
-        try:
-            with trio.fail_after(self.limits.total_timeout):
-                return await self._fetch(job, part)
-        except trio.TooSlowError as exc:
-            limit = f"{self.limits.total_timeout:g} s"
-            raise PassingDownloadError(f"{shown}: not complete after {limit}") from exc
-        except OSError as exc:
-            raise PassingDownloadError(f"{shown}: cannot be written: {exc.strerror}") from exc
-        except DownloadError:
-            with trio.CancelScope(shield=True):  # one file: as long as the disk takes
-                await trio.to_thread.run_sync(part.remove)
-            raise
-
-    async def _fetch(self, job: _Job, part: Part) -> Fetched | None:
-        """Try, and go on with what came of it as long as there is a chance."""
+        part = self._parts.take(url, destination)
         resumes = Resumes(limit=self.limits.resumes, random=self.random)
-        while True:
-            before = part.size_bytes
+        with self._parts.keep(url, part):
             try:
-                return await self._try(job, part)
-            except PassingDownloadError as exc:
-                delay = resumes.delay(part.size_bytes - before)
-                if delay is None or not (before or part.can_go_on):
+                with trio.fail_after(self.limits.total_timeout):
+                    return await resumes.run(part, partial(self._try, job))
+            except trio.TooSlowError as exc:
+                limit = f"{self.limits.total_timeout:g} s"
+                raise PassingDownloadError(f"{shown}: not complete after {limit}") from exc
+            except (DownloadError, OSError) as exc:
+                with trio.CancelScope(shield=True):  # one file: as long as the disk takes
+                    await trio.to_thread.run_sync(part.remove)
+                if isinstance(exc, DownloadError):
                     raise
-                logger.info("cut", extra={"error": str(exc), "delay": f"{delay:.1f}"})
-            await trio.sleep(delay)
+                raise PassingDownloadError(f"{shown}: cannot be written: {exc.strerror}") from exc
 
     async def _try(self, job: _Job, part: Part) -> Fetched | None:
         hop = first_hop(job.url)

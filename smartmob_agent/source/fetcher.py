@@ -53,9 +53,9 @@ class Fetcher(Protocol):
 
         Raises `DownloadError` when trying again cannot mend it, else `PassingDownloadError`.
         No message holds the credentials, query or fragment of a URL.  After a
-        `PassingDownloadError`, or if cancelled, the file stays as it is: a later call with the
-        same URL and destination may go on where this one ended.
+        `PassingDownloadError` the file stays: a later call with the same URL and destination goes
+        on where this one ended, if the server lets it.
 
-        If cancelled: closes the connection.
+        If cancelled: closes the connection; the file stays as it is.
         """
         ...

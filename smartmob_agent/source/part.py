@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import attrs
 
+from smartmob_agent.errors import PassingDownloadError
 from smartmob_agent.source.answers import Answer
+from smartmob_agent.source.disk import Room
 
-__all__ = ["Part"]
+__all__ = ["Part", "Parts"]
+
+PARTS = 100
+"""Parts that are remembered.  Their files may be gone when nobody comes back for them."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -19,12 +27,14 @@ class Part:
     """The beginning of an archive in a file, over all tries to get the rest.
 
     path: of the file.
+    min_free_bytes: of the disk.
     size_bytes: what the file has of it.
     whole_bytes: of the whole, None if the server did not say.
     etag: a strong one of the whole; None if the server sent none.
     """
 
     path: Path
+    min_free_bytes: int
     size_bytes: int = 0
     whole_bytes: int | None = None
     etag: str | None = None
@@ -74,16 +84,33 @@ class Part:
         return answer.length in {None, rest.end - rest.first}
 
     def open(self) -> BinaryIO:
-        """Open the file to write what comes next; blocks, and raises `OSError`."""
-        if not self.size_bytes:
-            return self.path.open("wb", buffering=0)
-        file = self.path.open("r+b", buffering=0)
+        """Open the file to write what comes next; blocks.
+
+        Raises `OSError`, also when there is no room on the disk for what is known to come.
+        """
+        with contextlib.ExitStack() as stack:
+            mode = "r+b" if self.size_bytes else "wb"
+            file: BinaryIO = stack.enter_context(self.path.open(mode, buffering=0))
+            if self.size_bytes:
+                self._go_to_end(file)
+            if self.whole_bytes is not None:
+                self._take_room(file, self.whole_bytes - self.size_bytes)
+            stack.pop_all()
+        return file
+
+    def _go_to_end(self, file: BinaryIO) -> None:
+        """Behind what is known to be there; more may be, if a write has failed."""
+        if file.seek(0, os.SEEK_END) < self.size_bytes:
+            raise OSError(errno.ESTALE, "expected what came before, found less")
         file.truncate(self.size_bytes)
         file.seek(self.size_bytes)
-        return file
+
+    def _take_room(self, file: BinaryIO, size: int) -> None:
+        Room(fd=file.fileno(), min_free_bytes=self.min_free_bytes).take(size)
 
     def write(self, file: BinaryIO, data: bytearray) -> None:
         """Append to the file; blocks, and raises `OSError`."""
+        self._take_room(file, len(data))
         view = memoryview(data)
         while view:
             view = view[file.write(view) :]
@@ -92,5 +119,34 @@ class Part:
 
     def remove(self) -> None:
         """Remove the file, if there is one and the disk lets us; blocks."""
+        self.forget()
         with contextlib.suppress(OSError):
             self.path.unlink()
+
+
+@attrs.define(eq=False, kw_only=True)
+class Parts:
+    """What is left of downloads that were cut short, for the next ones to the same places.
+
+    min_free_bytes: of the disk.
+    """
+
+    min_free_bytes: int
+    _kept: dict[tuple[str, Path], Part] = attrs.field(factory=dict)
+
+    def take(self, url: str, path: Path) -> Part:
+        """Return what is left for this download, or a new one; nobody else gets the same."""
+        part = self._kept.pop((url, path), None)
+        return part or Part(path=path, min_free_bytes=self.min_free_bytes)
+
+    @contextlib.contextmanager
+    def keep(self, url: str, part: Part) -> Iterator[None]:
+        """Keep `part` for the next download if this one fails and that may mend itself."""
+        try:
+            yield
+        except PassingDownloadError:
+            if part.can_go_on:
+                self._kept[url, part.path] = part
+                if len(self._kept) > PARTS:
+                    del self._kept[next(iter(self._kept))]
+            raise

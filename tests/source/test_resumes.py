@@ -18,12 +18,14 @@ from smartmob_agent.config import SourceLimits
 from smartmob_agent.errors import PassingDownloadError
 from smartmob_agent.source.download import HttpFetcher, make_fetcher
 from smartmob_agent.source.fetcher import Fetched
+from smartmob_agent.source.part import PARTS, Parts
 from smartmob_agent.source.resumes import STEADY_BYTES, Resumes
 
 from .servers import Server, open_memory_server, respond
 
 CONTENT = b"half of it, and the rest"
 ETAG = 'ETag: "v1"'
+CHUNKED = "Transfer-Encoding: chunked"
 LENGTH = f"Content-Length: {len(CONTENT)}"
 CUT = respond(CONTENT[:4], ETAG, LENGTH)
 WHOLE = respond(CONTENT, ETAG)
@@ -173,6 +175,54 @@ async def test_tries_that_bring_next_to_nothing_are_counted(tmp_path: Path) -> N
         assert len(scene.server.requests) == 3
 
 
+async def test_a_later_call_goes_on(tmp_path: Path) -> None:
+    """The process has backed off meanwhile; only the same archive to the same place counts."""
+    async with open_scene(
+        tmp_path / "a", CUT, rest(4), CUT, WHOLE, WHOLE, limits=SourceLimits(resumes=0)
+    ) as scene:
+        with pytest.raises(PassingDownloadError):
+            await scene.fetch()
+        assert await scene.fetch(etag='"v0"') == fetched()
+        with pytest.raises(PassingDownloadError):
+            await scene.fetch()
+        assert await scene.fetch("http://h/b") == fetched()
+        scene.path = tmp_path / "b"
+        assert await scene.fetch() == fetched()
+        ranges = scene.asked("Range", "If-None-Match")
+        assert ranges == [["/a"], ["/a", "bytes=4-"], ["/a"], ["/b"], ["/a"]]
+
+
+async def test_a_download_that_took_too_long_goes_on_in_a_later_call(
+    mock_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    """So the slowest line gets there some day."""
+    jumps = [SourceLimits().total_timeout]
+
+    def random() -> float:
+        mock_clock.jump(jumps.pop())
+        return 1.0
+
+    async with open_scene(tmp_path / "a", CUT, rest(4)) as scene:
+        scene.fetcher.random = random
+        with pytest.raises(PassingDownloadError, match="not complete after 1800 s"):
+            await scene.fetch()
+        assert await scene.fetch() == fetched()
+
+
+def test_no_more_than_some_parts_are_remembered(tmp_path: Path) -> None:
+    """Nobody may come back for them."""
+    parts = Parts(min_free_bytes=0)
+    kept = []
+    for n in range(PARTS + 1):
+        kept.append(parts.take("http://h/", tmp_path / f"{n}"))
+        kept[-1].size_bytes, kept[-1].etag = 1, '"v1"'
+        with pytest.raises(PassingDownloadError), parts.keep("http://h/", kept[-1]):
+            raise PassingDownloadError("cut short")
+    assert parts.take("http://h/", tmp_path / "0") is not kept[0]
+    assert parts.take("http://h/", tmp_path / "1") is kept[1]
+    assert parts.take("http://h/", tmp_path / "1") is not kept[1]
+
+
 async def test_a_large_archive_may_be_cut_many_times(tmp_path: Path) -> None:
     """Who brings much has as many tries as ever."""
     content = os.urandom(4 * STEADY_BYTES + 1)
@@ -240,22 +290,43 @@ def test_the_delays_grow_until_it_is_time_to_give_up() -> None:
     assert delays == [1, 2, 1, 2, 4, None]
 
 
-async def test_a_file_that_is_gone_is_an_error_of_the_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [None, 3])
+async def test_a_file_that_someone_touched_is_begun_anew(size: int | None, tmp_path: Path) -> None:
     """A human may have tidied up."""
+    path = tmp_path / "a"
 
     def tidy_up() -> float:
-        scene.path.unlink()
+        if size is None:
+            path.unlink()
+        else:
+            os.truncate(path, size)
         return 0.0
 
-    async with open_scene(tmp_path / "a", CUT, rest(4)) as scene:
+    async with open_scene(path, CUT, rest(4), WHOLE) as scene:
         scene.fetcher.random = tidy_up
-        with pytest.raises(PassingDownloadError, match="cannot be written: No such file"):
+        with pytest.raises(PassingDownloadError, match=r"cannot be written: (No such|expected)"):
             await scene.fetch()
+        assert await scene.fetch() == fetched()
 
 
 async def test_a_full_disk_is_not_tried_again_at_once(tmp_path: Path) -> None:
     """It takes more than a moment."""
-    async with open_scene(Path("/dev/full"), WHOLE) as scene:
+    limits = SourceLimits(min_free_bytes=0)
+    full = tmp_path / "a"
+    full.symlink_to("/dev/full")  # The link is what is removed.
+    async with open_scene(full, WHOLE, limits=limits) as scene:
         with pytest.raises(PassingDownloadError, match="No space left on device"):
             await scene.fetch()
-        assert len(scene.server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [(WHOLE, "beside 24"), (respond(b"3\r\nabc\r\n0\r\n\r\n", CHUNKED), "beside 3")],
+)
+async def test_a_part_of_the_disk_stays_free(answer: bytes, found: str, tmp_path: Path) -> None:
+    """Before the archive comes, if it says how large it is; nothing of it stays."""
+    limits = SourceLimits(min_free_bytes=2**60)
+    async with open_scene(tmp_path / "a", answer, limits=limits) as scene:
+        with pytest.raises(PassingDownloadError, match=f"cannot be written: expected .* {found}"):
+            await scene.fetch()
+    assert not scene.path.exists()
