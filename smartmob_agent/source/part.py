@@ -89,10 +89,11 @@ class Part:
         Raises `OSError`, also when there is no room on the disk for what is known to come.
         """
         with contextlib.ExitStack() as stack:
-            mode = "r+b" if self.size_bytes else "wb"
-            file: BinaryIO = stack.enter_context(self.path.open(mode, buffering=0))
             if self.size_bytes:
+                file = stack.enter_context(self.path.open("r+b", buffering=0))
                 self._go_to_end(file)
+            else:
+                file = stack.enter_context(self.path.open("wb", buffering=0))
             if self.whole_bytes is not None:
                 self._take_room(file, self.whole_bytes - self.size_bytes)
             stack.pop_all()

@@ -20,8 +20,11 @@ from smartmob_agent.network import Network
 from smartmob_agent.source.dial import Dial, Dialer
 from smartmob_agent.source.download import make_fetcher
 from smartmob_agent.source.policy import Policy
+from smartmob_agent.testing import Trial, cancel_at_every_checkpoint
 
 from .servers import Server, open_memory_server, respond
+
+ANSWERS = {"/": respond(b"archive"), "/busy": respond(status="503 Busy")}
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +33,16 @@ def authority() -> trustme.CA:
 
 
 @asynccontextmanager
-async def open_tls_server(
-    certificate: trustme.LeafCert, names: list[str | None]
+async def open_server_of_names(
+    certificate: trustme.LeafCert | None, names: list[str | None]
 ) -> AsyncGenerator[tuple[Server, Dial]]:
-    """Serve an archive over TLS without sockets; `names` gets those that clients ask for."""
+    """Serve an archive without sockets, over TLS if there is a certificate.
+
+    names: gets those that clients ask for.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    certificate.configure_cert(context)
+    if certificate is not None:
+        certificate.configure_cert(context)
     context.sni_callback = lambda _object, name, _context: names.append(name)
 
     async def lookup(host: str) -> list[str]:
@@ -43,11 +50,13 @@ async def open_tls_server(
         return ["192.0.2.1"]
 
     async with (
-        open_memory_server({"/": respond(b"archive")}) as (server, _connect),
+        open_memory_server(ANSWERS) as (server, connect_plain),
         trio.open_nursery() as nursery,
     ):
 
         async def connect(address: object, port: int) -> trio.abc.Stream:
+            if certificate is None:
+                return await connect_plain(address, port)
             server.hosts.append((str(address), port))
             await trio.lowlevel.checkpoint()
             ours, theirs = trio.testing.memory_stream_pair()
@@ -67,7 +76,7 @@ async def test_tls_goes_to_the_address_and_by_the_name(
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     names: list[str | None] = []
-    async with open_tls_server(authority.issue_cert("a.net"), names) as (server, dial):
+    async with open_server_of_names(authority.issue_cert("a.net"), names) as (server, dial):
         fetcher = make_fetcher(SourceLimits(), dial=dial)
         await fetcher.fetch("https://a.net/", tmp_path / "a", request_id="id")
         assert (server.hosts, names) == ([("192.0.2.1", 443)], ["a.net"])
@@ -91,12 +100,34 @@ async def test_a_certificate_must_be_right(
     if trusted:
         authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    async with open_tls_server(authority.issue_cert(name), []) as (server, dial):
+    async with open_server_of_names(authority.issue_cert(name), []) as (server, dial):
         fetcher = make_fetcher(SourceLimits(), dial=dial)
         with pytest.raises(PassingDownloadError, match=f"no connection: .*{reason}"):
             await fetcher.fetch("https://a.net/", tmp_path / "a", request_id="id")
         await trio.testing.wait_all_tasks_blocked()
         assert (server.open, server.requests) == (0, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_download_can_be_cancelled_anywhere_without_a_connection_left(
+    scheme: str, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Up to the head of an answer, between any two steps."""
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    certificate = authority.issue_cert("a.net") if scheme == "https" else None
+
+    async def download(trial: Trial) -> None:
+        async with open_server_of_names(certificate, []) as (server, dial):
+            fetcher = make_fetcher(SourceLimits(), dial=dial)
+            fetch = partial(fetcher.fetch, f"{scheme}://a.net/busy", tmp_path, request_id="id")
+            with trial.subject(), pytest.raises(PassingDownloadError):
+                await fetch()
+            await trio.testing.wait_all_tasks_blocked()
+            assert server.open == 0
+
+    assert cancel_at_every_checkpoint(download) > 10
 
 
 async def _say_nothing(stream: trio.abc.Stream, said: trio.Event, done: trio.Event) -> None:
