@@ -24,7 +24,12 @@ from smartmob_agent.testing import Trial, cancel_at_every_checkpoint
 
 from .servers import Server, open_memory_server, respond
 
-ANSWERS = {"/": respond(b"archive"), "/busy": respond(status="503 Busy")}
+
+async def answer(stream: trio.abc.Stream, request: bytes) -> None:
+    """Answer, and leave it to the other end to close the connection."""
+    busy = request.startswith(b"GET /busy ")
+    await stream.send_all(respond(status="503 Busy") if busy else respond(b"archive"))
+    await stream.receive_some()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +55,7 @@ async def open_server_of_names(
         return ["192.0.2.1"]
 
     async with (
-        open_memory_server(ANSWERS) as (server, connect_plain),
+        open_memory_server(answer) as (server, connect_plain),
         trio.open_nursery() as nursery,
     ):
 
