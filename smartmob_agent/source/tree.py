@@ -54,7 +54,8 @@ class Tree:
     budget: Budget
     room: Room
     _names: Names = attrs.field(factory=Names)
-    _links: list[tuple[str, str]] = attrs.field(factory=list)
+    # Bytes are small, and nothing that the garbage collector looks at again and again.
+    _links: list[bytes] = attrs.field(factory=list)
     _parents: set[str] = attrs.field(factory=set)
 
     def add(self, member: Member, content: Iterable[bytes]) -> None:
@@ -78,8 +79,9 @@ class Tree:
 
     def finish(self) -> None:
         """Create the symbolic links."""
-        for path, target in self._links:
+        for link in self._links:
             self.check()
+            path, target = link.decode().split("\0")
             try:
                 os.symlink(target, path, dir_fd=self.root_fd)
             except FileExistsError as exc:
@@ -102,7 +104,7 @@ class Tree:
         if member.kind is Kind.SYMLINK:
             target = inner_target(path, member.target, self.limits)
             self.budget.take_link(member.name, len(path) + len(target))
-            self._links.append((path, target))
+            self._links.append(f"{path}\0{target}".encode())
         elif member.kind is Kind.HARDLINK:
             self._hard_link(path, member)
         else:

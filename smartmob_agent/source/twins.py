@@ -23,8 +23,10 @@ class Names:
 
     def use(self, path: str) -> None:
         """Note a path; raises `UnpackError` if another one differs from it in case only."""
-        key = hash(_fold(path))
-        if self._seen.setdefault(key, hash(path)) != hash(path):
+        folded = _fold(path)
+        key = hash(folded)
+        own = key if folded == path else hash(path)  # the same object takes no more memory
+        if self._seen.setdefault(key, own) != own:
             raise refusal(path, "it differs from an earlier member's name only in case")
 
 
