@@ -125,7 +125,7 @@ async def _run(
     """The task tree.  It ends in this order: processes, and with them their consoles, so that
     clients get a close frame; the HTTP server last.
     """
-    stop_http = trio.Event()
+    stop_http, http = trio.Event(), trio.CancelScope()
     async with trio.open_nursery() as root:
         try:
             async with trio.open_nursery() as processes:
@@ -139,7 +139,10 @@ async def _run(
                 )
                 app = gate.wrap(make_app(supervisor, services.config, own_url=agent.url))
                 limits = services.config.http
-                await root.start(_serve_http, app, listeners, limits, stop_http)
+                await root.start(_serve_http, app, listeners, limits, stop_http, http)
+                # Ends by its event now, which is set on every path, and `graceful_timeout` after
+                # it.  Not before: what is cancelled while it starts has to end by that.
+                http.shield = True
                 task_status.started(agent)
                 try:
                     await agent.wait_stop()
@@ -155,9 +158,9 @@ async def _serve_http(
     listeners: Sequence[Listener],
     limits: HttpLimits,
     stop: trio.Event,
+    scope: trio.CancelScope,
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    # Ends by its event, which `_run` sets on every path, and `graceful_timeout` after it.
-    with trio.CancelScope(shield=True):
+    with scope:
         await serve_http(app, listeners, limits=limits, stop=stop, task_status=task_status)
