@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
+from tests.determinism.orders import FIRST_SEED, SCHEDULES
+
 # No test asserts on the clock: a machine may be as slow as it likes.
 settings.register_profile(
     "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -16,3 +18,8 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     if isinstance(val, bytes) and (len(val) > 40 or not val.isascii()):
         return f"{argname}-of-{len(val)}-bytes"
     return None
+
+
+def pytest_report_header() -> str:
+    """Say what it takes to run the same orders of tasks again."""
+    return f"orders of tasks: {SCHEDULES} of each scenario, from seed {FIRST_SEED} on"

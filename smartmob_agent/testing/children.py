@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import signal
 from collections.abc import Collection, Iterable
+from functools import partial
 
 import trio
 import trio.testing
@@ -34,8 +36,9 @@ class FakeChild:
     def __init__(self, pid: int, command: Command, *, obeys: bool = True) -> None:
         self.pid = pid
         self.command = command
-        self.stdout = trio.testing.MemoryReceiveStream()
-        self.stderr = trio.testing.MemoryReceiveStream()
+        self._open_pipes: set[trio.testing.MemoryReceiveStream] = set()
+        self.stdout = self._make_pipe()
+        self.stderr = self._make_pipe()
         self.obeys = obeys
         self.lingers = False
         self.closes_pipes = True
@@ -48,13 +51,20 @@ class FakeChild:
         self._exited = trio.Event()
         self._empty = trio.Event()
 
+    @property
+    def released(self) -> bool:
+        """Whether nothing is left of its tree, and who read its pipes has closed them."""
+        return self._empty.is_set() and not self._open_pipes
+
     def write(self, data: bytes) -> None:
-        """Write to the standard output."""
-        self.stdout.put_data(data)
+        """Write to the standard output; no effect once its pipe is closed."""
+        with contextlib.suppress(trio.ClosedResourceError):
+            self.stdout.put_data(data)
 
     def write_error(self, data: bytes) -> None:
-        """Write to the standard error."""
-        self.stderr.put_data(data)
+        """Write to the standard error; no effect once its pipe is closed."""
+        with contextlib.suppress(trio.ClosedResourceError):
+            self.stderr.put_data(data)
 
     def exit(self, code: int = 0) -> None:
         """End by itself; no effect if it has ended."""
@@ -99,6 +109,12 @@ class FakeChild:
         self.stuck = ()
         self.die(signal.SIGKILL)
         self._vanish()
+
+    def _make_pipe(self) -> trio.testing.MemoryReceiveStream:
+        pipe = trio.testing.MemoryReceiveStream()
+        pipe.close_hook = partial(self._open_pipes.discard, pipe)
+        self._open_pipes.add(pipe)
+        return pipe
 
     def _end(self, how: Exit) -> None:
         if self._exit is not None:
@@ -145,6 +161,11 @@ class FakeSpawner:
     @property
     def containment(self) -> str:
         return "tree"
+
+    @property
+    def living(self) -> list[FakeChild]:
+        """The children of which something is left: see `FakeChild.released`."""
+        return [child for child in self.children if not child.released]
 
     async def spawn(self, command: Command) -> FakeChild:
         await trio.sleep(self.delay)

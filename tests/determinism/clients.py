@@ -1,0 +1,270 @@
+"""Scenarios of a whole agent with clients: all of them get an answer, a close or an error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+import trio
+
+import smartmob_agent
+from smartmob_agent.config import AgentConfig, Cache, HttpLimits
+from smartmob_agent.errors import StartError
+from smartmob_agent.output.console import ConsoleEnd
+from smartmob_agent.process.states import State
+from smartmob_agent.serve import Agent
+from smartmob_agent.testing import FakeFetcher, FakeSpawner, Trial
+from smartmob_agent.testing.trial import Scenario
+from tests.determinism.stage import (
+    Stage,
+    ask,
+    attach_request,
+    check_consistent,
+    check_ended,
+    check_nothing_left,
+    follow,
+    open_stage,
+    run_agent,
+)
+from tests.http.memory import Client
+from tests.process.world import World, make_spec, running, settle
+
+CREATE = json.dumps(
+    {
+        "app": "app",
+        "node": "web.0",
+        "process_type": "web",
+        "source_url": "http://127.0.0.1/app.zip",
+    }
+).encode()
+DELETE = "/delete-process/app.web.0"
+STOP = AgentConfig().stop_timeout
+HTTP = HttpLimits()
+
+
+async def create_and_delete(trial: Trial) -> None:
+    """A client that goes leaves a whole process or none; what it asked for is done all the same."""
+    world = World(fetcher=FakeFetcher(delay=1), spawner=FakeSpawner(obey=False))
+    statuses = []
+    async with open_stage(world) as stage:
+        with trial.subject():
+            statuses.append(await ask(stage.connect(), "POST", "/create-process", CREATE))
+            [process] = stage.supervisor
+            await process.wait_state(State.RUNNING)
+            statuses.append(await ask(stage.connect(), "POST", DELETE))
+        assert statuses == [201, 200] or (trial.cancelled and statuses in ([], [201]))
+        processes = list(stage.supervisor)
+        await trio.sleep(1)
+        await settle()
+        assert all(process.starts == 1 for process in processes)
+        check_consistent(world, stage.supervisor)
+    check_nothing_left(world)
+    check_ended(*processes)
+    if trial.cancelled_at is None:
+        assert trio.current_time() == 1 + STOP + 1
+    elif processes and processes[0].console.end is ConsoleEnd.AGENT:
+        assert trio.current_time() == trial.cancelled_at + 1 + STOP
+
+
+async def delete_twice(trial: Trial) -> None:
+    """Of two clients who wait one goes; the other one gets its answer in time."""
+    world, statuses = World(spawner=FakeSpawner(obey=False)), []
+    async with open_stage(world) as stage:
+        process = await running(stage.supervisor)
+
+        async def stay() -> None:
+            await trio.sleep(3)
+            statuses.append(await ask(stage.connect(), "POST", DELETE))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stay)
+            with trial.subject():
+                statuses.append(await ask(stage.connect(), "POST", DELETE))
+        assert set(statuses) == {200}
+        assert len(statuses) == 2 or trial.cancelled
+        assert trio.current_time() in {STOP, STOP + 3 if trial.cancelled_at == 0 else STOP}
+        assert list(stage.supervisor) == []
+    check_nothing_left(world)
+    check_ended(process, end=ConsoleEnd.PROCESS)
+
+
+async def upload(trial: Trial) -> None:
+    """An archive of a client that goes is not kept for longer than any other."""
+    world = World(config=AgentConfig(cache=Cache(upload_timeout=100)))
+    async with open_stage(world) as stage:
+        status = 0
+        with trial.subject():
+            status = await ask(stage.connect(), "PUT", "/upload-source", b"PK\3\4")
+        assert status == (0 if trial.cancelled else 201)
+        await trio.sleep(101)
+        assert world.workspaces.cache.archives == {}
+    check_nothing_left(world)
+
+
+async def attach(trial: Trial) -> None:
+    """Whoever follows can go at any time, and costs nothing any more; the others stay."""
+    world = World()
+    async with open_stage(world) as stage:
+        process = await running(stage.supervisor)
+        child = await world.spawner.next_child()
+        ends: list[tuple[list[str], int | None]] = []
+
+        async def stay() -> None:
+            ends.append(await follow(stage.connect()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stay)
+            await settle()
+            with trial.subject():
+                async with trio.open_nursery() as talk:
+                    talk.start_soon(follow, stage.connect())
+                    await trio.sleep(1)
+                    child.write(b"line\n")
+                    await trio.sleep(1)
+                    talk.cancel_scope.cancel()
+            await settle()
+            assert len(process.console.readers) == 1
+            child.write(b"last\n")
+            await settle()
+            stage.agent.stop()
+        [(lines, code)] = ends
+        assert (lines[-1], code) == ("last", 1001)
+    check_nothing_left(world)
+    check_ended(process, end=ConsoleEnd.AGENT)
+
+
+async def embedded(trial: Trial) -> None:
+    """A program ends, wherever it is: its children are gone, and its clients have been told."""
+    world = World(spawner=FakeSpawner(obey=False), fetcher=FakeFetcher(delay=1))
+    ends: list[int | None] = []
+    processes = []
+
+    async def program(outer: trio.Nursery) -> None:
+        async with trio.open_nursery() as nursery:
+            stage: Stage = await nursery.start(partial(run_agent, world))
+            await trio.lowlevel.checkpoint()  # Else a closed agent may be the first to tell.
+            processes.append(stage.supervisor.create(make_spec()))
+            outer.start_soon(talk, partial(follow_to_end, stage.connect()))
+            await processes[0].wait_state(State.RUNNING)
+            outer.start_soon(talk, partial(ask, stage.connect(), "POST", DELETE))
+            await trio.sleep(4)
+            world.spawner.children[0].write(b"bye\n")
+            await trio.sleep(2)
+            stage.agent.stop()
+
+    async def follow_to_end(client: Client) -> int | None:
+        _, code = await follow(client)
+        return code
+
+    async def talk(conversation: Callable[[], Awaitable[int | None]]) -> None:
+        ends.append(await conversation())
+
+    async with trio.open_nursery() as outer:
+        with trial.subject():
+            await program(outer)
+        check_nothing_left(world)
+        check_ended(*processes)
+        at, end = trial.cancelled_at, trio.current_time()
+    assert trio.current_time() == end, "nobody waits for a client that has been told"
+    # A child that runs is asked to end when the program ends, or at 1, when a client wants that.
+    assert end == (at if at is not None and not world.spawner.children else 1 + STOP)
+    assert all(code in {1000, 1001, 200, 404, 503, None} for code in ends)
+
+
+async def slow_attach(trial: Trial) -> None:
+    """A client that reads nothing holds up the end for as long as is stated, and no longer."""
+    world = World()
+    stuck, over = trio.Event(), trio.Event()
+    processes = []
+
+    async def read_nothing(client: Client) -> None:
+        async with client.stream:
+            with contextlib.suppress(trio.BrokenResourceError):
+                await client.send(attach_request("app.web.0"))
+                await client.stream.receive_some(65536)
+                stuck.set()
+            await over.wait()
+            await client.rest()
+
+    async def program(outer: trio.Nursery) -> None:
+        async with trio.open_nursery() as nursery:
+            stage: Stage = await nursery.start(partial(run_agent, world))
+            await trio.lowlevel.checkpoint()
+            processes.append(await running(stage.supervisor))
+            outer.start_soon(read_nothing, stage.connect(lockstep=True))
+            await stuck.wait()
+            world.spawner.children[0].write(b"line\n")
+            await trio.sleep(5)
+            stage.agent.stop()
+
+    async with trio.open_nursery() as outer:
+        with trial.subject():
+            await program(outer)
+        check_nothing_left(world)
+        check_ended(*processes)
+        end, stopped = trio.current_time(), 5 if trial.cancelled_at is None else trial.cancelled_at
+        assert end == min(stopped, 5) + (HTTP.graceful_timeout if stuck.is_set() else 0)
+        over.set()
+
+
+async def start(trial: Trial) -> None:
+    """Whatever happens while it starts: its port is free, and no descriptor is left."""
+    world, before = World(), descriptors()
+    fakes: dict[str, Any] = {
+        "spawner": world.spawner,
+        "fetcher": world.fetcher,
+        "workspaces": world.workspaces,
+    }
+    run = partial(smartmob_agent.serve, AgentConfig(port=0), **fakes)
+    with trial.subject():
+        async with trio.open_nursery() as nursery:
+            agent: Agent = await nursery.start(run)
+            await trio.lowlevel.checkpoint()
+            await running(agent.supervisor)
+            agent.stop()
+    check_nothing_left(world)
+    assert (descriptors(), trio.current_time()) == (before, 0)
+
+
+async def start_failure(trial: Trial) -> None:
+    """An agent that cannot start says so to the program around it, which may be ending itself."""
+    world, before = World(), descriptors()
+    fakes: dict[str, Any] = {
+        "spawner": world.spawner,
+        "fetcher": world.fetcher,
+        "workspaces": world.workspaces,
+    }
+    failed = False
+    with socket.create_server(("127.0.0.1", 0)) as taken, trial.subject():
+        config = AgentConfig(port=taken.getsockname()[1])
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep, 1)
+                await trio.lowlevel.checkpoint()
+                await nursery.start(partial(smartmob_agent.serve, config, **fakes))
+        except* StartError:
+            failed = True
+    assert failed or trial.cancelled
+    assert (descriptors(), trio.current_time()) == (before, 0)
+
+
+def descriptors() -> int:
+    """How many are open; a run of trio has some of its own."""
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # of which nobody needs the paths
+
+
+CLIENTS: Mapping[str, Scenario] = {
+    "create and delete": create_and_delete,
+    "two deletes": delete_twice,
+    "upload by HTTP": upload,
+    "attach": attach,
+    "slow attach": slow_attach,
+    "embedded": embedded,
+    "start": start,
+    "start-up failure": start_failure,
+}

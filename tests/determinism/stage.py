@@ -1,0 +1,151 @@
+"""Where scenarios play: a supervisor, or a whole agent, on fakes; and what must hold after them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import attrs
+import trio
+from wsproto.events import CloseConnection, TextMessage
+
+from smartmob_agent.http.gate import open_gate
+from smartmob_agent.http.sockets import Listener
+from smartmob_agent.output.console import ConsoleEnd
+from smartmob_agent.process.process import ManagedProcess
+from smartmob_agent.process.states import State
+from smartmob_agent.process.supervisor import Supervisor
+from smartmob_agent.serve import Agent
+from smartmob_agent.serve import _run as run_task_tree
+from smartmob_agent.testing import FakeWorkspace
+from tests.http.memory import KEY, Client, MemoryListener, WebSocket, _stream_pair
+from tests.process.world import World
+
+HOST = "127.0.0.1"
+
+
+def check_nothing_left(world: World) -> None:
+    """No child lives, no pipe is open, no file is left, and no archive is held."""
+    assert world.spawner.living == []
+    assert [one for one in world.workspaces.opened if not is_clean(one)] == []
+    cache = world.workspaces.cache
+    assert {key: one.held for key, one in cache.archives.items() if one.held} == {}
+    assert [part for part in cache.parts if not part.removed] == []
+
+
+def is_clean(workspace: FakeWorkspace) -> bool:
+    return workspace.removed.is_set()
+
+
+def check_consistent(world: World, supervisor: Supervisor) -> None:
+    """What is listed lives, and what lives is listed."""
+    assert all(process.state is not State.GONE for process in supervisor)
+    listed = {process.pid for process in supervisor} - {None}
+    assert {child.pid for child in world.spawner.living} == listed
+
+
+def check_ended(*processes: ManagedProcess, end: ConsoleEnd | None = None) -> None:
+    """They are gone, and their consoles have ended, for the right reason."""
+    for process in processes:
+        assert (process.state, process.pid) == (State.GONE, None)
+        assert process.console.ended
+        assert end in (None, process.console.end)
+        assert not process.console.readers
+
+
+@attrs.define(eq=False)
+class Stage:
+    """A whole agent on fakes, with its server in memory."""
+
+    agent: Agent
+    _listener: MemoryListener
+
+    @property
+    def supervisor(self) -> Supervisor:
+        return self.agent.supervisor
+
+    def connect(self, *, lockstep: bool = False) -> Client:
+        """lockstep: what the server writes waits until the client has read it."""
+        ours, theirs = _stream_pair(HOST, lockstep=lockstep)
+        self._listener.send.send_nowait(theirs)
+        return Client(ours)
+
+
+async def run_agent(
+    world: World, *, task_status: trio.TaskStatus[Stage] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """What `serve` does once it has opened what it needs; the only place that knows how."""
+    listener = MemoryListener()
+    listeners = [Listener("http://127.0.0.1:8080", listener, listener.close)]
+
+    class Started:
+        def started(self, agent: Agent) -> None:
+            task_status.started(Stage(agent, listener))
+
+    async with world.open_services() as services:
+        gate = open_gate(world.config)
+        await run_task_tree(services, gate, listeners, Started())  # type: ignore[arg-type]  # as one
+
+
+@asynccontextmanager
+async def open_stage(world: World) -> AsyncIterator[Stage]:
+    """An agent that serves; at the end it is stopped and waited for."""
+    async with trio.open_nursery() as nursery:
+        stage: Stage = await nursery.start(partial(run_agent, world))
+        try:
+            yield stage
+        finally:
+            stage.agent.stop()
+
+
+async def ask(client: Client, method: str, path: str, body: bytes = b"") -> int:
+    """Send a request; return its status, or 0 when the server hangs up without an answer.
+
+    If cancelled: closes the connection.
+    """
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    async with client.stream:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await client.send(head.encode() + body)
+        answer = await client.rest()
+    return int(answer.split()[1]) if answer else 0
+
+
+def attach_request(slug: str) -> bytes:
+    """A handshake that asks for the console of a process."""
+    return (
+        f"GET /attach-console/{slug} HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: {KEY.decode()}\r\n\r\n"
+    ).encode()
+
+
+async def follow(client: Client, slug: str = "app.web.0") -> tuple[list[str], int | None]:
+    """Attach, and read until the end; return the lines, and the code that it was closed with.
+
+    The code is None when the server hung up, and the status when it refused.
+
+    If cancelled: closes the connection.
+    """
+    lines: list[str] = []
+    async with client.stream:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await client.send(attach_request(slug))
+            answer = bytes(await client.stream.receive_some(65536))
+            head, _, frames = answer.partition(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 101 "):
+                return lines, int(head.split()[1]) if head else None
+            socket = WebSocket(client.stream)
+            socket.frames.receive_data(frames)
+            while event := await socket.next():
+                if isinstance(event, TextMessage):
+                    lines.append(event.data)
+                elif isinstance(event, CloseConnection):
+                    await socket.send(event.response())
+                    return lines, int(event.code)
+    return lines, None
