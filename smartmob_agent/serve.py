@@ -17,10 +17,12 @@ from smartmob_agent.config import AgentConfig, HttpLimits
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.api import make_app
 from smartmob_agent.http.asgi import App
+from smartmob_agent.http.bodies import Bodies
 from smartmob_agent.http.exposure import check_exposure
 from smartmob_agent.http.gate import Gate, open_gate
 from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.sockets import Listener, open_listeners
+from smartmob_agent.http.upload import make_bodies
 from smartmob_agent.process.spec import Services
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.source.download import Fetcher, make_fetcher
@@ -139,7 +141,8 @@ async def _run(
                 )
                 app = gate.wrap(make_app(supervisor, services.config, own_url=agent.url))
                 limits = services.config.http
-                await root.start(_serve_http, app, listeners, limits, stop_http, http)
+                bodies = make_bodies(services.config, supervisor.uploads.limit_bytes)
+                await root.start(_serve_http, app, listeners, limits, bodies, stop_http, http)
                 # Ends by its event now, which is set on every path, and `graceful_timeout` after
                 # it.  Not before: what is cancelled while it starts has to end by that.
                 http.shield = True
@@ -148,7 +151,6 @@ async def _run(
                     await agent.wait_stop()
                 finally:
                     supervisor.close()
-                    services.store.uploads.close()
         finally:
             stop_http.set()
 
@@ -157,10 +159,13 @@ async def _serve_http(
     app: App,
     listeners: Sequence[Listener],
     limits: HttpLimits,
+    bodies: Bodies,
     stop: trio.Event,
     scope: trio.CancelScope,
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
     with scope:
-        await serve_http(app, listeners, limits=limits, stop=stop, task_status=task_status)
+        await serve_http(
+            app, listeners, limits=limits, bodies=bodies, stop=stop, task_status=task_status
+        )

@@ -19,6 +19,8 @@ from smartmob_agent.http.links import Links
 from smartmob_agent.http.problems import problem, problem_of
 from smartmob_agent.http.processes import process_routes
 from smartmob_agent.http.routes import Answer, Request, Route, json_answer
+from smartmob_agent.http.upload import PATH as UPLOAD_PATH
+from smartmob_agent.http.upload import UploadSource
 from smartmob_agent.process.supervisor import Supervisor
 
 __all__ = ["make_app"]
@@ -36,12 +38,14 @@ def make_app(supervisor: Supervisor, config: AgentConfig, *, own_url: str) -> Ap
 
     Each scope must have a `request_id`: see `identify_requests`.
     """
-    attach = AttachConsole(supervisor)
+    attach, upload = AttachConsole(supervisor), UploadSource(supervisor.uploads)
     quart = _make_quart(process_routes(supervisor), config, own_url)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await attach(scope, receive, send)
+        elif scope.get("path") == UPLOAD_PATH:
+            await upload(scope, receive, send)
         else:
             await quart(scope, receive, send)  # type: ignore[arg-type]  # ASGI, other words
 

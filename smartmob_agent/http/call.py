@@ -10,9 +10,12 @@ import trio
 from smartmob_agent.http.asgi import App, Message, Scope, Send
 from smartmob_agent.http.inbox import Inbox
 
-__all__ = ["Call", "log_failure"]
+__all__ = ["PROCEED", "Call", "log_failure"]
 
 logger = logging.getLogger(__name__)
+
+PROCEED = "smartmob.proceed"
+"""The type of the message that tells the protocol: the application wants the body."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -33,6 +36,7 @@ class Call:
     inbox: Inbox = attrs.field(factory=Inbox)
     _running: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _over: bool = False
+    _reading: bool = False
 
     async def put(self, message: Message) -> None:
         """Pass on what the client sent; waits while the application does not read."""
@@ -62,11 +66,18 @@ class Call:
         if message["type"] == "websocket.close":
             self.inbox.discard()
 
+    async def receive(self) -> Message:
+        """ASGI `receive`."""
+        if not self._reading and self.scope["type"] == "http":
+            self._reading = True
+            await self.answer({"type": PROCEED})
+        return await self.inbox.get()
+
     async def run(self) -> None:
         """Call the application; what it raises is logged and ends this call only."""
         try:
             with self._running:
-                await self.app(self.scope, self.inbox.get, self.send)
+                await self.app(self.scope, self.receive, self.send)
         except* Exception as group:  # noqa: BLE001 -- the boundary of one client
             log_failure(logger, "handler failed", group, self.peer)
         self.inbox.discard()

@@ -16,6 +16,7 @@ from smartmob_agent.http.links import Links
 from smartmob_agent.output.batch import rfc3339
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.spec import ProcessSpec
+from smartmob_agent.source.digests import check_digest, digest_of_upload
 from smartmob_agent.source.urls import check_source_url
 
 __all__ = ["parse_create_request", "parse_empty_request", "process_status"]
@@ -23,6 +24,7 @@ __all__ = ["parse_create_request", "parse_empty_request", "process_status"]
 Name = NewType("Name", str)
 Text = NewType("Text", str)
 SourceUrl = NewType("SourceUrl", str)
+Digest = NewType("Digest", str)
 VariableName = NewType("VariableName", str)
 VariableValue = NewType("VariableValue", str)
 
@@ -47,6 +49,7 @@ class _CreateRequest:
     node: Name
     process_type: Text
     source_url: SourceUrl
+    source_sha256: Digest | None = None
     env: dict[VariableName, VariableValue] = attrs.field(factory=dict)
 
 
@@ -66,6 +69,7 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
         node=request.node,
         process_type=request.process_type,
         source_url=request.source_url,
+        source_sha256=request.source_sha256,
         env={str(name): str(value) for name, value in request.env.items()},
         request_id=request_id,
     )
@@ -80,7 +84,7 @@ def parse_empty_request(body: bytes) -> None:
 
 def process_status(process: ManagedProcess, links: Links) -> dict[str, Any]:
     """Return what can be seen of a process; neither its `env` nor its source URL are part of it."""
-    details = links.details(process.slug)
+    details, source = links.details(process.slug), process.files.source
     return {
         "app": process.spec.app,
         "node": process.spec.node,
@@ -99,6 +103,8 @@ def process_status(process: ManagedProcess, links: Links) -> dict[str, Any]:
         "error": process.error,
         "next_start_at": _time(process.next_start_at),
         "containment": process.containment,
+        "source_sha256": source.sha256,
+        "download": source.download and attrs.asdict(source.download),
     }
 
 
@@ -181,8 +187,13 @@ def _name(value: object, _type: type) -> str:
 
 def _source_url(value: object, _type: type) -> str:
     text = _not_empty(value, _type)
-    check_source_url(text)
+    if digest_of_upload(text) is None:
+        check_source_url(text)
     return text
+
+
+def _digest(value: object, _type: type) -> str:
+    return check_digest(_text(value))
 
 
 def _variable_name(value: object, _type: type) -> str:
@@ -205,6 +216,7 @@ def _make_converter() -> Converter:
         Name: _name,
         Text: _not_empty,
         SourceUrl: _source_url,
+        Digest | None: _digest,
         VariableName: _variable_name,
         VariableValue: _variable_value,
     }

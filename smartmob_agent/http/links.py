@@ -21,6 +21,10 @@ class Links:
     def list(self) -> str:
         return f"{self.base}/list-processes"
 
+    @property
+    def upload(self) -> str:
+        return f"{self.base}/upload-source"
+
     def details(self, slug: str) -> str:
         return f"{self.base}/process-status/{slug}"
 

@@ -13,8 +13,8 @@ __all__ = ["MEDIA_TYPE", "problem", "problem_of"]
 MEDIA_TYPE = "application/problem+json"
 
 
-_TITLES = {413: "Content Too Large"}
-"""Where Python's own phrases differ between its versions: RFC 9110, section 15.5.14."""
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""Where Python's own phrases differ between its versions: RFC 9110, section 15.5."""
 
 
 def problem(status: int, detail: str, errors: Sequence[str] = ()) -> dict[str, Any]:

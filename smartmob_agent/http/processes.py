@@ -19,6 +19,9 @@ from smartmob_agent.process.supervisor import Supervisor
 
 __all__ = ["process_routes"]
 
+UPLOAD_RELATION = "smartmob:upload-source"
+"""A relation that is not registered is named by a URI: RFC 8288, section 2.1.2."""
+
 _EVERYTHING = sys.maxsize
 """As many lines as the console keeps."""
 
@@ -27,7 +30,9 @@ def process_routes(supervisor: Supervisor) -> Sequence[Route]:
     """Return the routes by which processes are made, seen and deleted."""
 
     async def index(request: Request) -> Answer:
-        return json_answer(200, {"create": request.links.create, "list": request.links.list})
+        links = request.links
+        further = f'<{links.upload}>; rel="{UPLOAD_RELATION}"'
+        return json_answer(200, {"create": links.create, "list": links.list}, {"Link": further})
 
     async def list_processes(request: Request) -> Answer:
         statuses = [process_status(process, request.links) for process in supervisor]

@@ -25,31 +25,21 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, TaskGroup
 
 from smartmob_agent.config import HttpLimits
-from smartmob_agent.http.asgi import Scope, Send
+from smartmob_agent.http.bodies import Bodies
 from smartmob_agent.http.refusals import Refusal, plain_refusal
 from smartmob_agent.http.request_stream import RequestStream
 from smartmob_agent.http.requests import CheckedRequest, RefusedRequestError, check_request
 from smartmob_agent.http.websocket_stream import WebSocketStream
-from smartmob_agent.http.wire import Wire
+from smartmob_agent.http.wire import Tasks, Wire
 
 __all__ = ["Protocol", "Settings"]
-
-
-class _Tasks:
-    """hypercorn's `TaskGroup`, which is the connection here."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-
-    async def spawn_app(self, _app: object, _config: Config, scope: Scope, send: Send) -> Send:
-        return self._wire.start_call(scope, send)
 
 
 class Settings:
     """What all connections of one server share."""
 
-    def __init__(self, limits: HttpLimits) -> None:
-        self.limits = limits
+    def __init__(self, limits: HttpLimits, bodies: Bodies) -> None:
+        self.limits, self.bodies = limits, bodies
         self.config = Config()
         self.config.errorlog = logging.getLogger("hypercorn.error")
         self.config.include_server_header = False
@@ -67,6 +57,10 @@ class Settings:
 
 class _H11(h11.Connection):
     """What follows a request that says it is the last is no error, it counts for nothing."""
+
+    @property
+    def they_are_waiting_for_100_continue(self) -> bool:
+        return False  # else hypercorn would let them go on before we know what we say
 
     def next_event(self) -> Any:
         if self.their_state is h11.MUST_CLOSE:
@@ -90,7 +84,7 @@ class Protocol(H11Protocol):
             cast("Any", None),  # the connection knows the application
             settings.config,
             settings.context,
-            cast("TaskGroup", _Tasks(wire)),
+            cast("TaskGroup", Tasks(wire)),
             ConnectionState({}),
             tls,
             client,
@@ -122,6 +116,8 @@ class Protocol(H11Protocol):
         self._head_bytes += len(data)
         if self._h11.their_state is not h11.MUST_CLOSE:  # else it has said that it is done
             await self.handle(RawData(data))
+        if isinstance(self.stream, RequestStream) and self._h11.their_state is h11.SEND_BODY:
+            self.stream.wait_body()  # the application may have taken its time
 
     async def lose(self) -> None:
         """Tell the application that the peer is gone."""
@@ -149,6 +145,11 @@ class Protocol(H11Protocol):
         if not self._bodiless:
             await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
+
+    async def proceed(self) -> None:
+        """Ask for the body, if the client waits for that (RFC 9110, section 10.1.1)."""
+        if self._h11.client_is_waiting_for_100_continue:
+            await self._send_head(100, [])
 
     async def stream_send(self, event: StreamEvent) -> None:
         if isinstance(event, Response):
@@ -208,13 +209,11 @@ class Protocol(H11Protocol):
                 list(request.headers),
                 request.http_version,
                 header_bytes=self.limits.header_bytes,
-                body_bytes=self.limits.body_bytes,
+                bodies=self.settings.bodies,
             )
         except RefusedRequestError as error:
             await self.refuse(error.refusal)
             return
-        body_timeout = inf if checked.websocket else self.limits.body_timeout
-        self.wire.read_until(trio.current_time() + body_timeout)
         self.keep_alive_requests += 1
         self.stream = self._open_stream(checked)
         await self.stream.handle(
@@ -241,6 +240,9 @@ class Protocol(H11Protocol):
             STREAM_ID,
         )
         if not checked.websocket:
-            return RequestStream(*common, owner=self)
+            stream = RequestStream(*common, owner=self, limits=checked.body)
+            stream.wait_body()
+            return stream
+        self.wire.read_until(inf)
         self.connection = H11WSConnection(self._h11)
         return WebSocketStream(*common, owner=self)

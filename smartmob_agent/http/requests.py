@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import attrs
 
 from smartmob_agent.http.asgi import Headers
+from smartmob_agent.http.bodies import Bodies, BodyLimits
 from smartmob_agent.http.refusals import Refusal
 
 __all__ = ["CheckedRequest", "RefusedRequestError", "check_request"]
@@ -40,6 +41,7 @@ class CheckedRequest:
     target: bytes
     headers: Headers
     websocket: bool
+    body: BodyLimits
 
 
 def check_request(
@@ -49,7 +51,7 @@ def check_request(
     version: bytes,
     *,
     header_bytes: int,
-    body_bytes: int,
+    bodies: Bodies,
 ) -> CheckedRequest:
     """Check the head of a request.
 
@@ -61,17 +63,20 @@ def check_request(
     size = len(method) + len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
     if size > header_bytes:
         raise RefusedRequestError(431, f"expected headers of at most {header_bytes} bytes")
-    _check_framing(headers, version, body_bytes)
     target, headers = _check_target(method, target, headers)
+    name = method.decode("ascii").upper()
+    body = bodies.limits_of(name, target)
+    _check_framing(headers, version, body.size_bytes)
     websocket = _wants_websocket(method, headers)
     if websocket:
         headers = _merge_lists(headers)
         _check_upgrade(headers, version)
     return CheckedRequest(
-        method=method.decode("ascii").upper(),
+        method=name,
         target=target,
         headers=headers,
         websocket=websocket,
+        body=body,
     )
 
 

@@ -10,6 +10,7 @@ import trio
 
 from smartmob_agent.config import HttpLimits
 from smartmob_agent.http.asgi import App
+from smartmob_agent.http.bodies import Bodies
 from smartmob_agent.http.connection import Connection
 from smartmob_agent.http.protocol import Settings
 from smartmob_agent.http.sockets import Listener
@@ -29,10 +30,13 @@ async def serve_http(
     listeners: Sequence[Listener],
     *,
     limits: HttpLimits,
+    bodies: Bodies | None = None,
     stop: trio.Event,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application until `stop` is set; there are no lifespan events.
+
+    bodies: what the bodies of requests may cost, if not all the same.
 
     Then no connection is accepted any more and idle ones are closed; open requests may end and
     WebSockets close for at most `limits.graceful_timeout` seconds.  What is left is reset, and
@@ -40,7 +44,7 @@ async def serve_http(
 
     If cancelled: every connection is reset at once.
     """
-    server = _Server(app, limits)
+    server = _Server(app, limits, bodies or Bodies(limits))
     async with trio.open_nursery() as guard:
         guard.start_soon(server.reset_when_cancelled)
         async with trio.open_nursery() as connections:
@@ -58,9 +62,9 @@ async def serve_http(
 
 
 class _Server:
-    def __init__(self, app: App, limits: HttpLimits) -> None:
+    def __init__(self, app: App, limits: HttpLimits, bodies: Bodies) -> None:
         self._app, self._limits = app, limits
-        self._settings = Settings(limits)
+        self._settings = Settings(limits, bodies)
         self._connections: set[Connection] = set()
         self._of_host: Counter[str] = Counter()
         self._refused = 0

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from smartmob_agent.http.asgi import Scope, Send
 
-__all__ = ["Wire"]
+__all__ = ["Tasks", "Wire"]
 
 
 class Wire(Protocol):
@@ -47,3 +47,13 @@ class Wire(Protocol):
     def start_task(self, run: Callable[[], Awaitable[None]]) -> None:
         """Run something beside; it must end when the protocol has lost its peer."""
         ...
+
+
+class Tasks:
+    """What hypercorn calls a task group: it starts the calls of the application."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def spawn_app(self, _app: object, _config: object, scope: Scope, send: Send) -> Send:
+        return self._wire.start_call(scope, send)

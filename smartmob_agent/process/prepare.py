@@ -11,6 +11,7 @@ from smartmob_agent.errors import (
     DownloadError,
     InvalidProcfileError,
     NoProcfileError,
+    PassingError,
     SourceError,
     UnknownProcessTypeError,
     UnpackError,
@@ -80,6 +81,9 @@ class Files:
             command = _command(self._spec, app, self._environ)
         except SourceError:
             await self.source.aclose()
+            raise
+        except PassingError as exc:
+            await self.source.make_room_after(exc)
             raise
         await self.source.aclose()
         return command

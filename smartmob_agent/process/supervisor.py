@@ -13,6 +13,7 @@ from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import State
+from smartmob_agent.source.uploads import Uploads
 
 __all__ = ["Supervisor"]
 
@@ -40,6 +41,11 @@ class Supervisor:
     def stopping(self) -> bool:
         """No new process is taken."""
         return self._stopping
+
+    @property
+    def uploads(self) -> Uploads:
+        """Takes archives that nobody can download."""
+        return self._services.store.uploads
 
     def create(self, spec: ProcessSpec) -> ManagedProcess:
         """Register a process and start its task, in one step.
@@ -77,14 +83,19 @@ class Supervisor:
         await process.wait_state(State.GONE)
 
     def close(self) -> None:
-        """Take no new process and begin to stop all; their nursery ends when they have."""
+        """Take no new process and no upload, and begin to stop all.
+
+        Their nursery ends when they have.
+        """
         self._stopping = True
+        self.uploads.close()
         for process in self:
             process.stop(ConsoleEnd.AGENT)
 
     def kill(self) -> None:
         """As `close`, but kill all trees at once."""
         self._stopping = True
+        self.uploads.close()
         for process in self:
             process.kill()
 

@@ -53,7 +53,7 @@ class ArchivePart(Protocol):
         ...
 
     async def check(self) -> None:
-        """Raise `DownloadError` when it is no archive, by a look at its first bytes."""
+        """Raise `SourceError` when it is no archive; quick, however large it is."""
         ...
 
     async def keep(self, sha256: str, *, uploaded: bool = False) -> HeldArchive:
@@ -80,6 +80,10 @@ class ArchiveCache(Protocol):
 
     def make_part(self) -> ArchivePart:
         """Begin an archive; quick, nothing is written yet."""
+        ...
+
+    async def make_room(self) -> None:
+        """Remove what can be downloaded again and is not held, as the disk is full."""
         ...
 
     async def recall(self, url: str) -> Note | None:

@@ -14,14 +14,16 @@ from typing import TypeVar
 import attrs
 import trio
 
-from smartmob_agent.config import Cache
+from smartmob_agent.config import Cache, SourceLimits
 from smartmob_agent.errors import PassingError, StartError
 from smartmob_agent.source.cache import ArchiveCache, ArchivePart, HeldArchive
+from smartmob_agent.source.disk import Room
 from smartmob_agent.source.hold import Hold
 from smartmob_agent.source.lease import open_lease, remove_dead
 from smartmob_agent.source.notes import Note
 from smartmob_agent.source.removal import remove_tree
 from smartmob_agent.source.shelf import Shelf
+from smartmob_agent.source.unpack import check_archive
 
 __all__ = ["open_cache"]
 
@@ -39,7 +41,9 @@ check_cancelled = trio.from_thread.check_cancelled
 
 
 @contextlib.asynccontextmanager
-async def open_cache(directory: Path, limits: Cache) -> AsyncGenerator[ArchiveCache]:
+async def open_cache(
+    directory: Path, limits: Cache, source: SourceLimits
+) -> AsyncGenerator[ArchiveCache]:
     """Open the cache below `directory`, which is made if it is missing.
 
     What agents that were killed left incomplete is removed first; what this one leaves, at the
@@ -47,7 +51,11 @@ async def open_cache(directory: Path, limits: Cache) -> AsyncGenerator[ArchiveCa
 
     Raises `StartError` when there can be no cache.
     """
-    shelf = Shelf(directory=directory, limit_bytes=limits.cache_bytes)
+    shelf = Shelf(
+        directory=directory,
+        limit_bytes=limits.cache_bytes,
+        min_free_bytes=source.min_free_bytes,
+    )
     with contextlib.ExitStack() as stack:
         try:
             shelf.prepare()
@@ -57,7 +65,7 @@ async def open_cache(directory: Path, limits: Cache) -> AsyncGenerator[ArchiveCa
         await trio.to_thread.run_sync(remove_dead, directory, check_cancelled)
         try:
             await trio.to_thread.run_sync(_trim, shelf)
-            yield _DiskCache(shelf=shelf, own=own)
+            yield _DiskCache(shelf=shelf, own=own, source=source)
         finally:
             with trio.move_on_after(REMOVE_TIMEOUT, shield=True):
                 await trio.to_thread.run_sync(_remove_own, own)
@@ -69,7 +77,9 @@ class _DiskCache:
 
     shelf: Shelf
     own: Path
+    source: SourceLimits
     _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(THREADS))
+    _checker: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
     _numbers: Iterator[int] = attrs.field(factory=itertools.count)
 
     async def find(self, sha256: str) -> HeldArchive | None:
@@ -91,10 +101,17 @@ class _DiskCache:
     async def expire(self, sha256: str, age: float) -> float:
         return await self.run(partial(self.shelf.expire, sha256, age))
 
-    async def run(self, step: Callable[[], T]) -> T:
+    async def make_room(self) -> None:
+        await self.run(self.shelf.make_room)
+
+    async def check(self, path: Path) -> None:
+        """Raise `SourceError` when a file is no archive; one at a time: xz may take 65 MiB."""
+        await self.run(partial(check_archive, path, self.source, check_cancelled), self._checker)
+
+    async def run(self, step: Callable[[], T], limiter: trio.CapacityLimiter | None = None) -> T:
         """Take a step in a thread."""
         try:
-            return await trio.to_thread.run_sync(step, limiter=self._limiter)
+            return await trio.to_thread.run_sync(step, limiter=limiter or self._limiter)
         except OSError as exc:
             raise PassingError(f"cannot keep the source: {exc.strerror or exc}") from exc
 
@@ -116,7 +133,7 @@ class _Part:
         await self.cache.run(partial(self._write, data))
 
     async def check(self) -> None:
-        await trio.lowlevel.checkpoint()
+        await self.cache.check(self.path)
 
     async def keep(self, sha256: str, *, uploaded: bool = False) -> HeldArchive:
         keep = partial(_keep, self.cache.shelf, self.path, sha256, uploaded=uploaded)
@@ -129,6 +146,7 @@ class _Part:
 
     def _write(self, data: bytes | bytearray) -> None:
         with self.path.open("ab") as file:
+            Room(fd=file.fileno(), min_free_bytes=self.cache.source.min_free_bytes).take(len(data))
             file.write(data)
         self._digest.update(data)
 

@@ -11,6 +11,7 @@ from smartmob_agent.errors import DownloadError, PassingDownloadError, PassingEr
 from smartmob_agent.source.cache import ArchiveCache, ArchivePart, HeldArchive, Note
 from smartmob_agent.source.digests import SCHEME, digest_of_upload
 from smartmob_agent.source.download import Fetched, Fetcher
+from smartmob_agent.source.full_disk import make_room_after
 from smartmob_agent.source.urls import public_url
 
 __all__ = ["Demand", "Download", "Flight"]
@@ -72,6 +73,8 @@ class Flight:
                 await self._get()
         except Exception as exc:  # noqa: BLE001  # Each source has a task in which it fails.
             self.error = exc
+            if isinstance(exc, PassingError):
+                await make_room_after(exc, self._cache)
         finally:
             self.download = None
             if self.error is not None or self.archive is None:

@@ -47,11 +47,13 @@ class Shelf:
     """The archives, by digest: what was downloaded, what was uploaded, and notes on URLs.
 
     limit_bytes: of all archives together; those that are held may be more.
-    full: whether they were, the last time.
+    min_free_bytes: of the disk; archives go before others lack it.
+    full: whether there were too many that are held, the last time.
     """
 
     directory: Path
     limit_bytes: int
+    min_free_bytes: int = 0
     full: bool = False
 
     def prepare(self) -> None:
@@ -82,14 +84,25 @@ class Shelf:
         """Remove what was not used for longest, until the rest is within the limit."""
         files = _oldest_first(self._downloads, self._uploads)
         total, count = sum(file.size for file in files), len(files)
+        lacking = self._lacking()
         for file in files:
-            if total <= self.limit_bytes and count <= MAX_FILES:
+            if total <= self.limit_bytes and count <= MAX_FILES and lacking <= 0:
                 break
-            if remove(file.path):
-                total, count = total - file.size, count - 1
-                logger.info("evicted", extra={"sha256": file.path.name})
+            if _evict(file):
+                total, count, lacking = total - file.size, count - 1, lacking - file.size
         self.full = total > self.limit_bytes
         self._forget()
+
+    def make_room(self) -> None:
+        """Remove all downloads that nobody holds: the disk is full, and they can come again."""
+        for file in _oldest_first(self._downloads):
+            _evict(file)
+        self._forget()
+
+    def _lacking(self) -> int:
+        """Bytes that the disk has too few."""
+        disk = os.statvfs(self.directory)
+        return self.min_free_bytes - disk.f_bavail * disk.f_frsize
 
     def uploads(self) -> Iterator[tuple[str, float]]:
         """Each upload, and the seconds for which it was not used."""
@@ -159,6 +172,13 @@ class _File:
     path: Path
     size: int
     used: float
+
+
+def _evict(file: _File) -> bool:
+    removed = remove(file.path)
+    if removed:
+        logger.info("evicted", extra={"sha256": file.path.name})
+    return removed
 
 
 def _oldest_first(*directories: Path) -> list[_File]:

@@ -17,11 +17,12 @@ import attrs
 import trio
 
 from smartmob_agent.config import Cache, SourceLimits
-from smartmob_agent.errors import AgentError
+from smartmob_agent.errors import AgentError, PassingError
 from smartmob_agent.source.cache import ArchiveCache
 from smartmob_agent.source.digests import digest_of_upload
 from smartmob_agent.source.download import Fetcher
 from smartmob_agent.source.flight import Demand, Download, Flight
+from smartmob_agent.source.full_disk import make_room_after
 from smartmob_agent.source.uploads import Uploads
 
 __all__ = ["Source", "Store", "open_store"]
@@ -47,8 +48,8 @@ class Store:
     """
 
     uploads: Uploads
+    cache: ArchiveCache
     _fetcher: Fetcher
-    _cache: ArchiveCache
     _nursery: trio.Nursery
     _demands: dict[tuple[str, str | None], Demand] = attrs.field(factory=dict)
 
@@ -70,7 +71,7 @@ class Store:
         flight = demand.flight
         if flight is None:
             flight = demand.flight = Flight(
-                demand=demand, request_id=request_id, fetcher=self._fetcher, cache=self._cache
+                demand=demand, request_id=request_id, fetcher=self._fetcher, cache=self.cache
             )
             # In a context of its own: others share it than the process that it comes from.
             start = partial(self._nursery.start_soon, flight.run, name=f"flight {request_id}")
@@ -125,6 +126,10 @@ class Source:
         assert flight.archive is not None  # noqa: S101  # It ends without only if nobody waits.
         self.sha256 = flight.sha256
         return flight.archive.path
+
+    async def make_room_after(self, error: PassingError) -> None:
+        """Have the cache make room for the next try, if `error` came of a full disk."""
+        await make_room_after(error, self._store.cache)
 
     async def aclose(self) -> None:
         """Want the archive no more; safe to call again.

@@ -13,6 +13,7 @@ from smartmob_agent.config import Cache
 from smartmob_agent.errors import BodyTooLargeError, PassingError, StoppingError
 from smartmob_agent.source.cache import ArchiveCache, ArchivePart
 from smartmob_agent.source.digests import upload_url
+from smartmob_agent.source.full_disk import make_room_after
 
 __all__ = ["Upload", "Uploads"]
 
@@ -59,7 +60,7 @@ class Uploads:
 
         read: returns its next bytes, and none at its end.
 
-        Raises `StoppingError` after `close`, `BodyTooLargeError`, `DownloadError` when it is no
+        Raises `StoppingError` after `close`, `BodyTooLargeError`, `SourceError` when it is no
         archive, `PassingError` when the disk says no.  Nothing of it is left then.
 
         If cancelled: nothing of it is left, or it was complete and goes as if nobody used it.
@@ -130,6 +131,9 @@ class Uploads:
             # From here on it is there, whether its client hears of it or not.
             self._expire_after(part.sha256, self.limits.upload_timeout)
             await archive.release()
+        except PassingError as exc:
+            await make_room_after(exc, self.cache)
+            raise
         finally:
             await part.remove()
         return Upload(sha256=part.sha256, size_bytes=size)

@@ -105,7 +105,8 @@ async def open_workspaces(
             raise StartError(f"cannot keep sources in {where}: {exc.strerror}") from exc
         await trio.to_thread.run_sync(remove_dead, where, trio.from_thread.check_cancelled)
         try:
-            async with open_cache(cache.cache_dir or directory / "cache", cache) as archives:
+            where = cache.cache_dir or directory / "cache"
+            async with open_cache(where, cache, limits) as archives:
                 yield _Workspaces(
                     directory=directory,
                     limits=limits,

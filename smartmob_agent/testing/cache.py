@@ -107,6 +107,12 @@ class FakeCache:
         self.parts.append(part)
         return part
 
+    async def make_room(self) -> None:
+        await trio.lowlevel.checkpoint()
+        for sha256, archive in list(self.archives.items()):
+            if not archive.held and not archive.uploaded:
+                self.remove(sha256)
+
     async def recall(self, url: str) -> Note | None:
         await trio.lowlevel.checkpoint()
         return self.notes.get(url)

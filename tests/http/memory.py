@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from wsproto.events import Event
 
 from smartmob_agent.config import HttpLimits
 from smartmob_agent.http.asgi import App
+from smartmob_agent.http.bodies import Bodies, BodyLimits
 from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.sockets import Listener
 
@@ -194,8 +195,13 @@ def _stream_pair(host: str, *, lockstep: bool) -> tuple[Any, Any]:
 
 
 @asynccontextmanager
-async def serving(app: App, **limits: Any) -> AsyncIterator[Server]:
-    """Serve `app`; at exit the server is stopped, and must come to its end."""
+async def serving(
+    app: App, *, bodies: Mapping[tuple[str, str], BodyLimits] | None = None, **limits: Any
+) -> AsyncIterator[Server]:
+    """Serve `app`; at exit the server is stopped, and must come to its end.
+
+    bodies: limits of routes that have their own.
+    """
     listener = MemoryListener()
     scope = trio.CancelScope()
     server = Server(listener, trio.Event(), scope)
@@ -206,6 +212,7 @@ async def serving(app: App, **limits: Any) -> AsyncIterator[Server]:
                 app,
                 [Listener("memory:", listener, listener.close)],
                 limits=HttpLimits(**limits),
+                bodies=Bodies(HttpLimits(**limits), bodies),
                 stop=server.stop,
                 **status,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import signal
@@ -40,6 +41,8 @@ async def test_the_index_holds_two_links_and_nothing_else() -> None:
             "create": "http://agent/create-process",
             "list": "http://agent/list-processes",
         }
+        relation = 'rel="smartmob:upload-source"'
+        assert answer.headers["link"] == f"<http://agent/upload-source>; {relation}"
 
 
 async def test_a_created_process_is_pending_and_has_its_place(autojump_clock: Clock) -> None:
@@ -65,6 +68,8 @@ async def test_a_created_process_is_pending_and_has_its_place(autojump_clock: Cl
             "error": None,
             "next_start_at": None,
             "containment": "tree",
+            "source_sha256": None,
+            "download": None,
         }
 
 
@@ -78,6 +83,21 @@ async def test_the_status_of_a_running_process(autojump_clock: Clock) -> None:
             1000,
             "2026-01-01T00:00:01.500Z",
         )
+
+
+async def test_the_status_tells_of_the_download_and_of_what_it_brought(
+    autojump_clock: Clock,
+) -> None:
+    async with open_site(World(fetcher=FakeFetcher(delay=1.5))) as site:
+        await site.create()
+        await trio.sleep(1)
+        status = (await site.client.get("/process-status/app.web.0")).json()
+        assert (status["state"], status["source_sha256"]) == ("downloading", None)
+        assert status["download"] == {"received": 0, "total": 0}
+        await site.supervisor.get("app.web.0").wait_state(State.RUNNING)
+        status = (await site.client.get("/process-status/app.web.0")).json()
+        digest = hashlib.sha256(b"").hexdigest()
+        assert (status["download"], status["source_sha256"]) == (None, digest)
 
 
 async def test_the_status_of_a_process_in_backoff(autojump_clock: Clock) -> None:

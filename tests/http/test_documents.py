@@ -42,6 +42,38 @@ def test_a_good_request_becomes_a_spec() -> None:
     )
 
 
+def test_a_digest_is_optional() -> None:
+    """It may be in capitals."""
+    digest = "0123456789ABCDEF" * 4
+    for changes, expected in (({}, None), ({"source_sha256": digest}, digest.lower())):
+        spec = parse_create_request(json.dumps({**CREATE, **changes}).encode(), request_id="r")
+        assert spec.source_sha256 == expected
+
+
+@pytest.mark.parametrize("digest", ["", "a" * 63, "a" * 65, "g" * 64, "é" * 64, "a" * 64 + "\n"])
+def test_a_digest_has_64_digits(digest: str) -> None:
+    expected = "expected 64 hexadecimal digits @ $.source_sha256"
+    assert errors_of({"source_sha256": digest}) == [expected]
+
+
+def test_a_digest_is_a_string() -> None:
+    for value, found in ((None, "null"), (1, "a number")):
+        expected = f"expected a string, found {found} @ $.source_sha256"
+        assert errors_of({"source_sha256": value}) == [expected]
+
+
+def test_a_source_may_be_an_upload() -> None:
+    url = f"smartmob:sha256:{'a' * 64}"
+    body = json.dumps({**CREATE, "source_url": url}).encode()
+    assert parse_create_request(body, request_id="r").source_url == url
+
+
+@pytest.mark.parametrize("url", ["smartmob:", "smartmob:sha256:", f"smartmob:sha256:{'a' * 63}"])
+def test_an_upload_is_named_by_its_digest(url: str) -> None:
+    expected = "expected smartmob:sha256: and 64 hexadecimal digits @ $.source_url"
+    assert errors_of({"source_url": url}) == [expected]
+
+
 @pytest.mark.parametrize("field", ["app", "node", "process_type", "source_url"])
 @pytest.mark.parametrize(
     ("value", "found"),

@@ -294,6 +294,20 @@ async def test_continue_is_sent_for_who_waits_for_it(autojump_clock: MockClock) 
         assert (await client.response())[1] == b"hello world"
 
 
+async def test_who_waits_for_continue_gets_the_answer_instead_if_nobody_reads(
+    autojump_clock: MockClock,
+) -> None:
+    """It need not send a body that nobody wants."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, b"no", 403)
+
+    async with serving(app) as server:
+        client = server.connect()
+        await client.send(POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        assert await statuses(client) == [403]
+
+
 async def test_a_body_over_the_limit_is_refused_before_it_is_sent(
     autojump_clock: MockClock,
 ) -> None:

@@ -267,7 +267,7 @@ async def test_the_progress_of_a_download_is_told(autojump_clock: Clock) -> None
         await trio.sleep(1)
         assert first.download == second.download == Download(0, 0)
         await trio.sleep(5)
-        assert (first.download, second.download) == (None, None)
+        assert [source.download for source in (first, second)] == [None, None]
         await first.aclose()
         await second.aclose()
 
