@@ -1,0 +1,87 @@
+"""The command and servers that mean no good, or are no good."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.e2e.agent import RunningAgent, running_agent, shell_app
+from tests.source.evil import EVILS, LIMITS, Evil
+from tests.source.servers import open_server, respond
+
+OPTIONS = (
+    f"--download-timeout={LIMITS.total_timeout}",
+    f"--download-idle-timeout={LIMITS.idle_timeout}",
+    f"--download-redirects={LIMITS.redirects}",
+    f"--download-resumes={LIMITS.resumes}",
+    f"--archive-bytes={LIMITS.archive_bytes}",
+)
+MEMORY_BYTES = 96 * 1024 * 1024
+
+APP = shell_app("echo up; exec sleep 1000")
+
+
+async def pause(_stream: trio.abc.Stream, seconds: float) -> None:
+    await trio.sleep(seconds)
+
+
+async def serve_evil(stream: trio.abc.Stream, request: bytes) -> None:
+    """Serve each evil below its path; and at `/cut` an honest archive, though not at once."""
+    path = re.match(rb"GET (/[^/? ]*)", request)[1].decode()  # type: ignore[index]  # it does
+    if path == "/cut":
+        half = len(APP) // 2
+        part = f"Content-Range: bytes {half}-{len(APP) - 1}/{len(APP)}"
+        if f"\r\nRange: bytes={half}-\r\n".encode() in request:
+            await stream.send_all(respond(APP[half:], part, status="206 Partial Content"))
+        else:
+            await stream.send_all(respond(APP, 'ETag: "1"')[: half - len(APP)])
+        return
+    evil = next(evil for evil in EVILS if evil.path == path)
+    await evil.handle(pause, stream, request)
+
+
+def peak_bytes(agent: RunningAgent) -> int:
+    """The most memory that the agent has ever had."""
+    status = Path(f"/proc/{agent.process.pid}/status").read_text(encoding="utf-8")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
+
+
+def files(directory: Path) -> list[str]:
+    """All that is there but directories."""
+    return [str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
+async def test_no_evil_server_does_an_agent_any_harm(tmp_path: Path) -> None:
+    """All of them at once: each process ends as it should, and nothing else is left of it."""
+    states: dict[str, str] = {}
+
+    async def check(evil: Evil, number: int) -> None:
+        slug = f"evil-{number}.web.0"
+        state = await agent.wait_event(event="state", slug=slug, state=evil.state)
+        if evil.error is not None:
+            assert re.fullmatch(rf"http://\S+: ({evil.message})", state["error"]), state["error"]
+        states[slug] = evil.state
+
+    options = (*OPTIONS, f"--work-dir={tmp_path}")
+    async with open_server(serve_evil) as server, running_agent(*options) as agent:
+        await agent.create(f"{server.url}/cut", "good")
+        before = peak_bytes(agent)
+        async with trio.open_nursery() as nursery:
+            for number, evil in enumerate(EVILS):
+                await agent.create(f"{server.url}{evil.path}?secret", f"evil-{number}")
+                nursery.start_soon(check, evil, number)
+        assert len(states) == len(EVILS)
+        assert (await agent.status("good.web.0"))["state"] == "running"
+        assert peak_bytes(agent) - before < MEMORY_BYTES
+        for slug in states:
+            await agent.delete(slug)
+        kept = re.compile("[^/]+/(good.web.0-|cache/(downloads|urls)/)")
+        assert [path for path in files(tmp_path) if not kept.match(path)] == []
+        assert "secret" not in str(agent.events)
+        cut = [request for request in server.requests if request.startswith(b"GET /cut ")]
+        assert [b"\r\nIf-Range: " in request for request in cut] == [False, True]
+    assert files(tmp_path) == []
