@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import attrs
 
 from smartmob_agent.errors import BadRequestError
-from smartmob_agent.output.batch import Stream
+from smartmob_agent.output.batch import Batch, Event, Stream
 from smartmob_agent.output.console import Console
 from smartmob_agent.output.cursor import Cursor
 
@@ -33,7 +33,7 @@ class ConsoleQuery:
     format: str
     follow: bool = False
 
-    def subscribe(self, console: Console, *, tail: int) -> Cursor:
+    def subscribe(self, console: Console, *, tail: int) -> Cursor[Batch | Event]:
         """Return a reader as it was asked for.
 
         tail: when nothing was said.

@@ -41,7 +41,7 @@ class ConsoleSender:
     def __init__(
         self,
         console: Console,
-        cursor: Cursor,
+        cursor: Cursor[Batch | Event],
         scope: Scope,
         send: Send,
         *,

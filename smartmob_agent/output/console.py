@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 
 from smartmob_agent.output.batch import Batch, Event, Stream, rfc3339
-from smartmob_agent.output.cursor import Cursor
+from smartmob_agent.output.cursor import Cursor, LinesMissedError
+from smartmob_agent.output.ring import Ring
 
 __all__ = ["Console", "ConsoleEnd"]
 
@@ -39,30 +40,29 @@ def _parts(text: bytes) -> Iterator[bytes]:
         yield text[start:] if start else text
 
 
-class Console:
+class Console(Ring[Batch | Event]):
     """A bounded ring of batches and events.  Publishing never waits and never grows it.
 
     now: the wall clock, with a time zone.
     items: what is kept, the oldest first.
     dropped: how many items made room for later ones.
-    next_line: the number of the next line; they are numbered from 1.
     readers: cursors that wait for the next item.
     end: why it has ended, None while it has not.
+    text_bytes: how much was published, line ends included.
+    missed_lines: how many readers have found gone, all together.
     """
 
     def __init__(self, max_bytes: int, now: Callable[[], datetime]) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
+        super().__init__(max_bytes)
         self._now = now
-        self.items: deque[Batch | Event] = deque()
-        self.dropped = 0
-        self.next_line = 1
-        self.readers: dict[Cursor, None] = {}
         self.end: ConsoleEnd | None = None
+        self.text_bytes = 0
+        self.missed_lines = 0
 
     @property
-    def ended(self) -> bool:
-        return self.end is not None
+    def next_line(self) -> int:
+        """The number of the next line; they are numbered from 1."""
+        return self.next_number
 
     def publish(self, stream: Stream, text: bytes) -> None:
         r"""Add lines, each with `\n` at its end, at the cost of the oldest.
@@ -71,26 +71,31 @@ class Console:
         whatever it costs.
         """
         if text and self.end is None:
+            self.text_bytes += len(text)
             time = self._now()
             for part in _parts(text):
-                self._add(Batch(first=self.next_line, stream=stream, time=time, text=part))
+                self._add(Batch(first=self.next_number, stream=stream, time=time, text=part))
 
     def publish_event(self, event: str, fields: Mapping[str, object]) -> None:
         """Add what happened to the process; nothing happens after the end."""
         if self.end is None:
             record = {"event": event, "time": rfc3339(self._now()), **fields}
-            self._add(Event(first=self.next_line, record=record))
+            self._add(Event(first=self.next_number, record=record))
 
     def close(self, end: ConsoleEnd) -> None:
         """End the console; what it holds can still be read.  Only the first call counts."""
         if self.end is None:
             self.end = end
-            for reader in self.readers:
-                reader.wake()
+            self._finish()
+
+    def note_missed(self, count: int) -> LinesMissedError:
+        """Return the error for a reader whose next lines are gone."""
+        self.missed_lines += count
+        return LinesMissedError(count)
 
     def subscribe(
         self, *, tail: int = 0, after: int | None = None, stream: Stream | None = None
-    ) -> Cursor:
+    ) -> Cursor[Batch | Event]:
         """Return a reader; without options it begins with the next line.
 
         tail: begin with so many of the last lines, or as many of them as are kept.
@@ -99,33 +104,29 @@ class Console:
 
         Raises `ValueError` when `after` is the number of a line that was not yet.
         """
+        wants = None if stream is None else partial(_is_of, stream)
         if after is None:
-            return self._tail(tail, stream)
-        if not 0 <= after < self.next_line:
-            raise ValueError(f"expected the number of a line up to {self.next_line - 1}")
-        position = self.dropped + sum(
-            item.end <= after + 1 and item.first <= after for item in self.items
-        )
-        return Cursor(self, position=position, next_line=after + 1, stream=stream)
+            return self._tail(tail, stream, wants)
+        try:
+            return self._read_after(after, wants)
+        except ValueError:
+            message = f"expected the number of a line up to {self.next_line - 1}"
+            raise ValueError(message) from None
 
-    def _tail(self, lines: int, stream: Stream | None) -> Cursor:
-        position, next_line = self.dropped + len(self.items), self.next_line
+    def _tail(
+        self, lines: int, stream: Stream | None, wants: Callable[[Batch | Event], bool] | None
+    ) -> Cursor[Batch | Event]:
+        cursor = self._read_on(wants)
         for item in reversed(self.items):
             if lines <= 0:
                 break
-            position -= 1
-            next_line = item.first
+            cursor.position -= 1
+            cursor.next_number = item.first
             if stream in (None, item.stream):
-                next_line = max(item.first, item.end - lines)
+                cursor.next_number = max(item.first, item.end - lines)
                 lines -= item.end - item.first
-        return Cursor(self, position=position, next_line=next_line, stream=stream)
+        return cursor
 
-    def _add(self, item: Batch | Event) -> None:
-        self.items.append(item)
-        self.next_line = item.end
-        self._bytes += item.cost_bytes
-        while self._bytes > self._max_bytes and len(self.items) > 1:
-            self._bytes -= self.items.popleft().cost_bytes
-            self.dropped += 1
-        for reader in self.readers:
-            reader.offer(item)
+
+def _is_of(stream: Stream, item: Batch | Event) -> bool:
+    return item.stream in (None, stream)

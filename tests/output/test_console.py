@@ -25,7 +25,7 @@ def make_console(max_bytes: int = 100_000) -> Console:
     return Console(max_bytes, lambda: NOON)
 
 
-def read_now(cursor: Cursor) -> list[bytes]:
+def read_now(cursor: Cursor[Batch | Event]) -> list[bytes]:
     """Read the lines that are there."""
     lines: list[bytes] = []
     while (item := cursor.receive_nowait()) is not None:
@@ -33,7 +33,7 @@ def read_now(cursor: Cursor) -> list[bytes]:
     return lines
 
 
-async def lines_of(cursor: Cursor) -> Sequence[bytes]:
+async def lines_of(cursor: Cursor[Batch | Event]) -> Sequence[bytes]:
     item = await cursor.receive()
     assert isinstance(item, Batch)
     return item.lines
