@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl
 
 import attrs
 
 from smartmob_agent.errors import BadRequestError
+from smartmob_agent.http.query import DETAIL, number, one_of, parse_query, switch
 from smartmob_agent.output.batch import Batch, Event, Stream
 from smartmob_agent.output.console import Console
 from smartmob_agent.output.cursor import Cursor
@@ -44,8 +44,7 @@ class ConsoleQuery:
         try:
             return console.subscribe(tail=lines, after=self.after, stream=self.stream)
         except ValueError as exc:
-            detail = "the query is not valid"
-            raise BadRequestError(detail, [f"{exc}, found {self.after} @ after"]) from exc
+            raise BadRequestError(DETAIL, [f"{exc}, found {self.after} @ after"]) from exc
 
 
 def parse_console_query(
@@ -57,43 +56,25 @@ def parse_console_query(
 
     Raises `BadRequestError` with one line for each option that is not as it must be.
     """
-    values: dict[str, Any] = {"format": formats[0]}
     checks: dict[str, Callable[[str], object]] = {
-        "tail": _number,
-        "after": _number,
-        "stream": lambda text: Stream(_one_of(text, [s.value for s in Stream])),
-        "format": lambda text: _one_of(text, formats),
+        "tail": number,
+        "after": number,
+        "stream": _stream,
+        "format": one_of(*formats),
     }
     if can_follow:
-        checks["follow"] = lambda text: _one_of(text, ["0", "1"]) == "1"
-    seen: set[str] = set()
-    errors = []
-    for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-        try:
-            if name not in checks:
-                raise ValueError(f"expected one of {', '.join(checks)}, found {name!a}")  # noqa: TRY301
-            if name in seen:
-                raise ValueError("expected once")  # noqa: TRY301
-            values[name] = checks[name](text)
-        except ValueError as exc:
-            errors.append(f"{exc} @ {name}" if name in checks else str(exc))
-        seen.add(name)
-    if {"tail", "after"} <= seen:
-        errors.append("expected either tail or after, found both")
-    if values.get("follow") and values["format"] == "json":
-        errors.append("expected text or ndjson to follow, found json @ format")
-    if errors:
-        raise BadRequestError("the query is not valid", errors)
-    return ConsoleQuery(**values)
+        checks["follow"] = switch
+    values = parse_query(query, checks, conflicts=_conflicts)
+    return ConsoleQuery(**{"format": formats[0], **values})
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise ValueError(f"expected a number from 0, found {text!a}")
-    return int(text)
+def _stream(text: str) -> Stream:
+    return Stream(one_of(*(stream.value for stream in Stream))(text))
 
 
-def _one_of(text: str, choices: Sequence[str]) -> str:
-    if text not in choices:
-        raise ValueError(f"expected one of {', '.join(choices)}, found {text!a}")
-    return text
+def _conflicts(values: Mapping[str, Any]) -> Sequence[str]:
+    if {"tail", "after"} <= values.keys():
+        return ["expected either tail or after, found both"]
+    if values.get("follow") and values.get("format") == "json":
+        return ["expected text or ndjson to follow, found json @ format"]
+    return []
