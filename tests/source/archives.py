@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable
 
 import attrs
+
+END = bytes(1024)
+"""Of a tar archive."""
 
 FIFO, DEVICE, BLOCK_DEVICE = tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE
 
@@ -61,13 +65,17 @@ def header(entry: Entry, edit: Callable[[bytearray], None] = lambda block: None)
     return bytes(block) + entry.content + bytes(-len(entry.content) % 512)
 
 
-def make_zip(*entries: Entry, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def make_zip(*entries: Entry, method: int = zipfile.ZIP_DEFLATED, level: int = 6) -> bytes:
     """A zip archive as Python writes it."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", method) as archive:
+    with (
+        warnings.catch_warnings(),
+        zipfile.ZipFile(buffer, "w", method, compresslevel=level) as archive,
+    ):
         warnings.simplefilter("ignore")  # of names that are there twice
         for entry in entries:
-            info = zipfile.ZipInfo(entry.name)
+            slash = "/" if entry.type == tarfile.DIRTYPE else ""
+            info = zipfile.ZipInfo(entry.name + slash)
             kinds = {tarfile.SYMTYPE: 0o120000, tarfile.DIRTYPE: 0o040000, FIFO: 0o010000}
             mode = kinds.get(entry.type, 0o100000) | entry.mode
             info.external_attr = mode << 16
@@ -79,3 +87,24 @@ def make_zip(*entries: Entry, method: int = zipfile.ZIP_DEFLATED) -> bytes:
 def set_size(block: bytearray, size: int) -> None:
     """Let a header say that so many bytes follow."""
     block[124:136] = b"%011o\0" % size
+
+
+def pax(records: bytes, type: bytes = b"x") -> bytes:  # noqa: A002
+    """A pax header of these records, for the next member or, with type `g`, for all that follow."""
+    return header(Entry("x", records, type))
+
+
+def record(key: str, value: bytes) -> bytes:
+    """A record of a pax header; its length counts its own digits, too."""
+    rest = b" " + key.encode() + b"=" + value + b"\n"
+    size = len(rest) + 1
+    while len(str(size)) + len(rest) != size:
+        size += 1
+    return str(size).encode() + rest
+
+
+def edit(data: bytes, at: int, form: str, value: int) -> bytes:
+    """Change a number in a zip archive."""
+    changed = bytearray(data)
+    struct.pack_into("<" + form, changed, at, value)
+    return bytes(changed)
