@@ -10,17 +10,17 @@ import sys
 import pytest
 
 import smartmob_agent
-from smartmob_agent import testing
+from smartmob_agent import client, testing
 
 
-@pytest.mark.parametrize("module", [smartmob_agent, testing])
+@pytest.mark.parametrize("module", [smartmob_agent, client, testing])
 def test_public_names_exist(module: object) -> None:
     names = module.__all__  # type: ignore[attr-defined]  # a module of ours
     assert len(set(names)) == len(names)
     assert all(hasattr(module, name) for name in names)
 
 
-@pytest.mark.parametrize("module", [smartmob_agent, testing])
+@pytest.mark.parametrize("module", [smartmob_agent, client, testing])
 def test_public_names_are_documented(module: object) -> None:
     bare = [
         name
@@ -52,6 +52,13 @@ def test_the_package_loads_nothing_before_it_is_asked_for() -> None:
     loaded = modules_after("import smartmob_agent")
     assert {name for name in loaded if name.startswith("smartmob_agent.")} == set()
     assert loaded & {"trio", "attrs", "httpx", "quart"} == set()
+
+
+def test_a_client_loads_no_server() -> None:
+    loaded = modules_after("from smartmob_agent.client import *")
+    ours = {name for name in loaded if name.startswith("smartmob_agent.")}
+    assert {name.split(".")[1] for name in ours} == {"client"}
+    assert loaded & {"quart", "hypercorn", "structlog", "trio_websocket"} == set()
 
 
 @pytest.mark.parametrize(

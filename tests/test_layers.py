@@ -16,6 +16,8 @@ FLOORS = {
     "network": 0,
     "config": 1,
     "errors": 1,
+    # It speaks with an agent and shares no code with it: see the test of that below.
+    "client": 2,
     "child": 4,
     "source": 4,
     "output": 4,
@@ -99,6 +101,13 @@ def test_each_third_party_package_has_one_importer() -> None:
     assert several == ALLOWED_SEVERAL
 
 
+def test_the_client_shares_nothing_with_the_agent() -> None:
+    """A program that only asks an agent loads none; and the wire is the only promise."""
+    for name, path in modules().items():
+        if room(name) == "client":
+            assert {room(imported) for imported in own_imports_of(path)} <= {"client"}, name
+
+
 def test_only_the_command_knows_of_signals_and_stderr() -> None:
     for name, path in modules().items():
         text = path.read_text(encoding="utf-8")
@@ -112,4 +121,7 @@ STDLIB = sys.stdlib_module_names
 ALLOWED_SEVERAL = {
     # Its protocol object has a stream for each kind of request: one module would be too long.
     "hypercorn": {"http.protocol", "http.request_stream", "http.websocket_stream"},
+    # The client shares no code with the agent, so both have what speaks HTTP and reads documents.
+    "cattrs": {"http.documents", "client.documents"},
+    "httpx": {"source.download", "client.transport"},
 }

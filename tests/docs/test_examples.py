@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.source.procfile import parse_procfile
+from tests.e2e.agent import running_agent
 from tests.source.servers import open_server, respond
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -46,6 +47,20 @@ async def test_the_embedding_program_runs_an_app(
     assert re.fullmatch(r"serving http://127\.0\.0\.1:\d+", lines[0])
     assert re.fullmatch(r"worker \d+ starts", lines[1])
     assert lines[2:] == ["tick 1", "tick 2", "hello.worker.0 is gone"]
+
+
+@pytest.mark.slow
+async def test_the_client_runs_an_app_and_deletes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = importlib.import_module("client")
+    archive = pack(EXAMPLES / "hello-python", tmp_path / "hello.tar.gz")
+    async with open_server({"/hello.tar.gz": respond(archive)}) as server, running_agent() as agent:
+        await program.main(agent.url, f"{server.url}/hello.tar.gz")
+        assert (await agent.client.get("/list-processes")).json() == {"processes": []}
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"1 worker \d+ starts", lines[0])
+    assert lines[1:] == ["2 tick 1", "3 tick 2"]
 
 
 async def test_the_test_of_an_embedding_program_passes(

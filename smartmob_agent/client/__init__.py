@@ -1,0 +1,67 @@
+"""A client of an agent, for trio programs.
+
+::
+
+    async with open_client("http://127.0.0.1:8080") as client:
+        process = await client.create(
+            app="hello", node="web.0", process_type="web", source_url=url
+        )
+        async for line in client.attach(process.slug):
+            print(line)
+"""
+
+from __future__ import annotations
+
+from smartmob_agent.client.attachment import Attachment
+from smartmob_agent.client.client import Client
+from smartmob_agent.client.documents import Exit, Process, Upload
+from smartmob_agent.client.errors import (
+    AddressError,
+    BadAnswerError,
+    BusyError,
+    ClientError,
+    ConflictError,
+    ConnectionLostError,
+    DefectError,
+    InvalidRequestError,
+    NoConnectionError,
+    NoSuchProcessError,
+    NotAllowedError,
+    ProcessEndedError,
+    RefusedError,
+    TooLargeError,
+    UnreachableError,
+)
+from smartmob_agent.client.feed import Feed
+from smartmob_agent.client.log import LogPart
+from smartmob_agent.client.opening import open_client
+from smartmob_agent.client.records import Event, Line, Record
+
+__all__ = [
+    "AddressError",
+    "Attachment",
+    "BadAnswerError",
+    "BusyError",
+    "Client",
+    "ClientError",
+    "ConflictError",
+    "ConnectionLostError",
+    "DefectError",
+    "Event",
+    "Exit",
+    "Feed",
+    "InvalidRequestError",
+    "Line",
+    "LogPart",
+    "NoConnectionError",
+    "NoSuchProcessError",
+    "NotAllowedError",
+    "Process",
+    "ProcessEndedError",
+    "Record",
+    "RefusedError",
+    "TooLargeError",
+    "UnreachableError",
+    "Upload",
+    "open_client",
+]

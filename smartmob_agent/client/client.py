@@ -1,0 +1,174 @@
+"""What can be asked of an agent, as typed calls."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import trio
+
+from smartmob_agent.client.attachment import Attachment, AttachmentReader
+from smartmob_agent.client.documents import (
+    Process,
+    Upload,
+    parse_process,
+    parse_processes,
+    parse_upload,
+)
+from smartmob_agent.client.feed import Feed
+from smartmob_agent.client.identity import path_of
+from smartmob_agent.client.log import LogPart, LogReader
+from smartmob_agent.client.patience import Patience
+from smartmob_agent.client.records import Record
+from smartmob_agent.client.seams import Requests, Sockets
+from smartmob_agent.client.upload import FileBody
+
+__all__ = ["Client"]
+
+
+class Client:
+    """What can be asked of one agent.
+
+    All calls raise `ClientError`: `NoConnectionError` when the agent does not answer,
+    `RefusedError` when it says no.  Calls may be made at the same time by several tasks.
+    """
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        requests: Requests,
+        make_sockets: Callable[[], Sockets],
+        *,
+        patience: float,
+    ) -> None:
+        self._nursery = nursery
+        self._requests = requests
+        self._make_sockets = make_sockets
+        self._patience = patience
+
+    async def list_processes(self) -> list[Process]:
+        """Return all processes, in the order of their creation."""
+        answer = await self._requests.request("GET", "/list-processes")
+        return parse_processes(answer.document())
+
+    async def create(
+        self,
+        *,
+        app: str,
+        node: str,
+        process_type: str,
+        source_url: str,
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Create a process; what follows is seen in its status.
+
+        source_url: of the archive, or the one that `upload` returned.
+        """
+        document = {
+            "app": app,
+            "node": node,
+            "process_type": process_type,
+            "source_url": source_url,
+            "env": dict(env or {}),
+        }
+        body = json.dumps(document).encode()
+        answer = await self._requests.request("POST", "/create-process", body=body)
+        return parse_process(answer.document())
+
+    async def status(self, slug: str) -> Process:
+        """Return the status of a process."""
+        answer = await self._requests.request("GET", path_of("process-status", slug))
+        return parse_process(answer.document())
+
+    async def delete(self, slug: str) -> None:
+        """End a process; returns when nothing of it is left.
+
+        If cancelled: the agent goes on all the same.
+        """
+        await self._requests.request("POST", path_of("delete-process", slug), patient=True)
+
+    async def upload(
+        self, archive: Path, *, progress: Callable[[int, int], object] = lambda _sent, _all: None
+    ) -> Upload:
+        """Send an archive to the agent, which keeps it; `source_url` is what `create` takes.
+
+        progress: called with the bytes that were sent and those of the whole archive.
+
+        Raises `OSError` when the archive cannot be read.
+        """
+        async with await trio.open_file(archive, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            answer = await self._requests.request(
+                "PUT",
+                "/upload-source",
+                body=FileBody(file, size, progress),
+                headers={"Content-Length": str(size)},
+                patient=True,
+            )
+        return parse_upload(answer.document())
+
+    def attach(
+        self, slug: str, *, tail: int = 0, after: int | None = None, stream: str | None = None
+    ) -> Attachment:
+        """Return the lines of a process as they come, beginning with the next one.
+
+        tail: begin with so many of the last lines that the agent still has.
+        after: begin with the line behind this number instead.
+        stream: only lines of `stdout` or of `stderr`.
+
+        A connection that is lost is made again: no line is missing then, none comes twice.
+        """
+        return Attachment(self._nursery, self._reader(slug, tail, after, stream))
+
+    def records(
+        self, slug: str, *, tail: int = 0, after: int | None = None, stream: str | None = None
+    ) -> Feed[Record]:
+        """Return what `attach` does, and what happens to the process between its lines."""
+        reader = self._reader(slug, tail, after, stream)
+
+        async def produce(send: trio.MemorySendChannel[Record]) -> None:
+            await reader.run(send.send)
+
+        return Feed(self._nursery, produce)
+
+    def log(
+        self,
+        slug: str,
+        *,
+        form: str = "text",
+        tail: int | None = None,
+        after: int | None = None,
+        follow: bool = False,
+    ) -> Feed[LogPart]:
+        """Return the log of a process as bytes, many lines at once: the fast way.
+
+        form: `text`, or `ndjson` for records.
+        tail, after: as for `attach`; without both all that the agent has.
+        follow: go on with what comes, over lost connections.
+        """
+        reader = LogReader(
+            self._requests,
+            slug,
+            form=form,
+            query={"tail": tail, "after": after, "follow": int(follow)},
+            patience=self._new_patience(slug),
+        )
+        return Feed(self._nursery, reader.run)
+
+    def _reader(
+        self, slug: str, tail: int, after: int | None, stream: str | None
+    ) -> AttachmentReader:
+        return AttachmentReader(
+            self._requests,
+            self._make_sockets(),
+            slug,
+            tail=tail,
+            after=after,
+            stream=stream,
+            patience=self._new_patience(slug),
+        )
+
+    def _new_patience(self, what: str) -> Patience:
+        return Patience(self._patience, what)

@@ -1,0 +1,162 @@
+"""What an agent says, typed.  What a newer agent says beyond that is kept, and not looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import attrs
+from cattrs import BaseValidationError, Converter, transform_error
+
+from smartmob_agent.client.errors import BadAnswerError
+
+__all__ = [
+    "FAILURES",
+    "Exit",
+    "Process",
+    "Upload",
+    "parse_json",
+    "parse_process",
+    "parse_processes",
+    "parse_upload",
+]
+
+_T = TypeVar("_T", bound=attrs.AttrsInstance)
+
+FAILURES = frozenset(
+    {
+        "download failure",
+        "unpack failure",
+        "no procfile",
+        "invalid procfile",
+        "unknown process type",
+    }
+)
+"""States of a process that will not run as it is, until it is deleted."""
+
+
+@attrs.frozen(kw_only=True)
+class Exit:
+    """How a child ended: by itself with a code, or by a signal."""
+
+    code: int | None = None
+    signal: str | None = None
+
+    def __str__(self) -> str:
+        return f"exit code {self.code}" if self.signal is None else self.signal
+
+
+@attrs.frozen(kw_only=True)
+class Process:
+    """The status of a process, at the moment of the answer.
+
+    state: see the page of states; new agents may have more of them.
+    exit: of the last child, None while there was none.
+    error: one line for a human on what keeps it from running.
+    next_start_at: while it waits to be started again.
+    document: the same as it came.
+    """
+
+    app: str
+    node: str
+    process_type: str
+    slug: str
+    state: str
+    attach: str
+    details: str
+    delete: str
+    pid: int | None
+    restarts: int
+    created_at: datetime
+    started_at: datetime | None
+    exit: Exit | None
+    error: str | None
+    next_start_at: datetime | None
+    document: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it will never run as it is."""
+        return self.state in FAILURES
+
+
+@attrs.frozen(kw_only=True)
+class Upload:
+    """An archive that the agent holds; `source_url` names it in a create request."""
+
+    source_url: str
+    sha256: str
+    size: int
+
+
+def parse_process(document: object) -> Process:
+    """Read a status document; raises `BadAnswerError`."""
+    process = _structure(document, Process)
+    return attrs.evolve(process, document=document)  # type: ignore[arg-type]  # It was an object.
+
+
+def parse_processes(document: object) -> list[Process]:
+    """Read a list of status documents; raises `BadAnswerError`."""
+    processes = document.get("processes") if isinstance(document, dict) else None
+    if not isinstance(processes, list):
+        raise BadAnswerError(f"expected a list of processes, found {document!a:.60}")
+    return [parse_process(process) for process in processes]
+
+
+def parse_upload(document: object) -> Upload:
+    """Read the answer to an upload; raises `BadAnswerError`."""
+    return _structure(document, Upload)
+
+
+def parse_json(body: bytes | str) -> Any:
+    """Parse JSON; raises `BadAnswerError`."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        shown = body[:60].decode("latin-1") if isinstance(body, bytes) else body[:60]
+        raise BadAnswerError(f"expected JSON, found {shown!a}") from None
+
+
+def _structure(document: object, kind: type[_T]) -> _T:
+    if not isinstance(document, dict):
+        raise BadAnswerError(f"expected an object, found {document!a:.60}")
+    known = {field.name for field in attrs.fields(kind)} - {"document"}
+    try:
+        return _converter.structure({k: v for k, v in document.items() if k in known}, kind)
+    except BaseValidationError as exc:
+        faults = transform_error(exc, format_exception=_describe)
+        raise BadAnswerError(f"expected a {kind.__name__.lower()}: {'; '.join(faults)}") from None
+
+
+def _describe(exc: BaseException, _type: object) -> str:
+    return "required field missing" if isinstance(exc, KeyError) else str(exc)
+
+
+def _exactly(kind: type) -> Callable[[object, object], Any]:
+    """Return a hook that converts nothing; cattrs would make a text of anything."""
+
+    def hook(value: object, _type: object) -> Any:
+        if type(value) is not kind:
+            raise ValueError(f"expected {kind.__name__}, found {value!a:.60}")
+        return value
+
+    return hook
+
+
+def _time(value: object, _type: object) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a time, found {value!a:.60}")  # noqa: TRY004 -- one error for all faults
+    return datetime.fromisoformat(value)
+
+
+def _make_converter() -> Converter:
+    converter = Converter(detailed_validation=True)
+    for kind in (str, int):
+        converter.register_structure_hook(kind, _exactly(kind))
+    converter.register_structure_hook(datetime, _time)
+    return converter
+
+
+_converter = _make_converter()

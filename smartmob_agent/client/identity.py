@@ -1,0 +1,74 @@
+"""One process, told apart from a later one with the same slug."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from urllib.parse import quote
+
+from smartmob_agent.client.documents import Process, parse_process
+from smartmob_agent.client.errors import NoConnectionError, NoSuchProcessError, ProcessEndedError
+from smartmob_agent.client.patience import Patience
+from smartmob_agent.client.seams import Requests
+
+__all__ = ["Identity", "over_connections", "path_of"]
+
+
+def path_of(action: str, slug: str) -> str:
+    """Return the path of what can be done with a process."""
+    return f"/{action}/{quote(slug, safe='')}"
+
+
+class Identity:
+    """Which process it is that has a slug."""
+
+    def __init__(self, requests: Requests, slug: str) -> None:
+        self._requests = requests
+        self._slug = slug
+        self._created_at: datetime | None = None
+
+    async def learn(self) -> None:
+        """Remember the process that has the slug now."""
+        self._created_at = (await self._look()).created_at
+
+    async def check(self) -> None:
+        """Raise `ProcessEndedError` unless it is still the same."""
+        try:
+            process = await self._look()
+        except NoSuchProcessError as exc:
+            raise self._ended("deleted") from exc
+        if process.created_at != self._created_at:
+            raise self._ended("replaced by another one")
+
+    async def _look(self) -> Process:
+        answer = await self._requests.request("GET", path_of("process-status", self._slug))
+        return parse_process(answer.document())
+
+    def _ended(self, how: str) -> ProcessEndedError:
+        return ProcessEndedError(
+            f"the process {self._slug!r} was {how} while the connection was lost: "
+            "its last lines may be missing"
+        )
+
+
+async def over_connections(
+    attempt: Callable[[], Awaitable[None]],
+    check: Callable[[], Awaitable[None]],
+    patience: Patience,
+) -> None:
+    """Make attempts until one returns, or patience ends.
+
+    check: what is done before each attempt but the first.
+
+    Raises what they raise but `NoConnectionError`, and that at last.
+    """
+    try:
+        return await attempt()
+    except NoConnectionError as exc:
+        await patience.wait(exc)
+    while True:
+        try:
+            await check()
+            return await attempt()
+        except NoConnectionError as exc:
+            await patience.wait(exc)

@@ -1,0 +1,94 @@
+"""The log of a process as bytes: the fastest way to get much of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+import trio
+
+from smartmob_agent.client.errors import BadAnswerError
+from smartmob_agent.client.identity import Identity, over_connections, path_of
+from smartmob_agent.client.patience import Patience
+from smartmob_agent.client.progress import Progress, RecordProgress, TextProgress
+from smartmob_agent.client.seams import Requests
+
+__all__ = ["FORMATS", "LogPart", "LogReader", "first_line"]
+
+FORMATS: Mapping[str, type[TextProgress | RecordProgress]] = {
+    "text": TextProgress,
+    "ndjson": RecordProgress,
+}
+
+
+@attrs.frozen(kw_only=True)
+class LogPart:
+    """Whole lines of a log, many of them at once.
+
+    missed: how many lines before them the agent has no more; in `ndjson` a record says so.
+    """
+
+    data: bytes
+    missed: int = 0
+
+
+class LogReader:
+    """Reads a log to its end, over lost connections.
+
+    form: one of `FORMATS`.
+    query: what to ask the agent for, beside the format; with `follow` it goes on.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        slug: str,
+        *,
+        form: str,
+        query: Mapping[str, object],
+        patience: Patience,
+    ) -> None:
+        self._requests = requests
+        self._path = path_of("process-log", slug)
+        self._identity = Identity(requests, slug)
+        self._query = {**query, "format": form}
+        self._progress: Progress = FORMATS[form]()
+        self._in_band = form != "text"
+        self._patience = patience
+
+    async def run(self, send: trio.MemorySendChannel[LogPart]) -> None:
+        """Send all of it."""
+        await self._identity.learn()
+
+        async def attempt() -> None:
+            await self._read(send)
+
+        await over_connections(attempt, self._identity.check, self._patience)
+
+    async def _read(self, send: trio.MemorySendChannel[LogPart]) -> None:
+        """Read by one connection."""
+        async with self._requests.stream("GET", self._path, query=self._query) as answer:
+            first, missed = first_line(answer.headers)
+            self._progress.begin(first, missed)
+            self._patience.connected()
+            self._go_on_behind_last()
+            if missed and not self._in_band:
+                await send.send(LogPart(data=b"", missed=missed))
+            async for part in answer.parts:
+                if whole := self._progress.feed(part):
+                    self._patience.received()
+                    self._go_on_behind_last()
+                    await send.send(LogPart(data=whole))
+
+    def _go_on_behind_last(self) -> None:
+        self._query |= {"tail": None, "after": self._progress.last}
+
+
+def first_line(headers: Mapping[str, str]) -> tuple[int, int]:
+    """Return with which line a log begins, and how many before it are gone."""
+    try:
+        return int(headers["First-Line"]), int(headers["Lines-Missed"])
+    except (KeyError, ValueError):
+        raise BadAnswerError(
+            "expected a log that says where it begins: is the agent too old?"
+        ) from None

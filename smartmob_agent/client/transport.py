@@ -1,0 +1,162 @@
+"""Requests of the client.
+
+Only this module knows httpx, beside `source.download`: the client shares no code with the agent.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Self
+
+import httpx
+import trio
+
+from smartmob_agent.client.address import Address
+from smartmob_agent.client.dial import CONNECT_TIMEOUT, KEEPALIVE, cause_of
+from smartmob_agent.client.errors import (
+    BadAnswerError,
+    ClientError,
+    ConnectionLostError,
+    UnreachableError,
+)
+from smartmob_agent.client.refusals import refused
+from smartmob_agent.client.seams import Answer, Body, Query, StreamedAnswer
+
+__all__ = ["Transport", "open_transport"]
+
+_CLOSE_TIMEOUT = 1.0
+"""Seconds to close a connection in an orderly way, which matters to TLS alone."""
+
+
+class Transport:
+    """Sends requests to one agent: `Requests`.
+
+    timeout: seconds without any progress after which a connection counts as lost.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, address: Address, timeout: float) -> None:
+        self._http = http
+        self._where = address.text
+        self._base = address.base
+        self._timeout = timeout
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Body | None = None,
+        headers: Mapping[str, str] | None = None,
+        patient: bool = False,
+    ) -> Answer:
+        """Return the answer."""
+        async with self.stream(
+            method, path, query=query, body=body, headers=headers, patient=patient
+        ) as answer:
+            content = b"".join([part async for part in answer.parts])
+            return Answer(headers=answer.headers, body=content)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Body | None = None,
+        headers: Mapping[str, str] | None = None,
+        patient: bool = True,
+    ) -> AsyncGenerator[StreamedAnswer]:
+        """Have an answer while it comes."""
+        try:
+            request = self._http.build_request(
+                method,
+                self._base + path,
+                params={
+                    key: str(value) for key, value in (query or {}).items() if value is not None
+                },
+                content=body,
+                headers=headers,
+                timeout=httpx.Timeout(None if patient else self._timeout, connect=CONNECT_TIMEOUT),
+            )
+            response = await self._http.send(request, stream=True)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
+            raise self._ours(exc) from exc
+        raw = response.aiter_raw()
+        try:
+            parts = _Parts(raw, self._ours)
+            if not response.is_success:
+                body = b"".join([part async for part in parts])
+                raise refused(response.status_code, response.headers, body)
+            yield StreamedAnswer(headers=response.headers, parts=parts)
+        finally:
+            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                await _leave(raw)
+                await response.aclose()
+
+    def _ours(self, exc: Exception) -> ClientError:
+        """Return our error for one of httpx."""
+        if isinstance(exc, (httpx.ConnectError, httpx.ConnectTimeout, UnicodeError)):
+            return UnreachableError(f"cannot reach the agent at {self._where}: {cause_of(exc)}")
+        if isinstance(exc, httpx.TimeoutException):
+            return ConnectionLostError(f"no answer in time from the agent at {self._where}")
+        if isinstance(exc, (httpx.NetworkError, httpx.RemoteProtocolError)):
+            return ConnectionLostError(f"lost the connection to the agent at {self._where}")
+        return BadAnswerError(f"expected an agent at {self._where}: {exc}")
+
+
+class _Parts:
+    """The parts of a body, with our errors."""
+
+    def __init__(self, raw: AsyncIterator[bytes], ours: Callable[[Exception], ClientError]) -> None:
+        self._raw = raw
+        self._ours = ours
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._raw)
+        except httpx.HTTPError as exc:
+            raise self._ours(exc) from exc
+
+
+async def _leave(raw: AsyncIterator[bytes]) -> None:
+    """End a body where it is.
+
+    It is a chain of generators, of which `aclose` would end the first alone: the others were
+    left to the collector of garbage.  A read that is cancelled ends them all.
+    """
+    with trio.CancelScope() as scope, suppress(httpx.HTTPError):
+        scope.cancel(reason="the answer is not read on")
+        async for _part in raw:
+            pass  # What was received already.
+
+
+@asynccontextmanager
+async def open_transport(
+    address: Address, *, token: str | None, tls: ssl.SSLContext | None, timeout: float
+) -> AsyncGenerator[Transport]:
+    """Have a way to send requests.
+
+    tls: whom to trust, for https.
+    """
+    # Without https nothing is trusted, and no certificate need be loaded, which takes 20 ms.
+    context = tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    sockets = httpx.AsyncHTTPTransport(
+        verify=context,
+        uds=address.unix,
+        socket_options=None if address.unix else KEEPALIVE,
+        trust_env=False,
+        # Each log that is followed has one for itself.
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=4),
+    )
+    headers = {"Accept-Encoding": "identity", "User-Agent": "smartmob"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    async with httpx.AsyncClient(transport=sockets, trust_env=False, headers=headers) as http:
+        yield Transport(http, address, timeout)
