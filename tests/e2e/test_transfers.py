@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
+from smartmob_agent import Agent, AgentConfig, Network, ProcessSpec, State, serve
+from smartmob_agent.testing import FakeSpawner
 from tests.e2e.agent import RunningAgent, running_agent, shell_app
 from tests.source.evil import EVILS, LIMITS, Evil
 from tests.source.servers import open_server, respond
@@ -85,3 +88,19 @@ async def test_no_evil_server_does_an_agent_any_harm(tmp_path: Path) -> None:
         cut = [request for request in server.requests if request.startswith(b"GET /cut ")]
         assert [b"\r\nIf-Range: " in request for request in cut] == [False, True]
     assert files(tmp_path) == []
+
+
+async def test_a_source_that_is_denied_is_not_asked(tmp_path: Path) -> None:
+    """What the agent was told reaches its connections."""
+    config = AgentConfig(port=0, work_dir=tmp_path, network=Network(deny=("127.0.0.0/8",)))
+    start = partial(serve, config, spawner=FakeSpawner())
+    async with open_server({}) as server, trio.open_nursery() as nursery:
+        agent: Agent = await nursery.start(start)
+        process = agent.supervisor.create(
+            ProcessSpec(app="a", node="b", process_type="web", source_url=f"{server.url}/?secret")
+        )
+        await process.wait_state(State.DOWNLOAD_FAILURE)
+        rule = "127.0.0.1 is denied by the rule 127.0.0.0/8"
+        assert process.error == f"{server.url}/: must not be asked: {rule}"
+        assert server.requests == []
+        agent.stop()
