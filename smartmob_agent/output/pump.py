@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import trio
 
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.console import Console
 from smartmob_agent.output.lines import LineSplitter
 
-__all__ = ["pump"]
+__all__ = ["pump", "pump_all"]
 
 _SMALL_BYTES, _LARGE_BYTES = 16 * 1024, 256 * 1024
 """A read makes room for all that it asks for, so it asks for little.  When that was not enough
@@ -31,3 +33,12 @@ async def pump(
                 size = _LARGE_BYTES if len(chunk) >= _SMALL_BYTES else _SMALL_BYTES
     finally:
         console.publish(stream, splitter.finish())
+
+
+async def pump_all(
+    sources: Mapping[Stream, trio.abc.ReceiveStream], console: Console, line_bytes: int
+) -> None:
+    """Pump from all pipes of a child at once; return when all have ended."""
+    async with trio.open_nursery() as nursery:
+        for stream, source in sources.items():
+            nursery.start_soon(pump, source, console, stream, line_bytes)

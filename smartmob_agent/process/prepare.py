@@ -23,9 +23,13 @@ from smartmob_agent.source.procfile import parse_procfile
 from smartmob_agent.source.store import Source
 from smartmob_agent.source.workspace import Unpacked, Workspace
 
-__all__ = ["Files", "failure_state"]
+__all__ = ["REMOVE_TIMEOUT", "Files", "failure_state"]
+
+REMOVE_TIMEOUT = 60.0
+"""Seconds for the removal of a process's files: 100,000 of them take a few."""
 
 _FAILURE_STATES: Mapping[type[SourceError], State] = {
+    SourceError: State.DOWNLOAD_FAILURE,
     DownloadError: State.DOWNLOAD_FAILURE,
     UnpackError: State.UNPACK_FAILURE,
     NoProcfileError: State.NO_PROCFILE,
@@ -35,8 +39,11 @@ _FAILURE_STATES: Mapping[type[SourceError], State] = {
 
 
 def failure_state(error: SourceError) -> State:
-    """Return the final state of a process whose source has this fault."""
-    return _FAILURE_STATES[type(error)]
+    """Return the final state of a process whose source has this fault.
+
+    Embedders have classes of their own: the nearest one that is ours counts.
+    """
+    return next(_FAILURE_STATES[kind] for kind in type(error).__mro__ if kind in _FAILURE_STATES)
 
 
 @attrs.frozen(eq=False, kw_only=True)

@@ -12,18 +12,16 @@ from smartmob_agent.child.spawn import Child, Command, Exit
 from smartmob_agent.errors import PassingError, SourceError
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
-from smartmob_agent.output.pump import pump
-from smartmob_agent.process.prepare import Files, failure_state
+from smartmob_agent.output.pump import pump_all
+from smartmob_agent.process.ending import Ending
+from smartmob_agent.process.prepare import REMOVE_TIMEOUT, Files, failure_state
 from smartmob_agent.process.restart import Backoff
 from smartmob_agent.process.spec import ProcessSpec, Services
-from smartmob_agent.process.states import FAILURES, State, check_transition
+from smartmob_agent.process.states import FAILURES, TRANSITIONS, State, check_transition
 
 __all__ = ["ManagedProcess"]
 
 logger = logging.getLogger(__name__)
-
-_REMOVE_TIMEOUT = 60.0
-"""Seconds for the removal of a process's files: 100,000 of them take a few."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -54,10 +52,8 @@ class ManagedProcess:
     _backoff: Backoff
     _next_start: float = 0.0
     _end: ConsoleEnd = ConsoleEnd.AGENT
-    _child: Child | None = None
-    _mercy: bool = True
+    _ending: Ending
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    _patience: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
     @classmethod
@@ -70,6 +66,7 @@ class ManagedProcess:
             console=Console(services.config.output.console_bytes, services.now),
             services=services,
             backoff=Backoff(services.config.restart, services.random),
+            ending=Ending(stop_timeout=services.config.stop_timeout),
         )
 
     @property
@@ -106,7 +103,7 @@ class ManagedProcess:
         What not even SIGKILL ends is waited for, unless `end` is the agent's.
         """
         if end is ConsoleEnd.AGENT:
-            self._patience.cancel(reason="the agent is to stop")
+            self._ending.lose_patience()
         if self.state not in (State.STOPPING, State.GONE):
             self._end = end
             self._enter(State.STOPPING)
@@ -115,9 +112,7 @@ class ManagedProcess:
     def kill(self) -> None:
         """As `stop`, but kill the tree at once, also while it stops."""
         self.stop(ConsoleEnd.AGENT)
-        self._mercy = False
-        if self._child is not None:
-            self._child.kill()
+        self._ending.lose_mercy()
 
     async def run(self) -> None:
         """Live: download, unpack, start and start again, until `stop`; then clean up.
@@ -127,14 +122,16 @@ class ManagedProcess:
         If cancelled: does what `stop` does, and returns when nothing is left.
         """
         try:
-            with self._scope:
-                await self._live()
+            try:
+                with self._scope:
+                    await self._live()
+            finally:
+                self.stop(ConsoleEnd.AGENT)
+                with trio.move_on_after(REMOVE_TIMEOUT, shield=True):
+                    await self.files.remove()
         except Exception:  # What goes wrong in one process while it stops must not end the others.
             logger.exception("process failed while it stopped", extra={"slug": self.slug})
         finally:
-            self.stop(ConsoleEnd.AGENT)
-            with trio.move_on_after(_REMOVE_TIMEOUT, shield=True):
-                await self.files.remove()
             self.console.close(self._end)
             self._enter(State.GONE)
 
@@ -147,64 +144,54 @@ class ManagedProcess:
                     self._backoff.reset()
                 await self._run_child(command)
             except SourceError as exc:
-                self._enter(failure_state(exc), error=str(exc))
+                self._fail(exc)
             except PassingError as exc:
                 self._back_off(self._backoff.after_failure(), error=str(exc))
-            except Exception as exc:
-                # The border of one tenant: what goes wrong here must not end the others.
-                logger.exception("process failed", extra={"slug": self.slug})
-                error = f"internal error ({type(exc).__name__}), see the agent's log"
-                self._back_off(self._backoff.after_failure(), error=error)
+            except Exception as exc:  # noqa: BLE001  # The border of one tenant.
+                self._tell_defect(exc)
             if self.state is State.BACKOFF:
                 await trio.sleep_until(self._next_start)
         await trio.sleep_forever()
 
     async def _run_child(self, command: Command) -> None:
         child = await self._services.spawner.spawn(command)
-        self._started(child)
         started = trio.current_time()
         output = trio.CancelScope(shield=True)  # Its deadline is set below, on every path.
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read_output, child, output)
                 try:
+                    self._started(child)
                     self._exited(await child.wait(), trio.current_time() - started)
                     await child.wait_settled()
                     self._tell_stuck(child)
                     await child.wait_empty()
+                except trio.Cancelled:
+                    from_outside = not nursery.cancel_scope.cancel_called  # else a reader failed
+                    if from_outside and self.state is not State.STOPPING:
+                        self.stop(ConsoleEnd.AGENT)
+                    raise
                 finally:
-                    # Bounded by the stop time-out and by what `Child` says of a kill.
-                    with trio.CancelScope(shield=True):
-                        await self._end_tree(child)
-                    drain_timeout = self._services.config.output.drain_timeout
-                    output.deadline = trio.current_time() + drain_timeout
+                    try:
+                        # Bounded by the stop time-out and by what `Child` says of a kill.
+                        with trio.CancelScope(shield=True):
+                            await self._end_tree(child)
+                    finally:
+                        drain_timeout = self._services.config.output.drain_timeout
+                        output.deadline = trio.current_time() + drain_timeout
         finally:
             if self.pid is None and self.exit is not None:
                 self.console.publish_event("exited", {"pid": child.pid, **self.exit.record})
 
     async def _read_output(self, child: Child, scope: trio.CancelScope) -> None:
-        line_bytes = self._services.config.output.line_bytes
         pipes = {Stream.STDOUT: child.stdout, Stream.STDERR: child.stderr}
         with scope:
-            async with trio.open_nursery() as nursery:
-                for stream, pipe in pipes.items():
-                    nursery.start_soon(pump, pipe, self.console, stream, line_bytes)
+            await pump_all(pipes, self.console, self._services.config.output.line_bytes)
 
     async def _end_tree(self, child: Child) -> None:
-        """Leave nothing of the tree, whether the child has ended already or not."""
-        if self._mercy:
-            child.terminate()
-            with trio.move_on_after(self._services.config.stop_timeout):
-                await child.wait_empty()
-        child.kill()
-        await child.wait_settled()
-        if child.stuck:
-            self._tell_stuck(child)
-            with self._patience:
-                await child.wait_empty()
+        await self._ending.run(child, self._tell_stuck)
         if self.pid is not None and not child.stuck:
             self._note_exit(await child.wait())
-        self._child = None
 
     def _tell_stuck(self, child: Child) -> None:
         if child.stuck:
@@ -214,7 +201,6 @@ class ManagedProcess:
             self._changed.unpark_all()
 
     def _started(self, child: Child) -> None:
-        self._child = child
         self.pid = child.pid
         self.starts += 1
         self.started_at = self._services.now()
@@ -230,6 +216,19 @@ class ManagedProcess:
     def _note_exit(self, how: Exit) -> None:
         self.pid, self.exit = None, how
         logger.info("exit", extra={"slug": self.slug, "exit": str(how)})
+
+    def _fail(self, error: SourceError) -> None:
+        """Park until someone deletes it."""
+        state = failure_state(error)
+        if self.state is State.STOPPING or state in TRANSITIONS[self.state]:
+            self._enter(state, error=str(error))
+        else:  # Who raised it knows no better: an embedder's fetcher that has no Procfile.
+            self._tell_defect(error)
+
+    def _tell_defect(self, error: Exception) -> None:
+        logger.error("process failed", exc_info=error, extra={"slug": self.slug})
+        told = f"internal error ({type(error).__name__}), see the agent's log"
+        self._back_off(self._backoff.after_failure(), error=told)
 
     def _back_off(self, delay: float, *, error: str) -> None:
         self._next_start = trio.current_time() + delay
