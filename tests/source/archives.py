@@ -65,13 +65,10 @@ def header(entry: Entry, edit: Callable[[bytearray], None] = lambda block: None)
     return bytes(block) + entry.content + bytes(-len(entry.content) % 512)
 
 
-def make_zip(*entries: Entry, method: int = zipfile.ZIP_DEFLATED, level: int = 6) -> bytes:
+def make_zip(*entries: Entry, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     """A zip archive as Python writes it."""
     buffer = io.BytesIO()
-    with (
-        warnings.catch_warnings(),
-        zipfile.ZipFile(buffer, "w", method, compresslevel=level) as archive,
-    ):
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", method) as archive:
         warnings.simplefilter("ignore")  # of names that are there twice
         for entry in entries:
             slash = "/" if entry.type == tarfile.DIRTYPE else ""
