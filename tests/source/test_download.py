@@ -276,12 +276,17 @@ async def test_a_broken_answer_may_mend_itself(answer: bytes, message: str, tmp_
 
 
 async def test_a_body_without_length_ends_with_the_connection(tmp_path: Path) -> None:
-    """As HTTP/1.0 servers do it."""
-    answers = {"/": b"HTTP/1.0 200 OK\r\n\r\nall"}
+    """As HTTP/1.0 servers do it; nobody knows how much is to come."""
+    told: list[tuple[int, int | None]] = []
+
+    def tell(received: int, total: int | None) -> None:
+        told.append((received, total))
+
     fetcher = make_fetcher(LIMITS)
-    async with open_server(answers) as server:
-        await fetcher.fetch(f"{server.url}/", tmp_path / "archive", request_id="id")
-    assert (tmp_path / "archive").read_bytes() == b"all"
+    async with open_server({"/": b"HTTP/1.0 200 OK\r\n\r\nall"}) as server:
+        await fetcher.fetch(f"{server.url}/", tmp_path / "a", request_id="id", progress=tell)
+    assert (tmp_path / "a").read_bytes() == b"all"
+    assert (told[0], told[-1]) == ((0, None), (3, None))
 
 
 async def test_a_shorter_body_than_announced_is_noticed_without_sockets(tmp_path: Path) -> None:
