@@ -1,0 +1,53 @@
+"""A program that keeps, finds and removes archives until it is killed: for `test_killed.py`.
+
+    python keeper.py DIRECTORY SEED
+
+It writes a line for each step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import sys
+from pathlib import Path
+
+from smartmob_agent.source.lease import open_lease
+from smartmob_agent.source.notes import Note
+from smartmob_agent.source.shelf import Shelf
+
+PIECE_BYTES = 16 * 1024
+
+
+def proceed() -> None:
+    """Check nothing."""
+
+
+def step() -> None:
+    sys.stdout.write("step\n")
+    sys.stdout.flush()
+
+
+def main(directory: Path, seed: int) -> None:
+    choose = random.Random(seed)
+    shelf = Shelf(directory=directory, limit_bytes=1024 * 1024)
+    shelf.prepare()
+    with open_lease(directory) as own:
+        while True:
+            content = bytes([choose.randrange(8)]) * choose.randrange(400_000)
+            sha256, part = hashlib.sha256(content).hexdigest(), own / "part"
+            with part.open("wb") as file:
+                for start in range(0, len(content), PIECE_BYTES):
+                    file.write(content[start : start + PIECE_BYTES])
+                    step()
+            hold = shelf.keep(part, sha256, proceed, uploaded=choose.random() < 0.5)
+            step()
+            shelf.remember("http://h/", Note(sha256=sha256, etag='"1"'), own / "note")
+            step()
+            hold.release()
+            shelf.trim()
+            step()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
