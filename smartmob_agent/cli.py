@@ -16,6 +16,7 @@ from smartmob_agent.config import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.handed_over import handed_over
 from smartmob_agent.logs import configure_logging
+from smartmob_agent.notify import Notifier
 from smartmob_agent.options import parse_options
 from smartmob_agent.serve import Agent, serve
 
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     options = parse_options(argv, environ)
     configure_logging(options.log_format, options.log_level)
     try:
-        return trio.run(_run, _with_surroundings(options.config, environ))
+        config = _with_surroundings(options.config, environ)
+        return trio.run(_run, config, Notifier.of(environ, os.getpid()))
     except* StartError as group:
         error = _first(group)
     logger.critical("start failed", extra={"error": str(error)})
@@ -59,7 +61,7 @@ def _first(group: BaseExceptionGroup[StartError]) -> BaseException:
     return error
 
 
-async def _run(config: AgentConfig) -> int:
+async def _run(config: AgentConfig, notifier: Notifier) -> int:
     signals = {signal.SIGINT, signal.SIGTERM}
     if config.security.token_file is not None:
         # Only then: the end of its terminal must not leave an agent that nobody looks after.
@@ -72,6 +74,7 @@ async def _run(config: AgentConfig) -> int:
                 for url in agent.urls:
                     logger.info("bind", extra={"url": url, "containment": agent.containment})
                 watch.start_soon(_obey, arrivals, agent, codes)
+                watch.start_soon(notifier.run, agent.wait_stop)
             watch.cancel_scope.cancel(reason="the agent has ended")
     return max(codes)
 

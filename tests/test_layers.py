@@ -26,6 +26,7 @@ FLOORS = {
     "serve": 8,
     "testing": 8,
     "logs": 9,
+    "notify": 9,
     "options": 9,
     "option": 9,
     "option_table": 9,
