@@ -55,6 +55,8 @@ class GuardedSpawner:
         self._zygote = Zygote(isolation=self._isolation)
         self._children: set[GuardedChild] = set()
         self._closing = trio.Event()
+        self._settled = trio.Event()
+        self._failure: StartError | None = None
         self._nursery: trio.Nursery
 
     @property
@@ -64,28 +66,28 @@ class GuardedSpawner:
             return "pid-namespace"
         return "cgroup" if self._cgroups else self._zygote.level
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self) -> None:
         """Serve until `close()`, then end all trees and the guard.
-
-        Raises `StartError` when the guard cannot be started, or not as it should.
 
         Not to be cancelled, since it has to outlive whoever is cancelled beside it.
         """
-        failure: StartError | None = None
         with trio.CancelScope(shield=True), contextlib.ExitStack() as stack:
             # Until `close()`; what comes before and after is bounded, see `_start`, `_end`.
             async with trio.open_nursery() as self._nursery:
                 try:
                     await self._start(stack)
-                except StartError as exc:  # raised below, free of the nursery's group
-                    failure = exc
-                else:
-                    task_status.started()
-                    await self._closing.wait()
+                except StartError as exc:
+                    self._failure = exc
+                    self._closing.set()
+                self._settled.set()
+                await self._closing.wait()
                 await self._end()
                 self._nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+
+    async def wait_started(self) -> StartError | None:
+        """Wait until it serves, or return why the guard cannot be started, or not as it should."""
+        await self._settled.wait()
+        return self._failure
 
     async def _start(self, stack: contextlib.ExitStack) -> None:
         """Start the guard and prove the level of containment: 25 s at most."""
@@ -240,14 +242,13 @@ async def open_spawner(
     spawner = GuardedSpawner(max_processes=max_processes, isolation=isolation, cgroup=cgroup)
     failure: StartError | None = None
     async with trio.open_nursery() as nursery:
+        # Not by `start()`, where it would be left if it is cancelled just then: it is shielded.
+        nursery.start_soon(spawner.run)
         try:
-            await nursery.start(spawner.run)
-        except StartError as exc:  # raised below, free of the nursery's group
-            failure = exc
-        else:
-            try:
+            failure = await spawner.wait_started()
+            if failure is None:
                 yield spawner
-            finally:
-                spawner.close()
-    if failure is not None:
+        finally:
+            spawner.close()
+    if failure is not None:  # free of the nursery's group
         raise failure
