@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import attrs
+import trio
 
 from smartmob_agent.child.spawn import Command
 from smartmob_agent.errors import (
@@ -19,6 +20,7 @@ from smartmob_agent.errors import (
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import State
 from smartmob_agent.source.environment import child_environment
+from smartmob_agent.source.full_disk import TIMEOUT
 from smartmob_agent.source.procfile import parse_procfile
 from smartmob_agent.source.store import Source
 from smartmob_agent.source.workspace import Unpacked, Workspace
@@ -90,7 +92,8 @@ class Files:
             await self.source.aclose()
             raise
         except PassingError as exc:
-            await self.source.make_room_after(exc)
+            with trio.move_on_after(TIMEOUT, shield=True):
+                await self.source.make_room_after(exc)
             raise
         await self.source.aclose()
         return command

@@ -11,7 +11,7 @@ from smartmob_agent.errors import DownloadError, PassingDownloadError, PassingEr
 from smartmob_agent.source.cache import ArchiveCache, ArchivePart, HeldArchive, Note
 from smartmob_agent.source.digests import SCHEME, digest_of_upload
 from smartmob_agent.source.download import Fetched, Fetcher
-from smartmob_agent.source.full_disk import make_room_after
+from smartmob_agent.source.full_disk import TIMEOUT, make_room_after
 from smartmob_agent.source.urls import public_url
 
 __all__ = ["Demand", "Download", "Flight"]
@@ -136,7 +136,8 @@ class Flight:
             raise
         finally:
             if not kept:
-                await part.remove()
+                with trio.move_on_after(TIMEOUT, shield=True):
+                    await part.remove()
 
     async def _recall(self) -> str | None:
         """Hold what was found at the URL before, and return its ETag."""

@@ -13,7 +13,7 @@ from smartmob_agent.config import Cache
 from smartmob_agent.errors import BodyTooLargeError, PassingError, StoppingError
 from smartmob_agent.source.cache import ArchiveCache, ArchivePart
 from smartmob_agent.source.digests import upload_url
-from smartmob_agent.source.full_disk import make_room_after
+from smartmob_agent.source.full_disk import TIMEOUT, make_room_after
 
 __all__ = ["Upload", "Uploads"]
 
@@ -132,10 +132,12 @@ class Uploads:
             self._expire_after(part.sha256, self.limits.upload_timeout)
             await archive.release()
         except PassingError as exc:
-            await make_room_after(exc, self.cache)
+            with trio.move_on_after(TIMEOUT, shield=True):
+                await make_room_after(exc, self.cache)
             raise
         finally:
-            await part.remove()
+            with trio.move_on_after(TIMEOUT, shield=True):
+                await part.remove()
         return Upload(sha256=part.sha256, size_bytes=size)
 
     async def _write(self, part: ArchivePart, read: Callable[[], Awaitable[bytes]]) -> int:
