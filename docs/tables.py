@@ -38,7 +38,7 @@ def option_rows() -> Iterator[Sequence[str]]:
             f"``{option.flag} {option.metavar}``",
             f"``{option.variable}``",
             _default(option),
-            option.help,
+            option.help.replace("*", r"\*"),  # no emphasis
         )
 
 

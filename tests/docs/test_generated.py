@@ -54,7 +54,11 @@ def edges(svg: str) -> set[tuple[str, str]]:
 def test_the_table_of_options_has_each_option(tables: ModuleType) -> None:
     rows = list(tables.option_rows())
     assert [(flag, variable, meaning) for flag, variable, _, meaning in rows] == [
-        (f"``{option.flag} {option.metavar}``", f"``{option.variable}``", option.help)
+        (
+            f"``{option.flag} {option.metavar}``",
+            f"``{option.variable}``",
+            option.help.replace("*", r"\*"),
+        )
         for option in OPTIONS
     ]
     defaults = {flag.split()[0]: default for flag, _, default, _ in rows}
