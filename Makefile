@@ -48,11 +48,15 @@ test: lint docs
 test-first: $(VENV)/tests
 	$(BIN)/python $(PYTEST) --cov --cov-report=term-missing --cov-fail-under=100
 
+# Where there are two runs, each explores half of the 500 orders of tasks of each scenario.
 .PHONY: test-3.13
 ifeq ($(filter-out $(PYTHON),$(PYTHON_313)),)
 test-3.13:
 	@echo 'No Python 3.13 beside $(PYTHON): its run of the tests is left out.'
 else
+test-first: export SMARTMOB_SCHEDULES ?= 250
+test-3.13: export SMARTMOB_SCHEDULES ?= 250
+test-3.13: export SMARTMOB_FIRST_SEED ?= 250
 test-3.13: $(VENV_313)/tests
 	$(VENV_313)/bin/python $(PYTEST) -p no:cacheprovider
 endif
