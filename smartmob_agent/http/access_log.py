@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import trio
 
@@ -65,10 +66,10 @@ class _Record:
         if write is None:
             return
 
-        def counted(frames: bytes) -> int:
-            written: int = write(frames)
-            self._bytes += written
-            return written
+        def counted(frames: Sequence[bytes]) -> int:
+            taken: int = write(frames)
+            self._bytes += sum(map(len, frames[:taken]))
+            return taken
 
         extensions["smartmob.write_now"] = counted
 

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 
 import attrs
@@ -62,7 +62,7 @@ class Connection:
         self._timer = trio.CancelScope()
         self._reading = trio.CancelScope()
         self._sending = trio.Lock()
-        self._unsent = b""
+        self._unsent: bytes | memoryview = b""
         self._linger = self._finished = self._ended = False
         self._protocol = Protocol(
             settings,
@@ -143,30 +143,36 @@ class Connection:
 
     async def write(self, data: bytes) -> None:
         async with self._sending:
-            view = memoryview(self._unsent + data)
-            self._unsent = b""
-            for start in range(0, len(view), _WRITE_BYTES):
-                if not await self._write_piece(view[start : start + _WRITE_BYTES]):
-                    break
-            else:
+            unsent, self._unsent = memoryview(self._unsent), b""
+            if await self._write_all(unsent) and await self._write_all(memoryview(data)):
                 return
         self.abort()
         await self._protocol.lose()
 
-    def write_now(self, data: bytes) -> int:
+    def write_now(self, pieces: Sequence[bytes]) -> int:
         busy = self._sending.locked() or self._unsent or self._finished
         if busy or isinstance(self._stream, trio.SSLStream):
             return 0
         try:
-            written = os.write(self._socket.fileno(), data)
+            written = os.writev(self._socket.fileno(), pieces)
         except OSError:  # it is full, or the peer is gone, which its reader learns
             return 0
-        if written < len(data):
-            self._unsent = data[written:]
+        taken = 0
+        while written > 0:
+            written -= len(pieces[taken])
+            taken += 1
+        if written < 0:
+            self._unsent = memoryview(pieces[taken - 1])[written:]
             self._nursery.start_soon(self.write, b"")
-        return len(data)
+        return taken
 
-    async def _write_piece(self, piece: memoryview) -> bool:
+    async def _write_all(self, data: memoryview) -> bool:
+        for start in range(0, len(data), _WRITE_BYTES):
+            if not await self._write_some(data[start : start + _WRITE_BYTES]):
+                return False
+        return True
+
+    async def _write_some(self, piece: memoryview) -> bool:
         # Cancelled halfway, the rest of the connection would have no meaning.
         try:
             with trio.move_on_after(self._limits.send_timeout, shield=True) as limit:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import trio
 
 from smartmob_agent.http.asgi import Scope, Send
-from smartmob_agent.output.batch import Batch, Event, Record
+from smartmob_agent.output.batch import Batch, Event, Frames, Record
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
 from smartmob_agent.output.frames import text_frames
@@ -18,7 +18,8 @@ __all__ = ["FRAMES_EXTENSION", "WRITE_EXTENSION", "ConsoleSender"]
 FRAMES_EXTENSION = "smartmob.frames"
 """The server takes the message `websocket.send.frames`: frames ready to write."""
 WRITE_EXTENSION = "smartmob.write_now"
-"""A function, once accepted: writes what the socket takes of frames, returns how many bytes."""
+"""A function, once accepted: writes what the socket takes at once of a sequence of frames.  It
+returns how many of its items are written, or will be without our doing."""
 
 _CLOSES: Mapping[ConsoleEnd, tuple[int, str]] = {
     ConsoleEnd.PROCESS: (1000, "the process was deleted"),
@@ -29,7 +30,6 @@ _TRY_AGAIN_LATER = 1013
 """From the IANA registry "WebSocket Close Code Number"."""
 
 Item = Batch | Event
-Frames = bytes | memoryview
 
 
 class ConsoleSender:
@@ -50,8 +50,10 @@ class ConsoleSender:
         self._console, self._cursor, self._send = console, cursor, send
         self._json = records
         self._framed = FRAMES_EXTENSION in scope["extensions"]
-        self._write_now: Callable[[bytes], int] | None = scope["extensions"].get(WRITE_EXTENSION)
-        self._rest: Frames = b""
+        write_now: Callable[[Sequence[bytes]], int] | None
+        self._write_now = write_now = scope["extensions"].get(WRITE_EXTENSION)
+        self._sink = None if write_now is None else self._take
+        self._begun = False
 
     async def run(self) -> tuple[int, str]:
         """Send until there is a reason to close; return its code and text.
@@ -60,8 +62,6 @@ class ConsoleSender:
         """
         while True:
             await trio.lowlevel.checkpoint()  # `send` is none once the client has gone.
-            if self._rest:
-                await self._send_rest()
             try:
                 item = self._cursor.receive_nowait()
             except LinesMissedError as exc:
@@ -69,15 +69,15 @@ class ConsoleSender:
                     return _TRY_AGAIN_LATER, f"too slow: {exc}"
                 await self._send_record({"event": "dropped", "lines": exc.lines})
                 continue
-            if item is not None and self._framed:
-                # A client that is stuck holds no more than what it is being sent.
-                self._rest, item = self._frames(item), None
-            elif item is not None:
+            if item is None:
+                if self._console.end is not None:
+                    return await self._finish(self._console.end)
+                await self._cursor.wait(self._sink)
+            elif not self._framed:
                 await self._send_texts(item)
-            elif self._console.end is not None:
-                return await self._finish(self._console.end)
-            else:
-                await self._cursor.wait(self._take if self._write_now else None)
+            elif not self._take(item):
+                item = None  # A client that is stuck holds no more than what it is being sent.
+                await self._send_frames(self._next_frames())
 
     async def _finish(self, end: ConsoleEnd) -> tuple[int, str]:
         if self._json:
@@ -88,23 +88,18 @@ class ConsoleSender:
         for text in self._texts(item):
             await self._send({"type": "websocket.send", "text": text})
 
-    async def _send_rest(self) -> None:
-        message = {"type": "websocket.send.frames", "frames": self._rest}
-        self._rest = b""
-        await self._send(message)
+    async def _send_frames(self, frames: bytes) -> None:
+        await self._send({"type": "websocket.send.frames", "frames": frames})
 
     async def _send_record(self, record: Record) -> None:
         text = json.dumps(record)
         if self._framed:
-            self._rest = text_frames([text.encode()])
-            await self._send_rest()
+            await self._send_frames(text_frames([text.encode()]))
         else:
             await self._send({"type": "websocket.send", "text": text})
 
-    def _frames(self, item: Item) -> bytes:
-        if self._json:
-            return item.json_frames
-        return item.frames if isinstance(item, Batch) else b""
+    def _frames(self, item: Item) -> Frames:
+        return item.json_frames if self._json else item.frames
 
     def _texts(self, item: Item) -> Iterator[str]:
         if self._json:
@@ -113,12 +108,26 @@ class ConsoleSender:
             yield from (line.decode() for line in item.lines)
 
     def _take(self, item: Item) -> bool:
-        """Write an item in the moment that it is published, without waking any task."""
-        if self._rest or self._write_now is None:
-            return False
+        """Write an item at once, as far as the socket takes it; put back the rest.
+
+        Also the sink of the cursor: then no task is woken for it.
+        """
         frames = self._frames(item)
-        written = self._write_now(frames)
-        if written < len(frames):
-            self._rest = memoryview(frames)[written:]  # Shared with whoever is stuck there too.
-            self._cursor.wake()
-        return True
+        taken = 0 if self._write_now is None else self._write_now(frames.data)
+        if taken == len(frames.data) and (not taken or frames.ends[-1] == item.end):
+            return True
+        self._cursor.put_back(frames.ends[taken - 1] if taken else item.first)
+        self._begun = self._begun or taken > 0
+        return False
+
+    def _next_frames(self) -> bytes:
+        """Return what is to be waited for: first the end of what `_take` began."""
+        if self._begun:
+            self._begun = False
+            return b""
+        item = self._cursor.receive_nowait()
+        assert item is not None  # noqa: S101  # It was put back just now.
+        frames = self._frames(item)
+        if frames.ends[0] < item.end:
+            self._cursor.put_back(frames.ends[0])
+        return frames.data[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import trio
@@ -46,7 +47,7 @@ class WebSocketStream(WSStream):
             await self._return()
         elif message["type"] == "websocket.send.frames":
             if self._open:
-                await self.send(Data(stream_id=self.stream_id, data=message["frames"]))
+                await self._wire.write(message["frames"])
         else:
             await super().app_send(message)
             if message["type"] == "websocket.close" and self.state is ASGIWebsocketState.CLOSED:
@@ -60,7 +61,7 @@ class WebSocketStream(WSStream):
             and self.connection.state is ConnectionState.OPEN
         )
 
-    def _write_now(self, frames: bytes) -> int:
+    def _write_now(self, frames: Sequence[bytes]) -> int:
         return self._wire.write_now(frames) if self._open else 0
 
     async def _return(self) -> None:

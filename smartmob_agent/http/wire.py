@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from smartmob_agent.http.asgi import Scope, Send
@@ -22,10 +22,10 @@ class Wire(Protocol):
         is sent."""
         ...
 
-    def write_now(self, data: bytes) -> int:
-        """Send without waiting, if the peer can take something at once; return 0 if it cannot.
+    def write_now(self, pieces: Sequence[bytes]) -> int:
+        """Send without waiting what the peer can take at once; return how many pieces.
 
-        Else all will be sent, in order with what is written later.
+        The rest of one that was begun will be sent, in order with what is written later.
         """
         ...
 

@@ -13,10 +13,16 @@ import attrs
 
 from smartmob_agent.output.frames import text_frames
 
-__all__ = ["Batch", "Event", "Record", "Stream", "rfc3339"]
+__all__ = ["Batch", "Event", "Frames", "Record", "Stream", "cut_lines", "rfc3339"]
 
 _ITEM_BYTES = 1024
 """What a batch costs in memory besides its text, and what an event costs in all, about."""
+
+_PIECE_BYTES = 16 * 1024
+"""What a client that is stuck holds of a batch, about, though the ring may have dropped it."""
+
+_RECORDS = 1024
+"""So many are made at once: of the shortest lines a hundred times as much text would come."""
 
 Record = Mapping[str, object]
 """A JSON object about one line or event."""
@@ -32,6 +38,36 @@ class Stream(enum.StrEnum):
 def rfc3339(time: datetime) -> str:
     """RFC 3339 in UTC, with milliseconds."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def cut_lines(text: bytes, max_bytes: int) -> list[bytes]:
+    """Cut text between lines, each of which has an end, into parts of at most `max_bytes`.
+
+    A line that is longer is a part of its own, and so is no text at all.
+    """
+    if len(text) <= max_bytes:
+        return [text]
+    parts, start = [], 0
+    while len(text) - start > max_bytes:
+        end = text.rfind(b"\n", start, start + max_bytes) + 1 or text.find(b"\n", start) + 1
+        parts.append(text[start:end])
+        start = end
+    return [*parts, text[start:]] if start < len(text) else parts
+
+
+@attrs.frozen
+class Frames:
+    """WebSocket frames that are ready to write, in pieces of whole frames.
+
+    data: the pieces.
+    ends: the number of the first line behind each piece.
+    """
+
+    data: Sequence[bytes]
+    ends: Sequence[int]
+
+
+_NO_FRAMES = Frames((), ())
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -58,14 +94,36 @@ class Batch:
         return self.text[:-1].split(b"\n")
 
     @cached_property
-    def frames(self) -> bytes:
-        """Each line in a WebSocket text frame: made once for all clients."""
-        return text_frames(self.lines)
+    def frames(self) -> Frames:
+        """Each line in a text frame: made once for all clients."""
+        data, ends, end = [], [], self.first
+        for part in cut_lines(self.text, _PIECE_BYTES):
+            lines = part[:-1].split(b"\n")
+            end += len(lines)
+            data.append(text_frames(lines))
+            ends.append(end)
+        vars(self)["end"] = end  # To count what was split takes a third as long again.
+        return Frames(data, ends)
 
     @cached_property
-    def json_frames(self) -> bytes:
-        """Each record in a WebSocket text frame: made once for all clients."""
-        return text_frames([json.dumps(record).encode() for record in self.records])
+    def json_frames(self) -> Frames:
+        """Each record in a text frame: made once for all clients, but only the first `_RECORDS`."""
+        data, ends = [], []
+        texts: list[bytes] = []
+        room = _PIECE_BYTES
+        for number, record in zip(
+            range(self.first, self.first + _RECORDS), self.records, strict=False
+        ):
+            text = json.dumps(record).encode()
+            if texts and len(text) > room:
+                data.append(text_frames(texts))
+                ends.append(number)
+                texts, room = [], _PIECE_BYTES
+            texts.append(text)
+            room -= len(text)
+        data.append(text_frames(texts))
+        ends.append(min(self.end, self.first + _RECORDS))
+        return Frames(data, ends)
 
     @property
     def records(self) -> Iterator[Record]:
@@ -83,8 +141,12 @@ class Batch:
         """Return the same without the lines before number `line`, which is one of its own."""
         if line <= self.first:
             return self
-        rest = self.lines[line - self.first :]
-        return attrs.evolve(self, first=line, text=b"\n".join([*rest, b""]))
+        rest = attrs.evolve(self, first=line, text=self.text.split(b"\n", line - self.first)[-1])
+        made = vars(self).get("frames", _NO_FRAMES)
+        if line in made.ends:  # What was cut there is not made again.
+            done = made.ends.index(line) + 1
+            vars(rest)["frames"] = Frames(made.data[done:], made.ends[done:])
+        return rest
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -99,6 +161,7 @@ class Event:
     record: Record
     stream: None = attrs.field(default=None, init=False)
     cost_bytes: int = attrs.field(default=_ITEM_BYTES, init=False)
+    frames: Frames = attrs.field(default=_NO_FRAMES, init=False)
 
     @property
     def end(self) -> int:
@@ -110,9 +173,9 @@ class Event:
         return self
 
     @cached_property
-    def json_frames(self) -> bytes:
-        """The record in a WebSocket text frame."""
-        return text_frames([json.dumps(self.record).encode()])
+    def json_frames(self) -> Frames:
+        """The record in a text frame."""
+        return Frames([text_frames([json.dumps(self.record).encode()])], [self.end])
 
     @property
     def records(self) -> Iterator[Record]:

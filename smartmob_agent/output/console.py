@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 
-from smartmob_agent.output.batch import Batch, Event, Stream, rfc3339
+from smartmob_agent.output.batch import Batch, Event, Stream, cut_lines, rfc3339
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
 from smartmob_agent.output.ring import Ring
 
@@ -23,21 +23,8 @@ class ConsoleEnd(enum.Enum):
     """The agent stops."""
 
 
-_BATCH_BYTES = 64 * 1024
-"""A client that is stuck holds one batch, which the ring may have dropped."""
-
-
-def _parts(text: bytes) -> Iterator[bytes]:
-    """Cut text into batches, between lines."""
-    start = 0
-    while len(text) - start > _BATCH_BYTES:
-        end = text.rfind(b"\n", start, start + _BATCH_BYTES) + 1
-        if not end:  # A line may be longer than that: `OutputLimits.line_bytes`.
-            end = text.find(b"\n", start) + 1
-        yield text[start:end]
-        start = end
-    if start < len(text):
-        yield text[start:] if start else text
+_BATCH_BYTES = 128 * 1024
+"""What the ring drops at once; a read and the line that was begun before it fit in."""
 
 
 class Console(Ring[Batch | Event]):
@@ -73,7 +60,7 @@ class Console(Ring[Batch | Event]):
         if text and self.end is None:
             self.text_bytes += len(text)
             time = self._now()
-            for part in _parts(text):
+            for part in cut_lines(text, _BATCH_BYTES):
                 self._add(Batch(first=self.next_number, stream=stream, time=time, text=part))
 
     def publish_event(self, event: str, fields: Mapping[str, object]) -> None:

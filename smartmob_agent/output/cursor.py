@@ -38,7 +38,7 @@ class Item(Protocol):
 
 ItemT = TypeVar("ItemT", bound=Item)
 Sink = Callable[[ItemT], bool]
-"""Takes an item at once, or returns False."""
+"""Takes an item at once, or puts back what it does not take, by `Cursor.put_back`, and says so."""
 
 
 class MissedError(AgentError):
@@ -130,6 +130,11 @@ class Cursor(Generic[ItemT]):
                 return item
         return None
 
+    def put_back(self, number: int) -> None:
+        """Come to the latest item once more, but only to what it holds from a number on."""
+        self.position -= 1
+        self.next_number = number
+
     async def receive(self) -> ItemT:
         """Wait for the next item.
 
@@ -148,8 +153,8 @@ class Cursor(Generic[ItemT]):
     async def wait(self, sink: Sink[ItemT] | None = None) -> None:
         """Wait for an item behind the position, for the end, or for `wake`.
 
-        sink: is offered each item the moment it is published; what it takes is passed by,
-            and the wait goes on.
+        sink: is given each item the moment it is published; the wait goes on unless it puts
+            something back.
         """
         self._sink = sink
         self._ring.readers[self] = None
@@ -162,11 +167,18 @@ class Cursor(Generic[ItemT]):
     def offer(self, item: ItemT) -> None:
         """An item was published while this waits."""
         ring = self._ring
-        is_next = self.position == ring.dropped + len(ring.items) - 1
-        if is_next and (not self._wants(item) or (self._sink is not None and self._sink(item))):
-            self._pass(item)
-        else:
+        if self.position != ring.dropped + len(ring.items) - 1:
             self._lot.unpark()
+        elif self._wanted is not None and not self._wanted(item):
+            self._pass(item)
+        elif self._sink is None:
+            self._lot.unpark()
+        else:
+            self.position += 1
+            if self._sink(item):
+                self.next_number = item.end
+            else:
+                self._lot.unpark()
 
     def wake(self) -> None:
         """Let `wait` return."""

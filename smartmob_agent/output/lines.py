@@ -34,8 +34,11 @@ class LineSplitter:
             lines = self._long.feed(head) + self._long.finish(ended=True)
             self._long = None
             return lines + self.feed(rest)
-        lines = self._clean(bytes(self._begun) + chunk[:end])
-        self._begun.clear()
+        whole = chunk
+        if self._begun or end < len(chunk):
+            whole = b"".join((self._begun, memoryview(chunk)[:end]))
+            self._begun.clear()
+        lines = self._clean(whole)
         return lines + self._begin(chunk[end:]) if end < len(chunk) else lines
 
     def finish(self) -> bytes:

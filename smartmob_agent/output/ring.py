@@ -38,13 +38,13 @@ class Ring(Generic[ItemT]):
     def _add(self, item: ItemT) -> None:
         """Add an item, at the cost of the oldest; the newest always stays."""
         self.items.append(item)
-        self.next_number = item.end
         self._bytes += item.cost_bytes
         while self._bytes > self._max_bytes and len(self.items) > 1:
             self._bytes -= self.items.popleft().cost_bytes
             self.dropped += 1
         for reader in self.readers:
             reader.offer(item)
+        self.next_number = item.end  # Not before: what a reader does with it may tell the end.
 
     def _finish(self) -> None:
         """From now on readers come to an end."""

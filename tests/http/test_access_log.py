@@ -88,9 +88,9 @@ async def test_what_is_written_straight_to_the_socket_is_counted(
     extensions: dict[str, Any] = {}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        extensions["smartmob.write_now"] = lambda frames: len(frames) - 1
+        extensions["smartmob.write_now"] = lambda frames: len(frames) - 1  # the last must wait
         await send({"type": "websocket.accept"})
-        extensions["smartmob.write_now"](b"12345")
+        extensions["smartmob.write_now"]([b"12", b"34", b"567"])
         await send({"type": "websocket.send.frames", "frames": b"5"})
 
     await ask(log_requests(app), "websocket", extensions=extensions)

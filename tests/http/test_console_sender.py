@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smartmob_agent.config import AgentConfig, OutputLimits
 from smartmob_agent.http.console_sender import ConsoleSender
-from smartmob_agent.output.batch import Stream
+from smartmob_agent.output.batch import Batch, Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.frames import text_frames
 from tests.http.asgi import WebSocketClient, attached, open_site
@@ -25,20 +29,39 @@ Clock = trio.testing.MockClock
 
 @attrs.define
 class Socket:
-    """A server with all extensions, whose socket takes `room` bytes at once."""
+    """A server with all extensions, whose socket takes `room` bytes at once.
+
+    It sees to the rest of what it began: see `everything`.  It is stuck while `blocked` is not set.
+    """
 
     room: int = 10_000
     data: bytes = b""
     messages: int = 0
+    blocked: trio.Event | None = None
+    _rest: bytes = b""
 
-    def write_now(self, frames: bytes) -> int:
-        self.data += frames[: self.room]
-        return len(frames[: self.room])
+    def write_now(self, pieces: Sequence[bytes]) -> int:
+        room = 0 if self._rest or self.blocked is not None else self.room
+        taken = 0
+        while room and taken < len(pieces):
+            piece = pieces[taken]
+            self.data += piece[:room]
+            self._rest = piece[room:]
+            room -= min(room, len(piece))
+            taken += 1
+        return taken
 
     async def send(self, message: Any) -> None:
         await trio.lowlevel.checkpoint()
-        self.data += message["frames"]
+        if self.blocked is not None:
+            await self.blocked.wait()
+        self.data += self._rest + message["frames"]
+        self._rest = b""
         self.messages += 1
+
+    @property
+    def everything(self) -> bytes:
+        return self.data + self._rest
 
     @property
     def scope(self) -> dict[str, Any]:
@@ -72,7 +95,7 @@ async def test_what_the_socket_does_not_take_follows_in_order(nursery: trio.Nurs
     await settle()
     console.publish(Stream.STDOUT, b"fourth\n")
     await settle()
-    assert socket.data == text_frames([*lines, b"fourth"])
+    assert socket.everything == text_frames([*lines, b"fourth"])
     nursery.cancel_scope.cancel()
 
 
@@ -202,3 +225,52 @@ async def test_the_end_of_the_agent_is_told_in_records(autojump_clock: Clock) ->
     console.close(ConsoleEnd.AGENT)
     assert (await sender.run())[0] == 1001
     assert socket.data == text_frames([b'{"event": "end", "reason": "agent"}'])
+
+
+@given(
+    publishes=st.lists(st.lists(st.integers(0, 30_000), max_size=5), max_size=10),
+    rooms=st.lists(st.integers(0, 60_000), min_size=1, max_size=10),
+    records=st.booleans(),
+)
+def test_whatever_a_socket_takes_all_frames_arrive_once_and_in_order(
+    publishes: list[list[int]], rooms: list[int], records: bool
+) -> None:
+    """Lines of any length, in pieces or not, written by the pump or by the client's own task."""
+
+    async def main() -> None:
+        console, socket = Console(10_000_000, wall_clock), Socket()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(make_sender(console, socket, records=records).run)
+            await settle()
+            for index, sizes in enumerate(publishes):
+                socket.room = rooms[index % len(rooms)]
+                console.publish(Stream.STDOUT, b"".join(b"x" * size + b"\n" for size in sizes))
+                if index % 2:
+                    await settle()
+            await settle()
+            nursery.cancel_scope.cancel()
+        items = [item for item in console.items if isinstance(item, Batch)]
+        if records:
+            texts = [json.dumps(record).encode() for item in items for record in item.records]
+        else:
+            texts = [line for item in items for line in item.lines]
+        assert socket.everything == text_frames(texts)
+
+    trio.run(main)
+
+
+async def test_a_stuck_client_holds_only_what_it_is_being_sent(nursery: trio.Nursery) -> None:
+    """Neither the batch, when the console has dropped it, nor the rest of its frames."""
+    console, socket = Console(10_000, wall_clock), Socket(blocked=trio.Event())
+    nursery.start_soon(make_sender(console, socket).run)
+    await settle()
+    console.publish(Stream.STDOUT, b"x" * 999 + b"\n" + b"first\n" * 10_000)
+    batch = console.items[-1]
+    await settle()
+    batch_ref, frames_ref = weakref.ref(batch), batch.frames
+    del batch
+    console.publish(Stream.STDOUT, b"later\n")
+    assert batch_ref() is None
+    held = [sys.getrefcount(data) for data in frames_ref.data]
+    assert held[0] > held[1] == held[-1]
+    nursery.cancel_scope.cancel()

@@ -12,9 +12,10 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartmob_agent.output.batch import Batch, Event, Stream
+from smartmob_agent.output.batch import Batch, Event, Frames, Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
+from smartmob_agent.output.frames import text_frames
 from tests.output.test_frames import read_back
 
 OUT, ERR = Stream.STDOUT, Stream.STDERR
@@ -31,6 +32,15 @@ def read_now(cursor: Cursor[Batch | Event]) -> list[bytes]:
     while (item := cursor.receive_nowait()) is not None:
         lines += item.lines if isinstance(item, Batch) else []
     return lines
+
+
+def read_records(frames: Frames) -> list[object]:
+    return [json.loads(text) for text in read_back(b"".join(frames.data))]
+
+
+def make_batch(lines: Sequence[bytes], first: int = 1) -> Batch:
+    text = b"".join(line + b"\n" for line in lines)
+    return Batch(first=first, stream=OUT, time=NOON, text=text)
 
 
 async def lines_of(cursor: Cursor[Batch | Event]) -> Sequence[bytes]:
@@ -74,7 +84,7 @@ def test_a_batch_gives_records_of_its_lines() -> None:
         {"seq": 1, "time": time, "stream": "stderr", "line": "é"},
         {"seq": 2, "time": time, "stream": "stderr", "line": ""},
     ]
-    assert [json.loads(text) for text in read_back(item.json_frames)] == list(item.records)
+    assert read_records(item.json_frames) == list(item.records)
 
 
 def test_an_event_stands_between_the_lines() -> None:
@@ -88,7 +98,7 @@ def test_an_event_stands_between_the_lines() -> None:
     record = {"event": "exited", "time": "2026-01-01T12:00:00.000Z", "pid": 7, "code": 0}
     assert [list(item.records) for item in items[1:2] if item] == [[record]]
     assert items[1] is not None
-    assert [json.loads(text) for text in read_back(items[1].json_frames)] == [record]
+    assert read_records(items[1].json_frames) == [record]
 
 
 async def test_a_waiting_reader_wakes_with_a_line(nursery: trio.Nursery) -> None:
@@ -259,6 +269,8 @@ async def test_a_sink_takes_items_without_waking_the_reader(nursery: trio.Nurser
 
     def sink(item: Batch | Event) -> bool:
         taken.append(item)
+        if len(taken) == 2:
+            cursor.put_back(item.first + 1)
         return len(taken) < 2
 
     async def read() -> None:
@@ -271,10 +283,11 @@ async def test_a_sink_takes_items_without_waking_the_reader(nursery: trio.Nurser
         console.publish(stream, text)
         await trio.testing.wait_all_tasks_blocked()
         assert woken == []
-    console.publish(OUT, b"refused\n")
+    console.publish(OUT, b"taken\nput back\n")
     console.publish(OUT, b"must wait for its turn\n")
     await trio.testing.wait_all_tasks_blocked()
-    assert ([item.first for item in taken], woken) == ([1, 3], [console.items[2]])
+    assert [item.first for item in taken] == [1, 3]
+    assert [item.lines for item in woken if isinstance(item, Batch)] == [[b"put back"]]
     assert read_now(cursor) == [b"must wait for its turn"]
 
 
@@ -309,15 +322,84 @@ def test_a_reader_sees_no_gap_or_one_that_is_told_exactly(
 def test_much_text_becomes_several_batches_cut_between_lines() -> None:
     console = make_console(1_000_000)
     cursor = console.subscribe()
-    text = b"".join(b"%d\n" % number for number in range(50_000)) + b"x" * 100_000 + b"\nend\n"
+    text = b"".join(b"%d\n" % number for number in range(50_000)) + b"x" * 200_000 + b"\nend\n"
     console.publish(OUT, text)
     assert b"".join(item.text for item in console.items if isinstance(item, Batch)) == text
     sizes = sorted(len(item.text) for item in console.items if isinstance(item, Batch))
-    assert sizes[-2] <= 65536 < sizes[-1] == 100_001
+    assert sizes[-2] <= 131072 < sizes[-1] == 200_001
     assert len(read_now(cursor)) == 50_002
 
 
 def test_a_long_line_may_end_the_text() -> None:
     console = make_console(1_000_000)
-    console.publish(OUT, b"begin\n" + b"x" * 100_000 + b"\n")
+    console.publish(OUT, b"begin\n" + b"x" * 200_000 + b"\n")
     assert [item.end - item.first for item in console.items] == [1, 1]
+
+
+LINES = st.lists(st.binary(max_size=8) | st.integers(0, 40_000).map(bytes), min_size=1, max_size=12)
+
+
+@given(lines=LINES.map(lambda lines: [line.hex().encode() for line in lines]))
+def test_frames_come_in_pieces_that_end_with_a_line(lines: list[bytes]) -> None:
+    """None is larger than 16 KiB unless it is one line, and all together are all lines."""
+    batch = make_batch(lines, first=7)
+    frames, first = batch.frames, 7
+    for data, end in zip(frames.data, frames.ends, strict=True):
+        assert data == text_frames(lines[first - 7 : end - 7])
+        assert len(data) <= 32 * 1024 or end == first + 1
+        first = end
+    assert first == batch.end == 7 + len(lines)
+
+
+def test_what_is_left_of_a_batch_has_the_frames_that_were_made() -> None:
+    """When a client comes back for the rest of one, nothing is made again."""
+    lines = [b"x" * 10_000] * 6
+    batch = make_batch(lines)
+    whole = batch.frames
+    for line in range(1, 7):
+        rest = batch.since(line).frames
+        assert b"".join(rest.data) == text_frames(lines[line - 1 :])
+    end = whole.ends[1]
+    assert [*map(id, batch.since(end).frames.data)] == [*map(id, whole.data[2:])]
+
+
+def test_frames_of_records_come_in_pieces_too() -> None:
+    batch = make_batch([b"x" * 6_000] * 7)
+    frames = batch.json_frames
+    assert (len(frames.data), [*frames.ends]) == (4, [3, 5, 7, 8])
+    assert read_records(frames) == list(batch.records)
+
+
+def test_records_of_very_many_lines_are_not_made_at_once() -> None:
+    """100 MiB would come of the empty lines that the console holds."""
+    batch = make_batch([b""] * 3000)
+    seen: list[object] = []
+    while len(seen) < 3000:
+        rest = batch.since(len(seen) + 1).json_frames
+        seen += read_records(rest)
+        assert (rest.ends[-1], sum(map(len, rest.data)) < 200_000) == (len(seen) + 1, True)
+    assert seen == list(batch.records)
+
+
+def test_what_was_put_back_comes_once_more() -> None:
+    console = make_console()
+    cursor = console.subscribe(stream=OUT)
+    console.publish(ERR, b"not wanted\n")
+    console.publish(OUT, b"2\n3\n")
+    cursor.receive_nowait()
+    cursor.put_back(3)
+    assert read_now(cursor) == [b"3"]
+
+
+def test_what_was_put_back_may_be_gone() -> None:
+    """Then the gap begins where it was put back."""
+    console = make_console(5_000)
+    cursor = console.subscribe()
+    console.publish(OUT, b"1\n2\n")
+    cursor.receive_nowait()
+    cursor.put_back(2)
+    for _ in range(100):
+        console.publish(OUT, b"x\n")
+    with pytest.raises(LinesMissedError) as caught:
+        cursor.receive_nowait()
+    assert caught.value.lines == console.items[0].first - 2
