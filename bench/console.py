@@ -1,94 +1,137 @@
-"""The console beside websocketd, in one run: frames a second, latency, drain, stuck clients.
+"""The console beside websocketd and PM2, in one run: frames, latency, drain, stuck clients.
 
-    python bench/console.py                  all, three repeats, medians
+    python bench/console.py                  all, three repeats
     python bench/console.py --small          does it work?
     python bench/console.py --only latency --repeats 5
 
-websocketd comes from Debian's package of that name and is left out where it is missing.
-The children write lines that are known beforehand; clients compare every byte, so that a
-line which is lost, doubled or damaged ends the run.  All is on 127.0.0.1, and every load is
-bounded.  Figures of one run may be compared with each other; a busy machine spoils them.
+frames    Lines of 80 bytes to 1, 10 and 100 clients.  websocketd's children write as fast as
+          their clients read.  The agent's child waits for nobody, which is measured twice: with
+          clients that tell the child how far they have read, so that it is never further ahead
+          than the console holds by default; and "free", with a console that holds all.
+latency   From the child's write to the client's read, at 1000 lines a second.
+drain     1 GiB of output that nobody reads, in the time until the child has written it.
+stuck     How much the agent grows while 100 clients do not read and a child writes 200 MiB.
+
+The clients know each byte that must come and compare all of them: what is lost, doubled or
+damaged ends the run.  All is on 127.0.0.1, and every load is bounded.  The children are compiled,
+which takes a C compiler; websocketd and PM2 are left out where they are missing:
+
+    apt-get install websocketd
+    npm install --prefix DIR pm2                 and PATH=DIR/node_modules/.bin:$PATH
+
+Systems take turns.  Figures of one run may be compared with each other; a busy machine spoils
+them, and the two processors that are needed at least are all that is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import http.client
-import http.server
-import io
-import json
 import os
 import re
 import selectors
 import shutil
 import socket
 import statistics
-import subprocess
-import sys
-import tarfile
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-MIB = 1 << 20
-TEXT = bytes(ord("a") + i % 26 for i in range(70))
-BLOCK_LINES = 800
-LINE_BYTES = 80
+from console_systems import SYSTEMS, Agent, Pm2, System, Websocketd, build_child
 
-# Waits for a file, so that nothing starts before all clients are attached.
-CHILD = """
-import os, sys, time
-kind, go, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-block = b"".join(b"%09d " % i + bytes(97 + j % 26 for j in range(70)) + b"\\n" for i in range(800))
-def put(data):
-    while data:
-        data = data[os.write(1, data):]
-while not os.path.exists(go):
-    time.sleep(0.002)
-begin = time.monotonic_ns()
-if kind == "flood":
-    for _ in range(count):
-        put(block)
-else:
-    for n in range(count):
-        while (now := time.monotonic_ns()) < begin + n * 1000000:
-            time.sleep((begin + n * 1000000 - now) / 1e9)
-        put(b"%019d\\n" % time.monotonic_ns())
-open(go + ".done", "w").write(str(time.monotonic_ns() - begin))
-time.sleep(600)
-"""
+MIB = 1 << 20
+LINE_BYTES = 80
+BLOCK_BYTES = 65536
+WINDOW_BLOCKS = 12
+"""So far ahead of its slowest client a child may be: less than the console holds by default."""
+FRAME_HEAD = bytes((0x81, LINE_BYTES))
+CLIENTS = (1, 10, 100)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much load: blocks of 800 lines of 80 bytes."""
+    """How much load."""
 
-    stream: dict[int, int]
+    lines: dict[int, int]
     ticks: int
     drain_bytes: int
     stuck_bytes: int
 
 
-FULL = Size({1: 600, 10: 250, 100: 60}, 3000, 1 << 30, 200 * MIB)
-SMALL = Size({1: 20, 10: 5, 100: 1}, 200, 32 * MIB, 16 * MIB)
-LARGE_CONSOLE = f"--console-bytes={64 * MIB}"
+FULL = Size(dict(zip(CLIENTS, (480_000, 200_000, 50_000), strict=True)), 3000, 1 << 30, 200 * MIB)
+SMALL = Size(dict(zip(CLIENTS, (16_000, 4_000, 2_000), strict=True)), 200, 32 * MIB, 16 * MIB)
+STUCK_MIB = 1 + 100 * 64 / 1024
+
+# Metric → what it must be at least or at most: a factor, and whose figure, or a plain number.
+WANTED: dict[str, list[tuple[str, float, str]]] = {
+    **{
+        f"{kind}frames/s to {count}": [(">=", factor, Websocketd.name)]
+        for kind in ("", "free ")
+        for count, factor in zip(CLIENTS, (15, 15, 20), strict=True)
+    },
+    "latency p50": [("<=", 1, Websocketd.name)],
+    "latency p99": [("<=", 3, Websocketd.name)],
+    "drain": [(">=", 1000, ""), (">=", 2.5, Pm2.name)],
+    "growth with 100 stuck": [("<=", STUCK_MIB, "")],
+}
+
 Figure = tuple[str, float, str]
 
 
-def block_frames() -> bytes:
-    """Return what a client must get for one block."""
-    lines = [b"%09d " % i + TEXT for i in range(BLOCK_LINES)]
-    return b"".join(bytes((0x81, len(line))) + line for line in lines)
+class Lab:
+    """One test of one system."""
+
+    def __init__(self, make: Callable[..., System], folder: Path, binary: str, size: Size) -> None:
+        self.make, self.size = make, size
+        self._folder, self._binary = folder, binary
+        self._go = folder / "go"
+
+    @contextmanager
+    def opened(self, *options: str) -> Iterator[System]:
+        with tempfile.TemporaryDirectory(dir=self._folder) as name:
+            system = self.make(Path(name), [*options])
+            with closing(system):
+                yield system
+
+    def launch(self, system: System, *work: str) -> str:
+        return system.launch(self._binary, str(self._go), *work)
+
+    def begin(self) -> None:
+        time.sleep(0.5)  # what came before has come to rest
+        self._go.touch()
+
+    def wait_done(self) -> float:
+        """Return the seconds that the child took."""
+        done = Path(f"{self._go}.done")
+        while not (done.exists() and done.read_text()):
+            time.sleep(0.02)
+        return int(done.read_text()) / 1e9
+
+    def reset(self) -> None:
+        Path(f"{self._go}.done").unlink(missing_ok=True)
+        self._go.unlink(missing_ok=True)
+
+    @contextmanager
+    def credit(self) -> Iterator[tuple[str, int]]:
+        """Open a named pipe for what the clients allow the child; its path and descriptor."""
+        path = str(self._folder / "credit")
+        os.mkfifo(path)
+        fd = os.open(path, os.O_RDWR)
+        try:
+            yield path, fd
+        finally:
+            os.close(fd)
+            os.unlink(path)  # noqa: PTH108 -- a path for the child's command line
 
 
 class Client:
     """A WebSocket client that compares what it reads with what must come."""
+
+    buffer = memoryview(bytearray(MIB))
 
     def __init__(self, url: str, *, receive_buffer: int = 0) -> None:
         to = urlsplit(url)
@@ -108,237 +151,137 @@ class Client:
             raise ConnectionError(head.decode("latin-1"))
         self.seen = 0
 
-    def read(self, expected: bytes, total: int) -> bool:
+    def read(self, expected: bytes) -> bool:
         """Read once and compare; return whether all has come."""
-        if not (data := self.sock.recv(MIB)):
-            raise ConnectionError(f"closed after {self.seen} of {total} bytes")
-        at = self.seen % len(expected)
-        here = (expected + expected)[at : at + len(data)]
-        while len(here) < len(data):
-            here += expected
-        if here[: len(data)] != data:
-            raise ValueError(f"damaged or lost behind byte {self.seen}: {data[:60]!r}")
-        self.seen += len(data)
-        return self.seen >= total
+        count = self.sock.recv_into(self.buffer)
+        if not count:
+            raise ConnectionError(f"closed after {self.seen} of {len(expected)} bytes")
+        if not expected.startswith(self.buffer[:count], self.seen):
+            found = bytes(self.buffer[: min(count, 60)])
+            raise ValueError(f"damaged or lost behind byte {self.seen}: {found!r}")
+        self.seen += count
+        return self.seen == len(expected)
 
 
-class Websocketd:
-    """A child for each connection."""
-
-    name = "websocketd"
-    fan_out = False
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.daemon: subprocess.Popen[bytes] | None = None
-
-    def launch(self, *child: str) -> str:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = sock.getsockname()[1]
-        self.daemon = subprocess.Popen(
-            [
-                *("websocketd", "--address=127.0.0.1", f"--port={port}", "--loglevel=fatal"),
-                *(sys.executable, "-S", str(self.folder / "child.py"), *child),
-            ]
-        )
-        while True:
-            with socket.socket() as sock:
-                if sock.connect_ex(("127.0.0.1", port)) == 0:
-                    return f"ws://127.0.0.1:{port}/"
-            time.sleep(0.01)
-
-    def close(self) -> None:
-        if self.daemon is not None:
-            self.daemon.terminate()
-            self.daemon.wait()
-
-    @property
-    def pid(self) -> int:
-        assert self.daemon is not None
-        return self.daemon.pid
+def all_frames(lines: int) -> bytes:
+    """Return what a client must get."""
+    text = bytes(ord("a") + i % 26 for i in range(70))
+    return b"".join([b"%b%09d %b" % (FRAME_HEAD, number, text) for number in range(lines)])
 
 
-class Agent:
-    """The agent, with the options that were given for it."""
+def receive(clients: list[Client], expected: bytes, credit: int | None) -> float:
+    """Read until each client has all; return the seconds since the first had something.
 
-    name = "smartmob-agent"
-    fan_out = True
-
-    def __init__(self, folder: Path, options: list[str]) -> None:
-        self.folder = folder
-        command = [sys.executable, "-m", "smartmob_agent", "--port=0", "--stop-timeout=0"]
-        self.daemon = subprocess.Popen([*command, *options], stderr=subprocess.PIPE)
-        assert self.daemon.stderr is not None
-        found = re.search(rb"event=bind url=(\S+)", self.daemon.stderr.readline())
-        assert found is not None
-        self.url = found[1].decode()
-        threading.Thread(target=self.daemon.stderr.read, daemon=True).start()
-
-    @property
-    def pid(self) -> int:
-        return self.daemon.pid
-
-    def launch(self, *child: str) -> str:
-        body = self._archive(child)
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_args: object) -> None:
-                pass
-
-        server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        order = {
-            "app": "bench",
-            "node": "0",
-            "process_type": "web",
-            "source_url": f"http://127.0.0.1:{server.server_port}/",
-        }
-        status = self._call("POST", "/create-process", json.dumps(order))
-        while status["state"] != "running":
-            time.sleep(0.01)
-            status = self._call("GET", "/process-status/bench.0")
-        server.shutdown()
-        server.server_close()
-        return str(status["attach"])
-
-    def close(self) -> None:
-        self.daemon.terminate()
-        self.daemon.wait()
-
-    def _archive(self, child: tuple[str, ...]) -> bytes:
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as tar:
-            command = " ".join([sys.executable, "-S", str(self.folder / "child.py"), *child])
-            data = f"web: exec {command}\n".encode()
-            member = tarfile.TarInfo("Procfile")
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-        return buffer.getvalue()
-
-    def _call(self, method: str, path: str, body: str | None = None) -> dict[str, object]:
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc)
-        connection.request(method, path, body)
-        answer: dict[str, object] = json.loads(connection.getresponse().read())
-        connection.close()
-        return answer
-
-
-System = Agent | Websocketd
-Open = Callable[[list[str]], System]
-
-
-@contextlib.contextmanager
-def opened(make: Open, *options: str) -> Iterator[System]:
-    system = make([*options])
-    try:
-        yield system
-    finally:
-        system.close()
-
-
-def receive(clients: list[Client], expected: bytes, total: int) -> float:
-    """Read until each client has all; return the seconds since the first had something."""
-    begin = 0.0
+    credit: where to tell the child how far the slowest has come.
+    """
+    begin, allowed = 0.0, 0
+    block = BLOCK_BYTES * (LINE_BYTES + len(FRAME_HEAD)) // (LINE_BYTES + 1)
     with selectors.DefaultSelector() as selector:
         for client in clients:
             selector.register(client.sock, selectors.EVENT_READ, client)
         while selector.get_map():
+            if credit is not None:
+                blocks = min(client.seen for client in clients) // block + WINDOW_BLOCKS
+                if blocks > allowed:
+                    os.write(credit, bytes(blocks - allowed))
+                    allowed = blocks
             ready = selector.select()
             begin = begin or time.monotonic()
             for key, _ in ready:
-                if key.data.read(expected, total):
+                if key.data.read(expected):
                     selector.unregister(key.fileobj)
     return time.monotonic() - begin
 
 
-def stream(make: Open, go: Path, size: Size) -> Iterator[Figure]:
-    """Lines to 1, 10 and 100 clients, as fast as they go.
-
-    No client slows the agent's child, so one that is slower than the child is closed as soon
-    as the console has dropped what comes next: here it keeps the whole output.
-    """
-    expected = block_frames()
-    for count, blocks in size.stream.items():
-        with opened(make, LARGE_CONSOLE) as system:
-            url = system.launch("flood", str(go), str(blocks))
-            clients = [Client(url) for _ in range(count)]
-            time.sleep(0.5)
-            go.touch()
-            took = receive(clients, expected, blocks * len(expected))
-            for client in clients:
-                client.sock.close()
-        go.unlink()
-        yield f"frames/s to {count}", blocks * BLOCK_LINES * count / took, "1/s"
+def frames(lab: Lab) -> Iterator[Figure]:
+    for count, lines in lab.size.lines.items():
+        expected = all_frames(lines)
+        if lab.make is Agent:
+            with lab.credit() as (path, credit):
+                rate = frame_rate(lab, count, expected, (path,), credit, ())
+            yield f"frames/s to {count}", rate, "1/s"
+            console = f"--console-bytes={2 * len(expected)}"
+            yield (
+                f"free frames/s to {count}",
+                frame_rate(lab, count, expected, (), None, (console,)),
+                "1/s",
+            )
+        elif lab.make is Websocketd:
+            rate = frame_rate(lab, count, expected, (), None, ())
+            yield f"frames/s to {count}", rate, "1/s"
 
 
-def latency(make: Open, go: Path, size: Size) -> Iterator[Figure]:
-    """From the child's write to the client's read, at 1000 lines a second."""
-    with opened(make) as system:
-        client = Client(system.launch("tick", str(go), str(size.ticks)))
-        time.sleep(0.5)
-        go.touch()
+def frame_rate(
+    lab: Lab,
+    count: int,
+    expected: bytes,
+    work: tuple[str, ...],
+    credit: int | None,
+    options: tuple[str, ...],
+) -> float:
+    lines = len(expected) // (LINE_BYTES + len(FRAME_HEAD))
+    with lab.opened(*options) as system:
+        url = lab.launch(system, "flood", str(lines), *work)
+        clients = [Client(url) for _ in range(count)]
+        lab.begin()
+        took = receive(clients, expected, credit)
+        for client in clients:
+            client.sock.close()
+    lab.reset()
+    return lines * count / took
+
+
+def latency(lab: Lab) -> Iterator[Figure]:
+    if lab.make is Pm2:
+        return
+    with lab.opened() as system:
+        client = Client(lab.launch(system, "tick", str(lab.size.ticks)))
+        lab.begin()
         delays: list[float] = []
         data = b""
-        while len(delays) < size.ticks:
+        while len(delays) < lab.size.ticks:
             data += client.sock.recv(MIB)
             now = time.monotonic_ns()
-            while len(data) >= 21:
-                delays.append((now - int(data[2:21])) / 1e3)
-                data = data[21:]
+            while len(data) >= len(FRAME_HEAD) + LINE_BYTES:
+                if not data.startswith(b"%b%09d " % (FRAME_HEAD, len(delays))):
+                    raise ValueError(f"damaged or lost: {data[:60]!r}")
+                delays.append((now - int(data[12:31])) / 1e3)
+                data = data[len(FRAME_HEAD) + LINE_BYTES :]
         client.sock.close()
-    go.unlink()
+    lab.reset()
     delays.sort()
     yield "latency p50", delays[len(delays) // 2], "us"
     yield "latency p99", delays[len(delays) * 99 // 100], "us"
 
 
-def drain(make: Open, go: Path, size: Size) -> Iterator[Figure]:
-    """Output that nobody reads."""
-    blocks = size.drain_bytes // (BLOCK_LINES * (LINE_BYTES + 1))
-    with opened(make) as system:
-        if not system.fan_out:
-            return
-        system.launch("flood", str(go), str(blocks))
-        time.sleep(0.5)
-        took = run_child(go)
-    yield "drain", blocks * BLOCK_LINES * (LINE_BYTES + 1) / took * 1e3, "MB/s"
+def drain(lab: Lab) -> Iterator[Figure]:
+    if lab.make is Websocketd:
+        return
+    lines = lab.size.drain_bytes // (LINE_BYTES + 1)
+    with lab.opened() as system:
+        lab.launch(system, "flood", str(lines))
+        lab.begin()
+        took = lab.wait_done()
+    lab.reset()
+    yield "drain", lines * (LINE_BYTES + 1) / took / 1e6, "MB/s"
 
 
-def run_child(go: Path) -> int:
-    """Let the child begin; return the nanoseconds that it took."""
-    done = Path(f"{go}.done")
-    go.touch()
-    while not (done.exists() and done.read_text()):
-        time.sleep(0.05)
-    took = int(done.read_text())
-    done.unlink()
-    go.unlink()
-    return took
-
-
-def stuck(make: Open, go: Path, size: Size) -> Iterator[Figure]:
-    """100 clients that never read, while the child goes on."""
-    blocks = size.stuck_bytes // (BLOCK_LINES * (LINE_BYTES + 1))
-    with opened(make) as system:
-        if not system.fan_out:
-            return
-        url = system.launch("flood", str(go), str(blocks))
-        time.sleep(0.5)
+def stuck(lab: Lab) -> Iterator[Figure]:
+    if lab.make is not Agent:
+        return
+    lines = lab.size.stuck_bytes // (LINE_BYTES + 1)
+    with lab.opened() as system:
+        url = lab.launch(system, "flood", str(lines))
         clients = [Client(url, receive_buffer=4096) for _ in range(100)]
         time.sleep(0.5)
         before = resident(system.pid)
-        run_child(go)
+        lab.begin()
+        lab.wait_done()
         time.sleep(0.5)
-        yield "RSS growth with 100 stuck", (resident(system.pid) - before) / 1024, "MiB"
+        yield "growth with 100 stuck", (resident(system.pid) - before) / 1024, "MiB"
         for client in clients:
             client.sock.close()
+    lab.reset()
 
 
 def resident(pid: int) -> int:
@@ -349,37 +292,60 @@ def resident(pid: int) -> int:
     return int(found[1])
 
 
-TESTS = {"stream": stream, "latency": latency, "drain": drain, "stuck": stuck}
+TESTS = {"frames": frames, "latency": latency, "drain": drain, "stuck": stuck}
+Values = dict[tuple[str, str], list[float]]
+
+
+def judge(metric: str, value: float, values: Values) -> str:
+    """Say what is wanted of the agent, and whether it is so."""
+    said = []
+    for relation, factor, peer in WANTED.get(metric, []):
+        if peer and not values.get((metric.removeprefix("free "), peer)):
+            said.append(f"{peer} is missing")
+            continue
+        base = statistics.median(values[metric.removeprefix("free "), peer]) if peer else 1
+        good = value >= factor * base if relation == ">=" else value <= factor * base
+        is_now = f", is {value / base:.1f}" if peer else ""
+        wanted = f"{factor:g} of {peer}{is_now}" if peer else f"{factor:,g}"
+        said.append(f"{relation} {wanted}: {'ok' if good else 'NOT'}")
+    return "; ".join(said)
+
+
+def report(values: Values, units: dict[str, str]) -> None:
+    print(f"\n{'':24} {'':15} {'least':>12} {'median':>12} {'most':>12}")
+    for (metric, system), found in values.items():
+        middle = statistics.median(found)
+        figures = " ".join(f"{value:12,.1f}" for value in (min(found), middle, max(found)))
+        verdict = judge(metric, middle, values) if system == Agent.name else ""
+        print(f"{metric:24} {system:15} {figures} {units[metric]:5} {verdict}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--small", action="store_true", help="little load: does it work?")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=TESTS, action="append")
-    parser.add_argument("--agent-option", action="append", default=[], metavar="OPTION")
     options = parser.parse_args()
-    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    values: Values = defaultdict(list)
+    units: dict[str, str] = {}
+    systems = [system for system in SYSTEMS if shutil.which(system.program)]
+    for system in SYSTEMS:
+        if system not in systems:
+            print(f"without {system.name}: {system.package}")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "child.py").write_text(CHILD, encoding="utf-8")
-        makes: list[tuple[str, Open]] = [
-            (Agent.name, lambda more: Agent(folder, [*more, *options.agent_option]))
-        ]
-        if shutil.which("websocketd"):
-            makes.append((Websocketd.name, lambda _more: Websocketd(folder)))
+        binary = build_child(Path(name))
         for _ in range(options.repeats):
             for test in options.only or TESTS:
-                for system, make in makes:
-                    size = SMALL if options.small else FULL
-                    for metric, value, unit in TESTS[test](make, folder / "go", size):
-                        print(f"{system:15} {metric:28} {value:14,.1f} {unit}", flush=True)
-                        values[metric, unit, system].append(value)
-    print("\nmedians of", options.repeats)
-    for (metric, unit, system), found in values.items():
-        print(f"{metric:28} {system:15} {statistics.median(found):14,.1f} {unit}")
+                for make in systems:
+                    lab = Lab(make, Path(name), binary, SMALL if options.small else FULL)
+                    for metric, value, unit in TESTS[test](lab):
+                        print(f"{make.name:15} {metric:24} {value:14,.1f} {unit}", flush=True)
+                        values[metric, make.name].append(value)
+                        units[metric] = unit
+    report(values, units)
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     main()
