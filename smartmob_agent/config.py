@@ -213,6 +213,8 @@ class AgentConfig:
     """Where sources are kept; None makes a temporary directory."""
     stop_timeout: float = attrs.field(default=10.0, validator=_not_negative)
     """Seconds from SIGTERM to SIGKILL of a tree; 0 kills at once."""
+    max_start_rate: float = attrs.field(default=50.0, validator=_not_negative)
+    """Most children that all processes together start in a second; 0 is no limit."""
     source: SourceLimits = attrs.field(factory=SourceLimits)
     cache: Cache = attrs.field(factory=Cache)
     network: Network = attrs.field(factory=Network)
