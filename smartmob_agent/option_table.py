@@ -60,6 +60,13 @@ OPTIONS: Sequence[Option] = (
         help="seconds from SIGTERM to SIGKILL of a tree",
     ),
     Option(
+        name="max-start-rate",
+        metavar="N",
+        parse=values.rate,
+        default=_DEFAULTS.max_start_rate,
+        help="most children that are started in a second, of all processes; 0 is no limit",
+    ),
+    Option(
         name="console-bytes",
         metavar="N",
         parse=values.size,

@@ -20,6 +20,7 @@ __all__ = [
     "positive_seconds",
     "proxy",
     "public_url",
+    "rate",
     "ratio",
     "rule",
     "seconds",
@@ -39,6 +40,13 @@ def port(value: str) -> int:
     if not (value.isascii() and value.isdigit() and int(value) <= 65535):
         raise argparse.ArgumentTypeError(f"expected 0 to 65535, found {value!r}")
     return int(value)
+
+
+def rate(value: str) -> float:
+    try:
+        return seconds(value)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, found {value!r}") from None
 
 
 def seconds(value: str) -> float:

@@ -24,6 +24,7 @@ from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.sockets import Listener, open_listeners
 from smartmob_agent.http.upload import make_bodies
 from smartmob_agent.process.spec import Services
+from smartmob_agent.process.start_rate import PacedSpawner, StartRate
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.source.download import Fetcher, make_fetcher
 from smartmob_agent.source.store import open_store
@@ -108,7 +109,7 @@ async def serve(
         )
         services = Services(
             config=config,
-            spawner=spawner,
+            spawner=PacedSpawner(spawner, StartRate(config.max_start_rate)),
             store=store,
             workspaces=workspaces,
             environ=dict(os.environ),
