@@ -49,10 +49,17 @@ if TYPE_CHECKING:
     )
     from smartmob_agent.output.batch import Batch, Event, Stream
     from smartmob_agent.output.console import Console, ConsoleEnd
-    from smartmob_agent.output.cursor import Cursor, LinesMissedError
+    from smartmob_agent.output.cursor import Cursor, LinesMissedError, MissedError
+    from smartmob_agent.process.events import (
+        Events,
+        EventsMissedError,
+        Transition,
+        TransitionEvent,
+    )
     from smartmob_agent.process.process import ManagedProcess
     from smartmob_agent.process.spec import ProcessSpec
     from smartmob_agent.process.states import State
+    from smartmob_agent.process.status import ProcessStatus
     from smartmob_agent.process.supervisor import Supervisor
     from smartmob_agent.serve import Agent, serve
     from smartmob_agent.source.cache import ArchiveCache, ArchivePart, HeldArchive
@@ -77,6 +84,8 @@ __all__ = [
     "Cursor",
     "DownloadError",
     "Event",
+    "Events",
+    "EventsMissedError",
     "Exit",
     "Fetched",
     "Fetcher",
@@ -85,6 +94,7 @@ __all__ = [
     "InvalidProcfileError",
     "LinesMissedError",
     "ManagedProcess",
+    "MissedError",
     "Network",
     "NoProcfileError",
     "OutputLimits",
@@ -92,6 +102,7 @@ __all__ = [
     "PassingError",
     "ProcessNotFoundError",
     "ProcessSpec",
+    "ProcessStatus",
     "RequestError",
     "RestartDelays",
     "Security",
@@ -105,6 +116,8 @@ __all__ = [
     "StoppingError",
     "Stream",
     "Supervisor",
+    "Transition",
+    "TransitionEvent",
     "UnknownProcessTypeError",
     "UnpackError",
     "Unpacked",
@@ -151,9 +164,15 @@ _HOMES = {
     "ConsoleEnd": "output.console",
     "Cursor": "output.cursor",
     "LinesMissedError": "output.cursor",
+    "MissedError": "output.cursor",
+    "Events": "process.events",
+    "EventsMissedError": "process.events",
+    "Transition": "process.events",
+    "TransitionEvent": "process.events",
     "ManagedProcess": "process.process",
     "ProcessSpec": "process.spec",
     "State": "process.states",
+    "ProcessStatus": "process.status",
     "Supervisor": "process.supervisor",
     "Agent": "serve",
     "serve": "serve",

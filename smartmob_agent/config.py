@@ -110,6 +110,8 @@ class OutputLimits:
 
     console_bytes: int = attrs.field(default=1 * MiB, validator=_positive)
     """Output of one process that is kept in memory for its clients."""
+    events_bytes: int = attrs.field(default=4 * MiB, validator=_positive)
+    """Steps of all processes that are kept in memory for readers of the events."""
     line_bytes: int = attrs.field(default=64 * KiB, validator=_positive)
     """Longest line; a longer one comes in pieces of this size."""
     drain_timeout: float = attrs.field(default=1.0, validator=_not_negative)

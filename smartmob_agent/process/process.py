@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 
 import attrs
 import trio
@@ -14,10 +15,12 @@ from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.pump import pump_all
 from smartmob_agent.process.ending import Ending
+from smartmob_agent.process.events import Transition
 from smartmob_agent.process.prepare import REMOVE_TIMEOUT, Files, failure_state
 from smartmob_agent.process.restart import Backoff
 from smartmob_agent.process.spec import ProcessSpec, Services
-from smartmob_agent.process.states import FAILURES, TRANSITIONS, State, check_transition
+from smartmob_agent.process.states import FAILURES, TRANSITIONS, State
+from smartmob_agent.process.status import ProcessStatus
 
 __all__ = ["ManagedProcess"]
 
@@ -25,73 +28,44 @@ logger = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False, kw_only=True)
-class ManagedProcess:
+class ManagedProcess(ProcessStatus):
     """A process with a stable slug, which outlives its children.
 
-    What can be seen of it is an attribute; `wait_state` waits for a change.
-
-    files: where they come from (`files.source`), and what becomes of them.
-    pid: of the child that runs now.
-    exit: how the last child ended.
-    error: one line for a human on what keeps it from running.
-    starts: how many children it has had.
+    What can be seen of it is in `ProcessStatus`.
     """
 
-    spec: ProcessSpec
-    created_at: datetime
-    files: Files
-    console: Console
-    state: State = State.PENDING
-    pid: int | None = None
-    exit: Exit | None = None
-    error: str | None = None
-    started_at: datetime | None = None
-    next_start_at: datetime | None = None
-    starts: int = 0
     _services: Services
     _backoff: Backoff
     _next_start: float = 0.0
     _end: ConsoleEnd = ConsoleEnd.AGENT
     _ending: Ending
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
     @classmethod
-    def create(cls, spec: ProcessSpec, services: Services) -> ManagedProcess:
-        """Make a process which is pending until someone runs it."""
-        return cls(
+    def create(
+        cls, spec: ProcessSpec, services: Services, publish: Callable[[Transition], None]
+    ) -> ManagedProcess:
+        """Make a process which is pending until someone runs it.
+
+        publish: is called with each step that it takes, also with this first one.
+        """
+        process = cls(
             spec=spec,
             created_at=services.now(),
             files=Files.open(spec, services),
             console=Console(services.config.output.console_bytes, services.now),
+            publish=publish,
             services=services,
             backoff=Backoff(services.config.restart, services.random),
             ending=Ending(stop_timeout=services.config.stop_timeout),
         )
-
-    @property
-    def slug(self) -> str:
-        """The name of the process: unique among the living."""
-        return self.spec.slug
+        publish(process.transition(None))
+        return process
 
     @property
     def containment(self) -> str:
         """What is promised of its tree when the agent is killed: see `Spawner.containment`."""
         return self._services.spawner.containment
-
-    @property
-    def restarts(self) -> int:
-        """Starts after the first."""
-        return max(self.starts - 1, 0)
-
-    async def wait_state(self, *states: State) -> None:
-        """Wait until the process is in one of `states`, or gone."""
-        awaited = {*states, State.GONE}
-        if self.state in awaited:
-            await trio.lowlevel.checkpoint()
-            return
-        while self.state not in awaited:
-            await self._changed.park()
 
     def stop(self, end: ConsoleEnd = ConsoleEnd.PROCESS) -> None:
         """Begin to end the process and return at once.  Safe in every state, and again.
@@ -232,17 +206,5 @@ class ManagedProcess:
 
     def _back_off(self, delay: float, *, error: str) -> None:
         self._next_start = trio.current_time() + delay
-        self._enter(State.BACKOFF, error=error)
-        if self.state is State.BACKOFF:
-            self.next_start_at = self._services.now() + timedelta(seconds=delay)
-
-    def _enter(self, state: State, *, error: str | None = None) -> None:
-        if self.state is State.STOPPING and state is not State.GONE:
-            return  # A stop overtakes what was under way and has not noticed yet.
-        check_transition(self.state, state)
-        self.state, self.next_start_at = state, None
-        if state is State.RUNNING or error is not None:
-            self.error = error
-        extra = {"slug": self.slug, "state": state.value, "pid": self.pid, "error": error}
-        logger.info("state", extra=extra)
-        self._changed.unpark_all()
+        next_start_at = self._services.now() + timedelta(seconds=delay)
+        self._enter(State.BACKOFF, error=error, next_start_at=next_start_at)

@@ -10,6 +10,7 @@ import trio
 
 from smartmob_agent.errors import ProcessNotFoundError, SlugInUseError, StoppingError
 from smartmob_agent.output.console import ConsoleEnd
+from smartmob_agent.process.events import Events
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import State
@@ -22,6 +23,7 @@ class Supervisor:
     """Creates, finds and deletes processes; each is listed exactly as long as its task lives.
 
     nursery: where the processes live.  The supervisor never cancels it.
+    events: each step of each process; they end with the last process, after `close`.
     """
 
     def __init__(self, nursery: trio.Nursery, services: Services) -> None:
@@ -29,6 +31,7 @@ class Supervisor:
         self._services = services
         self._processes: dict[str, ManagedProcess] = {}
         self._stopping = False
+        self.events = Events(services.config.output.events_bytes, services.now)
 
     def __iter__(self) -> Iterator[ManagedProcess]:
         """Go through the processes in the order of their creation."""
@@ -57,7 +60,7 @@ class Supervisor:
             raise StoppingError
         if spec.slug in self._processes:
             raise SlugInUseError(spec.slug)
-        process = ManagedProcess.create(spec, self._services)
+        process = ManagedProcess.create(spec, self._services, self.events.publish)
         self._processes[spec.slug] = process
         # In a context of its own: the task outlives the request that it comes from.
         start = partial(self._nursery.start_soon, self._run, process, name=f"process {spec.slug}")
@@ -91,6 +94,7 @@ class Supervisor:
         self.uploads.close()
         for process in self:
             process.stop(ConsoleEnd.AGENT)
+        self._end_if_empty()
 
     def kill(self) -> None:
         """As `close`, but kill all trees at once."""
@@ -98,9 +102,15 @@ class Supervisor:
         self.uploads.close()
         for process in self:
             process.kill()
+        self._end_if_empty()
 
     async def _run(self, process: ManagedProcess) -> None:
         try:
             await process.run()
         finally:
             del self._processes[process.slug]
+            self._end_if_empty()
+
+    def _end_if_empty(self) -> None:
+        if self._stopping and not self._processes:
+            self.events.close()
