@@ -152,7 +152,7 @@ async def test_a_client_that_never_reads_harms_nobody() -> None:
         "while :; do seq -f '%0999.0f' $n $((n + 99)); n=$((n + 100)); sleep 0.01; done\n"
     )
     # All that is read here fits, so that a busy machine makes no slow client of the other.
-    ring = "--console-bytes=8MiB"
+    ring = f"--console-bytes={8 * 1024 * 1024}"
     async with archive_server() as server, running_agent(ring) as agent:
         await agent.create(server.add("app", shell_app(script)))
         await agent.wait_state("app.web.0", "running")
