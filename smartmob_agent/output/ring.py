@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Generic
@@ -11,7 +12,7 @@ from smartmob_agent.output.cursor import Cursor, ItemT, MissedError
 __all__ = ["Ring"]
 
 
-class Ring(Generic[ItemT]):
+class Ring(ABC, Generic[ItemT]):
     """Keeps the latest items.  Adding one never waits, and never makes the ring grow.
 
     items: what is kept, the oldest first.
@@ -31,9 +32,10 @@ class Ring(Generic[ItemT]):
         self.readers: dict[Cursor[ItemT], None] = {}
         self.ended = False
 
+    @abstractmethod
     def note_missed(self, count: int) -> MissedError:
         """Return the error for a reader whose next numbers are gone."""
-        return MissedError(count)
+        ...
 
     def _add(self, item: ItemT) -> None:
         """Add an item, at the cost of the oldest; the newest always stays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from smartmob_agent.child.spawn import Command
@@ -31,3 +32,11 @@ async def test_a_child_whose_pipes_are_closed_writes_nothing_and_harms_nobody() 
     child.write_error(b"after")
     assert await child.stdout.receive_some() == b"before"
     assert await child.stdout.receive_some() == b""
+
+
+async def test_a_child_notes_the_signals_that_do_not_end_it() -> None:
+    child = await FakeSpawner().spawn(COMMAND)
+    child.send_signal(signal.SIGHUP)
+    child.exit()
+    child.send_signal(signal.SIGUSR1)
+    assert child.signals == [signal.SIGHUP]
