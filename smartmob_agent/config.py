@@ -144,7 +144,8 @@ class HttpLimits:
     message_bytes: int = attrs.field(default=4 * KiB, validator=_positive)
     """A WebSocket message from a client, who has nothing to say."""
     ping_interval: float = attrs.field(default=20.0, validator=_positive)
-    """Seconds between WebSocket pings; a client has as long to answer each."""
+    """Seconds between WebSocket pings; a client has as long to answer each.  Also until an event
+    stream in which nothing happens gives a sign of life."""
 
 
 @attrs.frozen(kw_only=True)

@@ -15,6 +15,7 @@ from smartmob_agent.config import AgentConfig
 from smartmob_agent.errors import RequestError
 from smartmob_agent.http.asgi import App, Receive, Scope, Send
 from smartmob_agent.http.attach import AttachConsole
+from smartmob_agent.http.event_stream import event_routes
 from smartmob_agent.http.health import health_routes
 from smartmob_agent.http.links import Links
 from smartmob_agent.http.problems import problem, problem_of
@@ -40,7 +41,11 @@ def make_app(supervisor: Supervisor, config: AgentConfig, *, own_url: str) -> Ap
     Each scope must have a `request_id`: see `identify_requests`.
     """
     attach, upload = AttachConsole(supervisor), UploadSource(supervisor.uploads)
-    routes = (*process_routes(supervisor), *health_routes(supervisor))
+    routes = (
+        *process_routes(supervisor),
+        *event_routes(supervisor, life_interval=config.http.ping_interval),
+        *health_routes(supervisor),
+    )
     quart = _make_quart(routes, config, own_url)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -27,6 +27,7 @@ CHANGING = {
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z": "TIME",
     r'"pid": \d+': '"pid": PID',
     r'"seq": \d+': '"seq": NUMBER',
+    r"^id: \d+$": "id: NUMBER",
     r"[0-9a-f]{64}": "DIGEST",
     r'"size": \d+': '"size": NUMBER',
     r"worker \d+": "worker PID",
