@@ -33,3 +33,4 @@ async def test_events_arrive_as_they_happen_and_end_with_the_agent() -> None:
                 agent.stop()
                 while (kind := await next_kind(lines)) != "end":
                     assert kind == "state"
+                assert [line async for line in lines] == ['data: {"reason": "agent"}', ""]
