@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     )
     from smartmob_agent.process.process import ManagedProcess
     from smartmob_agent.process.spec import ProcessSpec
-    from smartmob_agent.process.states import State
+    from smartmob_agent.process.states import State, WrongStateError
     from smartmob_agent.process.status import ProcessStatus
     from smartmob_agent.process.supervisor import Supervisor
     from smartmob_agent.serve import Agent, serve
@@ -123,6 +123,7 @@ __all__ = [
     "Unpacked",
     "Workspace",
     "Workspaces",
+    "WrongStateError",
     "serve",
 ]
 
@@ -172,6 +173,7 @@ _HOMES = {
     "ManagedProcess": "process.process",
     "ProcessSpec": "process.spec",
     "State": "process.states",
+    "WrongStateError": "process.states",
     "ProcessStatus": "process.status",
     "Supervisor": "process.supervisor",
     "Agent": "serve",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import attrs
 import trio
@@ -19,7 +20,7 @@ from smartmob_agent.process.events import Transition
 from smartmob_agent.process.prepare import REMOVE_TIMEOUT, Files, failure_state
 from smartmob_agent.process.restart import Backoff
 from smartmob_agent.process.spec import ProcessSpec, Services
-from smartmob_agent.process.states import FAILURES, TRANSITIONS, State
+from smartmob_agent.process.states import ENDS, FAILURES, TRANSITIONS, State, WrongStateError
 from smartmob_agent.process.status import ProcessStatus
 
 __all__ = ["ManagedProcess"]
@@ -36,10 +37,12 @@ class ManagedProcess(ProcessStatus):
 
     _services: Services
     _backoff: Backoff
-    _next_start: float = 0.0
     _end: ConsoleEnd = ConsoleEnd.AGENT
     _ending: Ending
+    _child: Child | None = None
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _turn: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _pause: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     @classmethod
     def create(
@@ -88,6 +91,33 @@ class ManagedProcess(ProcessStatus):
         self.stop(ConsoleEnd.AGENT)
         self._ending.lose_mercy()
 
+    def restart(self) -> None:
+        """Begin to start a new child, without any delay, and return at once.
+
+        One that runs is ended first, as by `stop`.  A process that is about to start a child
+        anyway goes on.  `wait_started` waits for the outcome.
+
+        Raises `WrongStateError` when it will never start a child again.
+        """
+        if self.state in ENDS:
+            raise WrongStateError("that can be started again", self.state)
+        self._backoff.reset()
+        if self.state is State.RUNNING:
+            self._turn.cancel(reason="the process is to be started again")
+        elif self.state is State.BACKOFF:
+            self._put_off(0.0)
+            self._pause.cancel(reason="the process is to be started now")
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process group of the child; it may end by it.
+
+        Raises `WrongStateError` when no child runs.
+        """
+        if self._child is None:
+            raise WrongStateError("with a child that runs", self.state)
+        logger.info("signal", extra={"slug": self.slug, "signal": number.name})
+        self._child.send_signal(number)
+
     async def run(self) -> None:
         """Live: download, unpack, start and start again, until `stop`; then clean up.
 
@@ -117,6 +147,8 @@ class ManagedProcess(ProcessStatus):
                     command = await self.files.prepare(self._enter)
                     self._backoff.reset()
                 await self._run_child(command)
+                if self.state is State.RUNNING:
+                    self._back_off(0.0, error="it is started again because someone asked for it")
             except SourceError as exc:
                 self._fail(exc)
             except PassingError as exc:
@@ -124,7 +156,8 @@ class ManagedProcess(ProcessStatus):
             except Exception as exc:  # noqa: BLE001  # The border of one tenant.
                 self._tell_defect(exc)
             if self.state is State.BACKOFF:
-                await trio.sleep_until(self._next_start)
+                with trio.CancelScope() as self._pause:
+                    await trio.sleep_until(self._next_start)
         await trio.sleep_forever()
 
     async def _run_child(self, command: Command) -> None:
@@ -135,11 +168,12 @@ class ManagedProcess(ProcessStatus):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read_output, child, output)
                 try:
-                    self._started(child)
-                    self._exited(await child.wait(), trio.current_time() - started)
-                    await child.wait_settled()
-                    self._tell_stuck(child)
-                    await child.wait_empty()
+                    with trio.CancelScope() as self._turn:
+                        self._started(child)
+                        self._exited(await child.wait(), trio.current_time() - started)
+                        await child.wait_settled()
+                        self._tell_stuck(child)
+                        await child.wait_empty()
                 except trio.Cancelled:
                     from_outside = not nursery.cancel_scope.cancel_called  # else a reader failed
                     if from_outside and self.state is not State.STOPPING:
@@ -175,7 +209,7 @@ class ManagedProcess(ProcessStatus):
             self._changed.unpark_all()
 
     def _started(self, child: Child) -> None:
-        self.pid = child.pid
+        self._child, self.pid = child, child.pid
         self.starts += 1
         self.started_at = self._services.now()
         self._enter(State.RUNNING)
@@ -188,7 +222,7 @@ class ManagedProcess(ProcessStatus):
         self._back_off(self._backoff.after_run(uptime), error=error)
 
     def _note_exit(self, how: Exit) -> None:
-        self.pid, self.exit = None, how
+        self._child, self.pid, self.exit = None, None, how
         logger.info("exit", extra={"slug": self.slug, "exit": str(how)})
 
     def _fail(self, error: SourceError) -> None:
@@ -205,6 +239,10 @@ class ManagedProcess(ProcessStatus):
         self._back_off(self._backoff.after_failure(), error=told)
 
     def _back_off(self, delay: float, *, error: str) -> None:
+        self._enter(State.BACKOFF, error=error, next_start_at=self._put_off(delay))
+
+    def _put_off(self, delay: float) -> datetime:
+        """Set the time of the next start; return it for show."""
         self._next_start = trio.current_time() + delay
-        next_start_at = self._services.now() + timedelta(seconds=delay)
-        self._enter(State.BACKOFF, error=error, next_start_at=next_start_at)
+        self.next_start_at = self._services.now() + timedelta(seconds=delay)
+        return self.next_start_at

@@ -5,7 +5,17 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-__all__ = ["FAILURES", "TRANSITIONS", "IllegalTransitionError", "State", "check_transition"]
+from smartmob_agent.errors import RequestError
+
+__all__ = [
+    "ENDS",
+    "FAILURES",
+    "TRANSITIONS",
+    "IllegalTransitionError",
+    "State",
+    "WrongStateError",
+    "check_transition",
+]
 
 
 class State(enum.StrEnum):
@@ -41,6 +51,9 @@ FAILURES = frozenset(
 )
 """What trying again cannot mend: the process waits to be deleted."""
 
+ENDS = FAILURES | {State.STOPPING, State.GONE}
+"""States in which no child will be started any more."""
+
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.PENDING: frozenset({State.DOWNLOADING, State.BACKOFF, State.STOPPING}),
     State.DOWNLOADING: frozenset(
@@ -73,6 +86,20 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     **dict.fromkeys(sorted(FAILURES), frozenset({State.STOPPING})),
 }
 """State → the states that may follow it."""
+
+
+class WrongStateError(RequestError):
+    """What was asked for cannot be done in the state in which the process is.
+
+    expected: what kind of process it takes.
+    """
+
+    status = 409
+    title = "Wrong state"
+
+    def __init__(self, expected: str, state: State) -> None:
+        super().__init__(f"expected a process {expected}, found one in the state {state.value!r}")
+        self.state = state
 
 
 class IllegalTransitionError(Exception):

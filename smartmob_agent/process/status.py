@@ -14,7 +14,7 @@ from smartmob_agent.output.console import Console
 from smartmob_agent.process.events import Transition
 from smartmob_agent.process.prepare import Files
 from smartmob_agent.process.spec import ProcessSpec
-from smartmob_agent.process.states import State, check_transition
+from smartmob_agent.process.states import ENDS, State, check_transition
 
 __all__ = ["ProcessStatus"]
 
@@ -43,6 +43,7 @@ class ProcessStatus:
     started_at: datetime | None = None
     next_start_at: datetime | None = None
     starts: int = 0
+    _next_start: float = 0.0
     _publish: Callable[[Transition], None]
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
@@ -78,6 +79,18 @@ class ProcessStatus:
             return
         while self.state not in awaited:
             await self._changed.park()
+
+    async def wait_started(self, after: int) -> None:
+        """Wait for a child beyond the first `after`, or until it is clear that none comes soon:
+        the next start is put off, or nobody will start one any more.
+        """
+        await trio.lowlevel.checkpoint()
+        while self.starts <= after and self.state not in ENDS and not self._is_put_off:
+            await self._changed.park()
+
+    @property
+    def _is_put_off(self) -> bool:
+        return self.state is State.BACKOFF and self._next_start > trio.current_time()
 
     def _enter(
         self, state: State, *, error: str | None = None, next_start_at: datetime | None = None
