@@ -32,6 +32,12 @@ class Group:
             self._poll.unregister(self._member)
             os.close(self._member)
             self._member = -1
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:  # most often: then no look at the tree is needed
+            return False
+        except PermissionError:
+            pass
         for process in walk():
             if process.group == group and process.is_alive:
                 with contextlib.suppress(ProcessLookupError):

@@ -64,7 +64,8 @@ class Zygote:
         """pid of a shim → its id."""
         self._spare: tuple[int, socket.socket] | None = None
         """A shim that is not asked for yet, and where to ask it."""
-        self._ended: list[int] = []
+        self._killed: list[int] = []
+        """Shims that may have left something."""
         self._purge: Purge | None = None
         self._agent_lives = True
         self._deadline = float("inf")
@@ -144,7 +145,7 @@ class Zygote:
         except OSError as exc:
             with contextlib.suppress(OSError):
                 os.write(fds[0], f"failed {exc.errno} fork\n".encode("ascii"))
-            self._ended.append(message["spawn"])
+            self._say(f"gone {message['spawn']}")
         else:
             self._spare = None
             self._shims[pid] = message["spawn"]
@@ -167,35 +168,41 @@ class Zygote:
         return self._spare
 
     def _become_shim(self, requests: socket.socket) -> None:
-        """Never returns."""
+        """Never returns; the exit status tells that nothing was left."""
+        status = 1
         try:
             self._wakeup.close()
             self._control.close()
-            Shim(requests, isolated=self._isolated).run()
+            shim = Shim(requests, isolated=self._isolated)  # to take it apart would take long
+            shim.run()
+            status = 0
         except Exception:  # noqa: BLE001  a fork must not go on with its parent's work
             sys.excepthook(*sys.exc_info())
         finally:
-            os._exit(0)
+            os._exit(status)
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
             while True:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     return
                 if self._spare and self._spare[0] == pid:
                     self._drop_spare()
                 if shim := self._shims.pop(pid, _NOT_ASKED_FOR):
-                    self._ended.append(shim)
+                    if status:
+                        self._killed.append(shim)
+                    else:
+                        self._say(f"gone {shim}")
 
     def _clear(self, *, progress: bool) -> None:
         """End what killed shims left: all our children that are none."""
-        if not self._ended and not self._purge:
+        if not self._killed and not self._purge:
             return
         if all(pid in self._shims for pid in children(os.getpid())):
-            for shim in self._ended:
+            for shim in self._killed:
                 self._say(f"gone {shim}")
-            self._ended.clear()
+            self._killed.clear()
             self._purge = None
             return
         if self._purge is None:
@@ -205,9 +212,12 @@ class Zygote:
             self._say(f"left {report}")
 
     def _say(self, line: str) -> None:
-        with contextlib.suppress(OSError):
-            self._control.sendall(f"{line}\n".encode("ascii"))
+        if self._agent_lives:
+            with contextlib.suppress(OSError):
+                self._control.sendall(f"{line}\n".encode("ascii"))
 
 
 if __name__ == "__main__":
-    Zygote(int(sys.argv[1]), isolated=sys.argv[2:] == ["pid"]).run()
+    zygote = Zygote(int(sys.argv[1]), isolated=sys.argv[2:] == ["pid"])
+    zygote.run()
+    os._exit(0)  # at once: nothing here needs an orderly end

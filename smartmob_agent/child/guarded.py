@@ -23,9 +23,10 @@ import trio
 from smartmob_agent.child.cgroup import Cgroups, open_cgroups
 from smartmob_agent.child.ends import Ends
 from smartmob_agent.child.orphans import reap_orphans
+from smartmob_agent.child.request import Request
 from smartmob_agent.child.spawn import Command
 from smartmob_agent.child.tree import GuardedChild, Shim
-from smartmob_agent.child.zygote import Request, Zygote
+from smartmob_agent.child.zygote import Zygote
 from smartmob_agent.errors import SpawnError, StartError
 
 __all__ = ["GuardedSpawner", "Isolation", "open_spawner"]
@@ -145,18 +146,12 @@ class GuardedSpawner:
     async def _hand_over(self, command: Command) -> GuardedChild:
         """Send the request for a child, and listen to its shim from then on."""
         zygote = await self._living_zygote()
-        message = {
-            "argv": command.argv,
-            "env": dict(command.env),
-            "cwd": str(command.cwd.absolute()),
-            "limits": self._limits,
-            "isolation": self._isolation,
-            "cgroup": None,
-        }
         with contextlib.ExitStack() as undo:
             ends = Ends()
             undo.callback(ends.close)
-            request = Request(message, ends.theirs)
+            request = Request.spawn(
+                command, ends.theirs, limits=self._limits, isolation=self._isolation
+            )
             undo.callback(request.close)
             path = self._make_cgroup(request)
             undo.callback(self._remove_cgroup, path)
@@ -173,8 +168,7 @@ class GuardedSpawner:
         if self._cgroups is None:
             return None
         path, procs = self._cgroups.make()
-        request.message = {**request.message, "cgroup": str(path)}
-        request.fds.append(procs)
+        request.enter(path, procs)
         return path
 
     def _remove_cgroup(self, path: Path | None) -> None:

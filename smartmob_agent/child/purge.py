@@ -36,9 +36,15 @@ class Purge:
     process that sleeps uninterruptibly.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, gently: bool = False) -> None:
+        """An end of what is there.
+
+        gently: only kill children at first, which is enough for most trees, and leaves time to
+            others that end at once.  A storm of forks outruns it.
+        """
         self.delay = 0.0
-        self._is_first = True
+        """0 while a storm goes on: who sleeps in it is not woken for half a second."""
+        self._gently = gently
         self._stopped: set[int] = set()
         self._report_at = time.monotonic() + _REPORT_INTERVAL
         self._left: Collection[int] = ()
@@ -50,14 +56,16 @@ class Purge:
         """
         self.delay = _FIRST_DELAY if progress else min(_LAST_DELAY, 2 * self.delay)
         self.delay = max(_FIRST_DELAY, self.delay)
-        if self._is_first:  # enough for most; forks can outrun it, measured: for over 12 s
-            self._is_first = False
+        if self._gently:
+            self._gently = False
             self._left = kill_children(spared)
             return
         stopped = stop_below(spared)
         if stopped <= self._stopped:  # nobody who could fork is left
             self._left = kill_below(spared)
             resume(stopped - self._left)
+        else:
+            self.delay = 0.0
         self._stopped = stopped
 
     def report(self) -> str:

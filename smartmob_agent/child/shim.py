@@ -26,19 +26,24 @@ from typing import Any
 
 from .app import App
 from .group import Group
-from .isolation import enter_pid_namespace
-from .kernel import become_subreaper, take_precedence
+from .kernel import become_subreaper, take_precedence, wake_quickly
+from .lifeline import Lifeline
 from .purge import Purge, kill_cgroup
 from .wakeup import Wakeup
-from .wire import receive_message, rehearse, send
+from .wire import receive_message, rehearse
 
 __all__ = ["Shim"]
 
 
 _LAST_SIGNAL = 64
 """SIGRTMAX; the letters that are words come after it."""
+
 _FIRST_LOOK, _LAST_LOOK = 0.025, 1.0
 """Seconds between two looks at a group that was told to end."""
+
+_PATIENCE = 0.1
+"""Seconds for the end of the app when the agent is gone: with it all others end as well,
+and who would look for more meanwhile takes their time."""
 
 
 class Shim:
@@ -53,60 +58,33 @@ class Shim:
         self._requests = requests
         self._isolated = isolated
         self._request: dict[str, Any] = {}
-        self._lifeline: socket.socket
+        self._fds: list[int] = []
+        self._lifeline: Lifeline
         self._child = 0
-        self._report = -1
+        """What we have forked; 0 once it is reaped."""
         self._main = 0
         """The app: our child, or that of the first process of its namespace."""
         self._status: int | None = None
-        self._kill = self._terminated = self._is_over = self._is_alone = False
+        self._kill = self._terminated = self._is_over = False
 
     def run(self) -> None:
-        """Wait for the request, start the app, serve the agent, end the tree."""
+        """Wait for the request, start the app, serve the agent, end the tree.
+
+        Raises whatever it did not expect; then something may be left.
+        """
         os.setsid()
         become_subreaper()
         self._wakeup = Wakeup()
         self._poll = select.poll()
         self._poll.register(self._wakeup.fd, select.POLLIN)
         self._group = Group(self._poll)
-        failure = self._prepare()
-        if not self._await_request():
-            self._dismiss()
-            return
-        self._poll.register(self._lifeline, select.POLLIN)
-        self._hear()
-        if self._kill:  # nobody is left to ask for it
-            self._dismiss()
-            return
-        try:
-            self._start()
-        except OSError as exc:
-            self._say(f"failed {failure or exc.errno} {'isolate' if self._isolated else 'fork'}")
-            return
-        self._live()
-        self._end()
-
-    def _prepare(self) -> int | None:
-        """Fork the app before it is known, if it can be; returns why that failed, as errno.
-
-        The app does what is the same for all, then waits for a request as we do.
-        """
-        self._app = App(os.getpid())
-        self._trouble, self._app.trouble = os.pipe()
-        if self._isolated:
-            return None
-        self._stage, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self._child = self._main = os.fork()
-            except OSError as exc:
-                return exc.errno
-            if not self._child:
-                self._requests.close()
-                self._stage.close()
-                os.close(self._trouble)
-                self._app.await_request(theirs)
-        return None
+        self._app = App(isolated=self._isolated)
+        self._app.prepare(but=(self._requests.fileno(),))
+        if self._await_request() and self._start():
+            self._live()
+            self._end()
+        else:
+            self._app.dismiss()
 
     def _await_request(self) -> bool:
         """False if the zygote has ended instead."""
@@ -115,36 +93,34 @@ class Shim:
             request = receive_message(self._requests)
         if request is None:
             return False
-        self._request, (lifeline, *self._app.fds) = request
-        self._lifeline = socket.socket(fileno=lifeline)
+        self._request, (lifeline, *self._fds) = request
+        self._lifeline = Lifeline(lifeline)
         return True
 
-    def _dismiss(self) -> None:
-        """End an app that nobody asks for; not even a zombie is left to others."""
-        if self._child:
-            os.kill(self._child, signal.SIGKILL)
-            os.waitpid(self._child, 0)
-
-    def _start(self) -> None:
-        """Start the app, in a PID namespace of its own if that was asked for."""
+    def _start(self) -> bool:
+        """Start the app, in a PID namespace of its own if that was asked for; or say why not."""
         app = self._app
+        self._poll.register(self._lifeline.fd, select.POLLIN)
+        self._hear()
+        if self._kill:  # nobody is left to ask for it
+            return False
+        try:
+            app.start(self._request, self._fds, but=(self._lifeline.fd,))
+        except OSError as exc:
+            step = "isolate" if self._isolated else "fork"
+            self._lifeline.say(f"failed {exc.errno} {step}")
+            return False
+        self._child, self._trouble, self._report = app.pid, app.trouble, app.report
+        self._poll.register(self._trouble, select.POLLIN)
         if self._isolated:
-            app.request = self._request
-            self._report, app.report = os.pipe()
-            os.set_blocking(self._report, False)
-            enter_pid_namespace()
-            self._child = os.fork()
-            if not self._child:
-                app.become(but=(self._trouble, self._report, self._lifeline.fileno()))
             self._poll.register(self._report, select.POLLIN)
         else:
-            with self._stage as stage:
-                send(stage, self._request, app.fds)
-        app.close()  # held by us the output would never end
-        self._poll.register(self._trouble, select.POLLIN)
+            self._main = self._child
+        return True
 
     def _live(self) -> None:
         """Return when the tree has to be killed."""
+        wake_quickly()
         patience: float | None = None
         while not self._kill:
             self._wait(patience)
@@ -156,24 +132,31 @@ class Shim:
             patience = min(2 * (patience or _FIRST_LOOK), _LAST_LOOK)
 
     def _end(self) -> None:
-        take_precedence()
-        cgroup = self._request["cgroup"]
-        if cgroup:
+        """Return when nothing is left."""
+        if cgroup := self._request["cgroup"]:
             kill_cgroup(cgroup)
-        if self._main and self._status is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._main, signal.SIGKILL)
-        purge = Purge()
+        if self._isolated and self._child:
+            os.kill(self._child, signal.SIGKILL)  # takes the namespace along
+        elif self._main and self._status is None:
+            self._signal_group(signal.SIGKILL)
+        self._wait(_PATIENCE if self._lifeline.is_alone else 0)
+        if self._reap():
+            self._purge()
+        if cgroup:
+            with contextlib.suppress(OSError):
+                os.rmdir(cgroup)
+        self._lifeline.say("empty")
+
+    def _purge(self) -> None:
+        """Kill what is left, though it may fork meanwhile."""
+        take_precedence()
+        purge = Purge(gently=self._lifeline.is_alone)
         progress = True
         while self._reap():
             purge.round(progress=progress)
             progress = self._wait(purge.delay)
             if report := purge.report():
-                self._say(f"left {report}", wait=False)
-        if cgroup:
-            with contextlib.suppress(OSError):
-                os.rmdir(cgroup)
-        self._say("empty")
+                self._lifeline.say(f"left {report}", wait=False)
 
     def _wait(self, timeout: float | None) -> bool:
         """Wait for a word of the agent or the end of a child; True if there was the latter.
@@ -181,7 +164,7 @@ class Shim:
         timeout: seconds
         """
         events = dict(self._poll.poll(None if timeout is None else timeout * 1000))
-        if self._lifeline.fileno() in events:
+        if self._lifeline.fd in events:
             self._hear()
         if self._report in events:
             self._hear_init()
@@ -194,18 +177,14 @@ class Shim:
 
     def _hear(self) -> None:
         """Do what the agent has told us, if anything."""
-        if self._is_alone:
+        if self._lifeline.is_alone:
             return
-        try:
-            words = self._lifeline.recv(256, socket.MSG_DONTWAIT)
-        except BlockingIOError:
+        words = self._lifeline.hear()
+        if words is None:
+            self._poll.unregister(self._lifeline.fd)
+            self._kill = True
             return
-        except OSError:
-            words = b""
-        if not words:
-            self._is_alone = True
-            self._poll.unregister(self._lifeline)
-        if self._is_alone or b"k" in words:
+        if b"k" in words:
             self._kill = True
         if self._main and self._status is None:
             if b"t" in words:
@@ -228,7 +207,7 @@ class Shim:
         self._poll.unregister(self._trouble)
         os.close(self._trouble)
         self._trouble = -1
-        self._say(f"failed {trouble}" if trouble else f"started {self._main}")
+        self._lifeline.say(f"failed {trouble}" if trouble else f"started {self._main}")
 
     def _reap(self) -> bool:
         """Collect who has ended; False if we have no child left."""
@@ -243,6 +222,7 @@ class Shim:
                 self._hear_init()
                 # The first process of a namespace has told how the app ended, or was killed.
                 self._note_exit(status if self._main == self._child else signal.SIGKILL)
+                self._child = 0
 
     def _note_exit(self, status: int) -> None:
         if self._status is None:
@@ -250,7 +230,7 @@ class Shim:
             self._is_over = True
             self._hear()  # what was told before the end counts as told before it
             self._status = status
-            self._say(f"exited {status}")
+            self._lifeline.say(f"exited {status}")
 
     def _hear_init(self) -> None:
         """Hear the first process of the namespace: `main PID`, `exited STATUS`."""
@@ -269,8 +249,3 @@ class Shim:
             self._poll.unregister(self._report)
             os.close(self._report)
             self._report = -1
-
-    def _say(self, line: str, *, wait: bool = True) -> None:
-        flags = 0 if wait else socket.MSG_DONTWAIT
-        with contextlib.suppress(OSError):
-            self._lifeline.sendall(f"{line}\n".encode("ascii"), flags)

@@ -12,8 +12,8 @@ import attrs
 import trio
 
 from smartmob_agent.child.ends import Ends
+from smartmob_agent.child.listen import listen
 from smartmob_agent.child.spawn import Command, Exit
-from smartmob_agent.child.wire import Lines
 from smartmob_agent.child.zygote import Zygote
 from smartmob_agent.errors import SpawnError
 
@@ -132,7 +132,7 @@ class GuardedChild:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._oversee_end)
             with self._ends.lifeline:
-                await self._listen()
+                await listen(self._ends.lifeline, self._hear)
             self._note_lost_shim()
             if not self._was_emptied:
                 self._ending.set()
@@ -140,19 +140,6 @@ class GuardedChild:
             self._empty.set()
             self._settled.set()
             nursery.cancel_scope.cancel()
-
-    async def _listen(self) -> None:
-        lines = Lines()
-        while True:
-            await trio.lowlevel.wait_readable(self._ends.lifeline)
-            try:
-                data = self._ends.lifeline.recv(4096)
-            except ConnectionResetError:
-                return
-            if not data:
-                return
-            for word, rest in lines.feed(data):
-                self._hear(word, rest)
 
     def _hear(self, word: str, rest: str) -> None:
         match word:

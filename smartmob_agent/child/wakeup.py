@@ -12,6 +12,10 @@ import signal
 __all__ = ["Wakeup"]
 
 
+_CHUNK = 4096
+"""Bytes; one tells of each child, and a pipe with fewer is empty then."""
+
+
 class Wakeup:
     """A descriptor that becomes readable when a child ends."""
 
@@ -24,7 +28,7 @@ class Wakeup:
 
     def drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            while os.read(self.fd, 4096):
+            while len(os.read(self.fd, _CHUNK)) == _CHUNK:
                 pass
 
     def close(self) -> None:

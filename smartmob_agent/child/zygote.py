@@ -9,37 +9,20 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import attrs
 import trio
 
-from smartmob_agent.child.wire import Lines, pack
+from smartmob_agent.child.listen import listen
+from smartmob_agent.child.request import Request
+from smartmob_agent.child.wire import pack
 from smartmob_agent.errors import StartError
 
-__all__ = ["Request", "Zygote"]
+__all__ = ["Zygote"]
 
 logger = logging.getLogger(__name__)
 
 _GUARD = Path(__file__).with_name("guard.py")
-
-
-@attrs.define(eq=False)
-class Request:
-    """A message to the zygote, with the descriptors that go along.
-
-    Whoever holds it closes it: its maker until it was handed over.
-    """
-
-    message: Mapping[str, Any]
-    fds: list[int] = attrs.field(factory=list)
-
-    def close(self) -> None:
-        """Close the descriptors; safe to call more than once."""
-        while self.fds:
-            os.close(self.fds.pop())
 
 
 class Zygote:
@@ -78,7 +61,7 @@ class Zygote:
             self.pid = process.pid
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, self._control)
-                nursery.start_soon(self._read, self._control)
+                nursery.start_soon(listen, self._control, self._hear)
                 await _wait_ended(process)
                 self.pid = 0
                 nursery.cancel_scope.cancel()
@@ -131,19 +114,6 @@ class Zygote:
             self.error = StartError(f"the guard ended as it started, with status {status}")
         elif not self._is_closed:
             logger.error("guard ended", extra={"status": status})
-
-    async def _read(self, control: socket.socket) -> None:
-        lines = Lines()
-        while True:
-            await trio.lowlevel.wait_readable(control)
-            try:
-                data = control.recv(65536)
-            except ConnectionError:  # pragma: no cover  -- killed with a request unread
-                return
-            if not data:
-                return
-            for word, rest in lines.feed(data):
-                self._hear(word, rest)
 
     def _hear(self, word: str, rest: str) -> None:
         match word:

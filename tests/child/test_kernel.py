@@ -106,3 +106,10 @@ def test_the_stopped_can_be_resumed_or_killed(tree: list[int]) -> None:
     resume(tree)
     kill_below()
     wait_ends(tree)
+
+
+def test_what_is_gone_before_it_could_be_stopped_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernel, "children", lambda _: [2**22 + 1])
+    assert stop_below() == set()
