@@ -79,12 +79,16 @@ class Agent:
         return json.loads(self.process.stdout.readline())
 
     def apps(self) -> set[int]:
-        """All that lives in the sandbox but itself and the guard.
+        """All that lives in the sandbox but itself and the guard."""
+        return set(self.commands())
+
+    def commands(self) -> dict[int, bytes]:
+        """The command lines of `apps()`.
 
         What has no memory any more is on its way out, and does nothing.
         """
         commands = {pid: _command(pid) for pid in self.sandbox.pids() - {self.pid}}
-        return {pid for pid, command in commands.items() if command and _GUARD not in command}
+        return {pid: line for pid, line in commands.items() if line and _GUARD not in line}
 
     def stop(self) -> None:
         """Let it end by itself."""

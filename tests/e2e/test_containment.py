@@ -39,7 +39,7 @@ EVASIVE = {
     "nohup": ("nohup sleep 1000 2>/dev/null & echo; exec sleep 1000", 2),
     "env -i": ("env -i setsid /bin/sleep 1000 & echo; exec sleep 1000", 2),
     "no descriptors": ("setsid sh -c 'echo; exec sleep 1000 <&- >&- 2>&-' & sleep 1000", 3),
-    "stopped": ("sleep 1000 & kill -STOP $!; echo; kill -STOP $$", 2),
+    "stopped": ("sh -c 'kill -STOP $$' & echo; kill -STOP $$", 2),
     "deaf": ("trap '' HUP INT QUIT TERM USR1 USR2 ALRM; setsid sleep 1000 & echo; wait", 2),
 }
 """How an app may try to get away: its script, and how many processes it makes."""
@@ -64,14 +64,23 @@ def start(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[OpenAgen
 
 def start_all(agent: Agent) -> dict[str, int]:
     """All evasive apps, once they stand; name → pid, as the agent sees it."""
-    expected = len(agent.apps()) + sum(count for _, count in EVASIVE.values())
+    shells, sleepers = count(agent)
+    sleepers += sum(script.count("sleep 1000") for script, _ in EVASIVE.values())
+    shells += sum(number - script.count("sleep 1000") for script, number in EVASIVE.values())
     pids = {
         name: agent("spawn", script=script, lines=1)["pid"] for name, (script, _) in EVASIVE.items()
     }
     end = time.monotonic() + LIMIT
-    while len(agent.apps()) != expected and time.monotonic() < end:
+    while count(agent) != (shells, sleepers) and time.monotonic() < end:
         agent("containment")  # some shells are still making way for their last command
     return pids
+
+
+def count(agent: Agent) -> tuple[int, int]:
+    """Apps that are shells or on their way, and those that sleep."""
+    commands = agent.commands().values()
+    sleepers = sum(1 for command in commands if command.split(b"\0")[0].endswith(b"sleep"))
+    return len(commands) - sleepers, sleepers
 
 
 def grow(count: int) -> str:
