@@ -1,4 +1,4 @@
-"""A program that runs an agent in its own nursery: python embedding.py ARCHIVE-URL"""
+"""A program that runs an agent in its own nursery: python program.py ARCHIVE-URL"""
 
 from __future__ import annotations
 
