@@ -15,6 +15,7 @@ from smartmob_agent.config import AgentConfig
 from smartmob_agent.errors import RequestError
 from smartmob_agent.http.asgi import App, Receive, Scope, Send
 from smartmob_agent.http.attach import AttachConsole
+from smartmob_agent.http.control import control_routes
 from smartmob_agent.http.event_stream import event_routes
 from smartmob_agent.http.health import health_routes
 from smartmob_agent.http.links import Links
@@ -43,6 +44,7 @@ def make_app(supervisor: Supervisor, config: AgentConfig, *, own_url: str) -> Ap
     attach, upload = AttachConsole(supervisor), UploadSource(supervisor.uploads)
     routes = (
         *process_routes(supervisor),
+        *control_routes(supervisor),
         *event_routes(supervisor, life_interval=config.http.ping_interval),
         *health_routes(supervisor),
     )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
+import signal
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, NewType
+from typing import Any, NewType, TypeVar
 
 import attrs
 from cattrs import BaseValidationError, Converter, transform_error
 
 from smartmob_agent.errors import BadRequestError
+from smartmob_agent.http.json_object import JSON_NAMES, json_path, parse_object
 from smartmob_agent.http.links import Links
 from smartmob_agent.output.batch import rfc3339
 from smartmob_agent.process.process import ManagedProcess
@@ -19,7 +20,13 @@ from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.source.digests import check_digest, digest_of_upload
 from smartmob_agent.source.urls import check_source_url
 
-__all__ = ["parse_create_request", "parse_empty_request", "process_status"]
+__all__ = [
+    "SIGNALS",
+    "parse_create_request",
+    "parse_empty_request",
+    "parse_signal_request",
+    "process_status",
+]
 
 Name = NewType("Name", str)
 Text = NewType("Text", str)
@@ -27,20 +34,21 @@ SourceUrl = NewType("SourceUrl", str)
 Digest = NewType("Digest", str)
 VariableName = NewType("VariableName", str)
 VariableValue = NewType("VariableValue", str)
+SignalName = NewType("SignalName", str)
+
+# fmt: off
+SIGNALS = (
+    "ABRT", "ALRM", "BUS", "CHLD", "CONT", "FPE", "HUP", "ILL", "INT",
+    "KILL", "PIPE", "PROF", "QUIT", "SEGV", "STOP", "SYS", "TERM", "TRAP",
+    "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU",
+    "XFSZ",
+)
+# fmt: on
+"""POSIX.1-2017, <signal.h>, and the change of a window's size."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """POSIX.1-2017, Base Definitions, section 3.235."""
-_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_JSON_NAMES: Mapping[type, str] = {
-    type(None): "null",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    str: "a string",
-    list: "an array",
-    dict: "an object",
-}
 
 
 @attrs.frozen(kw_only=True)
@@ -53,17 +61,20 @@ class _CreateRequest:
     env: dict[VariableName, VariableValue] = attrs.field(factory=dict)
 
 
+@attrs.frozen(kw_only=True)
+class _SignalRequest:
+    signal: SignalName
+
+
+DocumentT = TypeVar("DocumentT", _CreateRequest, _SignalRequest)
+
+
 def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
     """Check the body of a create request.
 
     Raises `BadRequestError`, with one line for each field that is not as it must be.
     """
-    data = _parse_object(body)
-    fields = attrs.fields_dict(_CreateRequest)
-    unknown = [f"unknown field @ {_path('$', key)}" for key in data if key not in fields]
-    errors, request = _structure({key: data[key] for key in data if key in fields})
-    if unknown or errors or request is None:
-        raise BadRequestError("the create request is not valid", errors + unknown)
+    request = _parse_document(body, _CreateRequest, "create")
     return ProcessSpec(
         app=request.app,
         node=request.node,
@@ -75,10 +86,15 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
     )
 
 
+def parse_signal_request(body: bytes) -> signal.Signals:
+    """Check the body of a signal request; return the signal, or raise `BadRequestError`."""
+    return signal.Signals[_parse_document(body, _SignalRequest, "signal").signal]
+
+
 def parse_empty_request(body: bytes) -> None:
     """Check a body that says nothing: empty, or an empty object; else `BadRequestError`."""
-    if body.strip() and (data := _parse_object(body)):
-        errors = [f"unknown field @ {_path('$', key)}" for key in data]
+    if body.strip() and (data := parse_object(body)):
+        errors = [f"unknown field @ {json_path('$', key)}" for key in data]
         raise BadRequestError("expected an empty body or {}", errors)
 
 
@@ -112,43 +128,17 @@ def _time(time: datetime | None) -> str | None:
     return None if time is None else rfc3339(time)
 
 
-def _parse_object(body: bytes) -> dict[str, Any]:
-    """Parse a JSON object; RFC 8259 in its strict reading: UTF-8, unique names, no NaN."""
+def _parse_document(body: bytes, kind: type[DocumentT], name: str) -> DocumentT:
+    data = parse_object(body)
+    fields = attrs.fields_dict(kind)
+    errors = [f"unknown field @ {json_path('$', key)}" for key in data if key not in fields]
     try:
-        data = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
-        )
-    except RecursionError:
-        raise BadRequestError("expected JSON, found arrays or objects nested too deep") from None
-    except UnicodeDecodeError as exc:
-        raise BadRequestError(
-            f"expected UTF-8, found an invalid byte at position {exc.start}"
-        ) from None
-    except ValueError as exc:
-        raise BadRequestError(f"expected JSON: {exc}") from None
-    if not isinstance(data, dict):
-        raise BadRequestError(f"expected an object, found {_JSON_NAMES[type(data)]}")
-    return data
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice!a} stands twice in one object")
-    return data
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def _structure(data: dict[str, Any]) -> tuple[list[str], _CreateRequest | None]:
-    try:
-        return [], _converter.structure(data, _CreateRequest)
+        document = _converter.structure({key: data[key] for key in data if key in fields}, kind)
     except BaseValidationError as exc:
-        return transform_error(exc, format_exception=_describe), None
+        errors = transform_error(exc, format_exception=_describe) + errors
+    if errors:
+        raise BadRequestError(f"the {name} request is not valid", errors)
+    return document
 
 
 def _describe(exc: BaseException, _type: object) -> str:
@@ -159,13 +149,9 @@ def _describe(exc: BaseException, _type: object) -> str:
     return str(exc)
 
 
-def _path(parent: str, key: str) -> str:
-    return f"{parent}.{key}" if _PLAIN_KEY.fullmatch(key) else f"{parent}[{key!a}]"
-
-
 def _text(value: object) -> str:
     if type(value) is not str:
-        raise ValueError(f"expected a string, found {_JSON_NAMES[type(value)]}")
+        raise ValueError(f"expected a string, found {JSON_NAMES[type(value)]}")
     if any("\ud800" <= char <= "\udfff" for char in value):
         raise ValueError("expected Unicode text, found a lone surrogate")
     return value
@@ -210,6 +196,13 @@ def _variable_value(value: object, _type: type) -> str:
     return text
 
 
+def _signal_name(value: object, _type: type) -> str:
+    name = _not_empty(value, _type).removeprefix("SIG")
+    if name not in SIGNALS:
+        raise ValueError("expected the name of a signal, such as HUP or SIGHUP")
+    return f"SIG{name}"
+
+
 def _make_converter() -> Converter:
     converter = Converter(detailed_validation=True)
     hooks: Mapping[Any, Callable[[object, type], str]] = {
@@ -219,6 +212,7 @@ def _make_converter() -> Converter:
         Digest | None: _digest,
         VariableName: _variable_name,
         VariableValue: _variable_value,
+        SignalName: _signal_name,
     }
     for kind, hook in hooks.items():
         converter.register_structure_hook(kind, hook)
