@@ -33,6 +33,8 @@ FLOORS = {
     "option_values": 9,
     "source_options": 9,
     "cli": 9,
+    # The other command: on top of the client alone, see the test of that below.
+    "command": 9,
     "__main__": 9,
     "__init__": 9,
 }
@@ -107,6 +109,9 @@ def test_the_client_shares_nothing_with_the_agent() -> None:
     for name, path in modules().items():
         if room(name) == "client":
             assert {room(imported) for imported in own_imports_of(path)} <= {"client"}, name
+        if room(name) == "command":
+            rooms = {room(imported) for imported in own_imports_of(path)}
+            assert rooms <= {"client", "command"}, name
 
 
 def test_only_the_command_knows_of_signals_and_stderr() -> None:

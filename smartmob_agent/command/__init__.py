@@ -1,0 +1,1 @@
+"""The command `smartmob`, which drives agents by `smartmob_agent.client`."""

@@ -1,0 +1,9 @@
+"""`python -m smartmob_agent.command` is `smartmob`."""
+
+from __future__ import annotations
+
+import sys
+
+from smartmob_agent.command.cli import main
+
+sys.exit(main())

@@ -1,0 +1,82 @@
+"""What a command ends with when it cannot do what it was asked for: one line and a code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from smartmob_agent.client.errors import (
+    AddressError,
+    ClientError,
+    ConflictError,
+    NoConnectionError,
+    NoSuchProcessError,
+    NotAllowedError,
+)
+
+__all__ = [
+    "DETACHED",
+    "FAILED",
+    "INTERRUPTED",
+    "NO_PROCESS",
+    "PIPE_CLOSED",
+    "UNREACHABLE",
+    "WRONG_USE",
+    "CommandError",
+    "explain",
+    "suggest",
+]
+
+DETACHED = 0
+"""CTRL-C, in what has no end by itself."""
+FAILED = 1
+WRONG_USE = 2
+UNREACHABLE = 3
+NO_PROCESS = 4
+INTERRUPTED = 130
+"""CTRL-C: 128 and the number of the signal, as shells have it."""
+PIPE_CLOSED = 141
+"""Whoever read the output has gone: the same with SIGPIPE."""
+
+
+class CommandError(Exception):
+    """The end of a command.
+
+    hint: what to do about it, if anything.
+    code: to exit with.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", code: int = FAILED) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.code = code
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        return f"{self} ({self.hint})" if self.hint else f"{self}"
+
+
+def explain(error: ClientError) -> CommandError:
+    """Return what a human can do about an error of the client."""
+    if isinstance(error, NoConnectionError):
+        hint = "is smartmob-agent running there? --agent or SMARTMOB_AGENT names another one"
+        return CommandError(f"{error}", hint=hint, code=UNREACHABLE)
+    if isinstance(error, NoSuchProcessError):
+        return CommandError(error.detail, hint="smartmob ps lists them", code=NO_PROCESS)
+    if isinstance(error, AddressError):
+        return CommandError(f"{error}", code=WRONG_USE)
+    if isinstance(error, NotAllowedError) and error.status == 401:
+        hint = "SMARTMOB_TOKEN has a token, or --token-file FILE"
+        return CommandError(f"{error}", hint=hint)
+    if isinstance(error, ConflictError):
+        return CommandError(f"{error}", hint="--node names another one; smartmob rm SLUG deletes")
+    return CommandError(f"{error}")
+
+
+def suggest(slug: str, known: Iterable[str]) -> str:
+    """Return a hint on which process may have been meant."""
+    names = sorted(known)
+    if close := difflib.get_close_matches(slug, names, n=1):
+        return f"did you mean {close[0]!r}?"
+    return "there are no processes" if not names else "smartmob ps lists them"

@@ -1,0 +1,81 @@
+"""A directory as an archive that the agent takes.  The same files make the same bytes."""
+
+from __future__ import annotations
+
+import gzip
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from smartmob_agent.command.failure import WRONG_USE, CommandError
+from smartmob_agent.command.ignore import Ignored
+
+__all__ = ["pack"]
+
+
+def pack(directory: Path, file: IO[bytes], check: Callable[[], object]) -> None:
+    """Write a tar.gz of a directory, without what git would not look at.
+
+    check: called for each file; may raise, to give up.
+
+    Raises `CommandError` for what the agent would refuse, and `OSError`.
+    """
+    if not (directory / "Procfile").is_file():
+        raise CommandError(
+            f"expected a Procfile in {directory}, found none",
+            hint="it names what to run: web: python3 web.py",
+            code=WRONG_USE,
+        )
+    # No times and no names of users: who packs what has not changed, gets the same digest.
+    with (
+        gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        top = directory.resolve()
+        for path in _walk(top, Ignored.at(top)):
+            check()
+            _add(tar, path, top)
+
+
+def _walk(directory: Path, ignored: Ignored) -> Iterator[Path]:
+    """Yield what is to be packed, each directory before what is in it."""
+    for path in sorted(directory.iterdir()):
+        if path in ignored:
+            continue
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path, ignored.below(path))
+
+
+def _add(tar: tarfile.TarFile, path: Path, top: Path) -> None:
+    member = tarfile.TarInfo(path.relative_to(top).as_posix())
+    status = path.lstat()
+    member.mode = 0o755 if status.st_mode & 0o111 else 0o644
+    if stat.S_ISDIR(status.st_mode):
+        member.type = tarfile.DIRTYPE
+        tar.addfile(member)
+    elif stat.S_ISLNK(status.st_mode):
+        member.type, member.linkname = tarfile.SYMTYPE, _target(path, top)
+        tar.addfile(member)
+    elif stat.S_ISREG(status.st_mode):
+        with path.open("rb") as content:
+            member.size = status.st_size
+            tar.addfile(member, content)
+
+
+def _target(path: Path, top: Path) -> str:
+    """Return where a link leads, which must be inside."""
+    target = PurePosixPath(path.readlink())
+    depth = len(path.relative_to(top).parts) - 1
+    for part in target.parts:
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            break
+    if target.is_absolute() or depth < 0:
+        raise CommandError(
+            f"the link {path.relative_to(top)} leads out of the directory, to {target}",
+            hint="the agent would refuse it; .gitignore leaves it out",
+        )
+    return str(target)

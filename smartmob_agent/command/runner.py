@@ -1,0 +1,86 @@
+"""Runs what was asked for, and says in one line what went wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from smartmob_agent.client import Client, ClientError, NoSuchProcessError, open_client
+from smartmob_agent.command.failure import (
+    INTERRUPTED,
+    PIPE_CLOSED,
+    CommandError,
+    explain,
+    suggest,
+)
+from smartmob_agent.command.output import note
+from smartmob_agent.command.settings import Settings
+
+__all__ = ["Work", "run", "with_client"]
+
+Work = Callable[[Client], Awaitable[int]]
+
+
+def run(work: Callable[[], Awaitable[int]], *, interrupted: int = INTERRUPTED) -> int:
+    """Run to the end and return the exit code.
+
+    interrupted: the code after CTRL-C.
+    """
+    _show_losses()
+    code = 0
+    try:
+        code = trio.run(work)
+    except* CommandError as group:
+        error = _first(group)
+        note(error.line)
+        code = error.code
+    except* BrokenPipeError:
+        # Python would try to flush once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = PIPE_CLOSED
+    except* KeyboardInterrupt:
+        code = interrupted
+    return code
+
+
+async def with_client(settings: Settings, work: Work, *, slug: str = "") -> int:
+    """Do something with one agent; raises `CommandError` for all that the client raises.
+
+    slug: the process that it is about, if any.
+    """
+    try:
+        async with open_client(settings.url, token=settings.token, tls=settings.tls()) as client:
+            try:
+                return await work(client)
+            except NoSuchProcessError as exc:
+                missing = exc
+            error = explain(missing)
+            error.hint = suggest(slug, [p.slug for p in await client.list_processes()])
+            raise error from missing
+    except ClientError as exc:
+        raise explain(exc) from exc
+
+
+class _Losses(logging.Handler):
+    """Says on stderr that a connection was lost, and is back."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        what = getattr(record, "what", "")
+        error = getattr(record, "error", "")
+        note(f"{what}: {record.getMessage()}" + (f": {error}; trying again" if error else ""))
+
+
+def _show_losses() -> None:
+    logger = logging.getLogger("smartmob_agent.client.patience")
+    logger.handlers[:] = [_Losses()]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _first(group: BaseExceptionGroup[CommandError]) -> CommandError:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,262 @@
+"""The command in this program, without a terminal; the agent is real, its children are fakes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from smartmob_agent.command.cli import main
+from smartmob_agent.testing import FakeChild
+from tests.client.agent import World, open_world
+from tests.command.test_pack import make, packed
+
+SLUG = "hello.web.0"
+NOBODY = "http://127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Nothing of whoever runs the tests counts."""
+    for name in ("AGENT", "TOKEN", "TOKEN_FILE"):
+        monkeypatch.delenv(f"SMARTMOB_{name}", raising=False)
+    monkeypatch.setenv("SMARTMOB_CONFIG", str(tmp_path / "none.toml"))
+    return monkeypatch
+
+
+@attrs.define(eq=False)
+class Shell:
+    """Runs commands on an agent, and has what they wrote."""
+
+    capture: pytest.CaptureFixture[str]
+    world: World
+    out: str = ""
+    err: str = ""
+
+    async def __call__(self, *argv: str) -> int:
+        """Return the exit code."""
+        code = await trio.to_thread.run_sync(main, argv)
+        self.out, self.err = self.capture.readouterr()
+        return code
+
+    async def on(self, *argv: str) -> int:
+        """The same, on the agent."""
+        return await self(argv[0], "--agent", self.world.url, *argv[1:])
+
+    async def start(self, name: str = "hello") -> FakeChild:
+        """Run an app."""
+        assert await self.on("run", f"http://127.0.0.1:1/{name}.tar.gz") == 0
+        return await self.world.spawner.next_child()
+
+
+@asynccontextmanager
+async def open_shell(capture: pytest.CaptureFixture[str]) -> AsyncGenerator[Shell]:
+    async with open_world() as world:
+        yield Shell(capture, world)
+
+
+async def test_an_app_is_run_listed_and_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_shell(capsys) as shell:
+        child = await shell.start()
+        assert (shell.out, shell.err) == (f"{SLUG}\n", "")
+        assert await shell.on("ps") == 0
+        slug, state, pid, restarts, started, *rest = shell.out.rstrip("\n").split("\t")
+        assert (slug, state, pid, restarts) == (SLUG, "running", str(child.pid), "0")
+        assert started.endswith("Z")
+        assert rest == ["-", "-", shell.world.url]
+        assert await shell.on("rm", SLUG) == 0
+        assert (shell.out, shell.err) == (f"{SLUG}\n", "")
+        assert await shell.on("ps") == 0
+        assert shell.out == ""
+
+
+async def test_documents_come_as_the_agent_has_them(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_shell(capsys) as shell:
+        await shell.start()
+        assert await shell.on("ps", "--json") == 0
+        [listed] = json.loads(shell.out)["processes"]
+        assert await shell.on("status", SLUG, "--json") == 0
+        status = json.loads(shell.out)
+        assert listed == {**status, "agent": shell.world.url}
+        assert await shell.on("status", SLUG) == 0
+        lines = [line.split("\t") for line in shell.out.splitlines()]
+        assert [name for name, _ in lines] == list(status)
+        assert ["state", "running"] in lines
+        assert await shell.on("rm", "--all", "--json") == 0
+        assert json.loads(shell.out) == {"deleted": SLUG}
+
+
+async def test_a_directory_is_packed_and_uploaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = tmp_path / "My App"
+    app.mkdir()
+    (app / "Procfile").write_text("web: true\n")
+    async with open_shell(capsys) as shell:
+        assert await shell.on("run", str(app), "-e", "A=1", "--node", "n", "--json") == 0
+        created = json.loads(shell.out)
+        assert (created["slug"], created["process_type"]) == ("My-App.n", "web")
+        child = await shell.world.spawner.next_child()
+        assert child.command.env["A"] == "1"
+
+
+async def test_an_archive_is_uploaded_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "x.tar.gz"
+    archive.write_bytes(packed(make(tmp_path / "x", {"Procfile": "web: true\n"})))
+    async with open_shell(capsys) as shell:
+        assert await shell.on("run", str(archive), "--app", "other") == 0
+        assert shell.out == "other.web.0\n"
+
+
+@pytest.mark.parametrize(("options", "wanted"), [((), "1\n2\n3\n"), (("--tail", "2"), "2\n3\n")])
+async def test_logs_are_bare_lines(
+    options: tuple[str, ...], wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with open_shell(capsys) as shell:
+        child = await shell.start()
+        child.write(b"1\n2\n")
+        child.write(b"3\n")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+
+        assert await shell.on("logs", SLUG, *options) == 0
+        assert (shell.out, shell.err) == (wanted, "")
+
+
+async def test_logs_of_several_say_where_each_line_comes_from(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with open_shell(capsys) as shell:
+        for name in ("a", "b"):
+            child = await shell.start(name)
+            child.write(b"1\n2\n")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        slugs = ("a.web.0", "b.web.0")
+        assert await shell.on("logs", *slugs) == 0
+        assert sorted(shell.out.splitlines()) == [f"{s} | {n}" for s in slugs for n in (1, 2)]
+        assert await shell.on("logs", "--json", *slugs) == 0
+        records = [json.loads(line) for line in shell.out.splitlines()]
+        lines = sorted((r["source"], r["line"]) for r in records if "seq" in r)
+        assert lines == [(s, n) for s in slugs for n in ("1", "2")]
+        assert await shell.on("logs", "a.web.0", "nobody") == 4
+        assert shell.out == "a.web.0 | 1\na.web.0 | 2\n"
+        assert "'nobody'" in shell.err
+
+
+async def test_several_agents_are_asked_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_shell(capsys) as shell:
+        await shell.start()
+        assert await shell("ps", "-a", NOBODY, "-a", shell.world.url) == 3
+        assert shell.out.startswith(f"{SLUG}\trunning")
+        assert shell.err.startswith(f"smartmob: cannot reach the agent at {NOBODY}: ")
+        assert await shell("ps", "-a", NOBODY) == 3
+        assert shell.out == ""
+        assert await shell("status", SLUG, "-a", NOBODY, "-a", shell.world.url) == 2
+        assert "expected one agent, found 2" in shell.err
+
+
+async def test_what_may_have_been_meant_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_shell(capsys) as shell:
+        assert await shell.on("rm", "nobody") == 4
+        assert shell.err == (
+            "smartmob: no process has the slug 'nobody' (there are no processes)\n"
+        )
+        await shell.start()
+        for command in ("status", "rm", "logs"):
+            assert await shell.on(command, "helo.web.0") == 4
+            assert shell.err == (
+                "smartmob: no process has the slug 'helo.web.0' (did you mean 'hello.web.0'?)\n"
+            )
+            assert await shell.on(command, "nobody") == 4
+            assert shell.err.endswith("(smartmob ps lists them)\n")
+        assert await shell.on("run", "http://127.0.0.1:1/hello.zip") == 1
+        assert shell.err.endswith("(--node names another one; smartmob rm SLUG deletes)\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["rm"], 2, "expected either SLUG... or --all"),
+        (["rm", "x", "--all"], 2, "expected either SLUG... or --all"),
+        (["logs"], 2, "Missing argument 'SLUG...'"),
+        (["ps", "-a", "nobody"], 2, "smartmob: no agent is called 'nobody'"),
+        (["ps", "-a", "ftp:x"], 2, "smartmob: expected http://HOST:PORT"),
+        (["open", "-a", "ftp:x"], 2, "smartmob: expected http://HOST:PORT"),
+        (["open", "-a", "unix:/x"], 1, "smartmob: no browser reaches unix:/x"),
+        (["run", "x", "-e", "nothing"], 2, "smartmob: expected --env NAME=VALUE"),
+        (["run", "/nowhere"], 2, "smartmob: cannot read /nowhere: No such file or directory ("),
+        (["run", "http://127.0.0.1"], 2, "smartmob: no name for http://127.0.0.1 (--app gives"),
+        (["run", "/tmp/.."], 2, "smartmob: no name for /tmp/.."),
+        (["ps", "--token-file", "/nowhere"], 2, "smartmob: cannot read the token in /nowhere"),
+    ],
+)
+async def test_a_wrong_use_is_one_line(
+    argv: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await trio.to_thread.run_sync(main, argv) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1].removeprefix("Error: ").startswith(message)
+
+
+async def test_a_url_is_opened_nowhere_but_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], environ: pytest.MonkeyPatch
+) -> None:
+    environ.setenv("BROWSER", "false")
+    assert await trio.to_thread.run_sync(main, ["open", "-a", "https://agent/x/"]) == 0
+    assert capsys.readouterr().out == "https://agent/x\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_told_how_to_complete(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    assert "_SMARTMOB_COMPLETE" in capsys.readouterr().out
+
+
+async def test_slugs_are_completed(
+    capsys: pytest.CaptureFixture[str], environ: pytest.MonkeyPatch
+) -> None:
+    async with open_shell(capsys) as shell:
+        await shell.start()
+        environ.setenv("_SMARTMOB_COMPLETE", "bash_complete")
+        environ.setenv("COMP_WORDS", "smartmob status he")
+        environ.setenv("COMP_CWORD", "2")
+        for agent, offered in [(shell.world.url, f"plain,{SLUG}"), (NOBODY, ""), ("none", "")]:
+            environ.setenv("SMARTMOB_AGENT", agent)
+            await shell()
+            assert shell.out.strip() == offered
+
+
+def test_help_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "130 CTRL-C" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+
+
+async def test_what_cannot_be_deleted_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are deleted all the same."""
+    answers = [b'{"processes": []}', b'{"title": "a defect"}']
+
+    async def handle(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            status = b"200 OK" if len(answers) == 2 else b"500 No"
+            body = answers.pop(0)
+            kind = b"application/problem+json"
+            head = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nConnection: close\r\n" % (status, kind)
+            await stream.send_all(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        await nursery.start(trio.serve_listeners, handle, [listener])
+        url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        assert await trio.to_thread.run_sync(main, ["rm", "x", "-a", url]) == 1
+        nursery.cancel_scope.cancel()
+    assert capsys.readouterr().err == "smartmob: a defect\n"
