@@ -154,8 +154,8 @@ async def test_a_member_whose_parent_left_the_group_is_waited_for(
     argv = (sys.executable, "-ISE", "-c", LATE)
     child = await spawner.spawn(Command(argv=argv, env={}, cwd=Path("/")))
     assert await read_line(child.stdout) == "ready"
-    child.terminate()
     start = trio.current_time()
+    child.terminate()
     await child.wait_empty()
     assert 0.1 < trio.current_time() - start < LIMIT
 

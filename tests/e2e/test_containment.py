@@ -297,4 +297,4 @@ def test_nothing_survives_a_kill_at_any_moment(user: str, sandbox: Sandbox) -> N
         holder = int(process.stdout.readline())
         select.select([], [], [], moment)  # the random moment
         os.kill(sandbox.pid(holder), signal.SIGKILL)
-        sandbox.wait_only({mother}, 2)
+        sandbox.wait_only({mother}, 20)

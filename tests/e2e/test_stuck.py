@@ -75,9 +75,9 @@ def test_what_cannot_be_killed_is_named_and_goes_when_it_can(
     began = time.monotonic()
     assert sorted(agent("kill", child=0)) == sorted([spawned["pid"], daemon])
     # Not before its time, and not never: a busy machine may take longer than the sum.
-    assert 2 * TIMEOUT <= time.monotonic() - began < 8 * TIMEOUT
+    assert 2 * TIMEOUT <= time.monotonic() - began < 2 * TIMEOUT + 20
     freezer.thaw()
-    sandbox.wait_only(sandbox.pids() - agent.apps(), 2)
+    sandbox.wait_only(sandbox.pids() - agent.apps(), 20)
     agent("wait", child=0)
     assert agent("kill", child=0) == []
 
@@ -90,7 +90,7 @@ def test_the_agent_does_not_wait_for_ever_when_it_stops(
     zygote = agent.zygote(pid)
     freezer.freeze(pid)
     agent.stop()
-    assert agent.process.wait(2 * TIMEOUT + 3) == 0
+    assert agent.process.wait(2 * TIMEOUT + 20) == 0
     assert sandbox.pids() <= {pid, shim, zygote}
     assert pid in sandbox.pids()
     freezer.thaw()
