@@ -105,7 +105,7 @@ class ManagedProcess(ProcessStatus):
         if self.state is State.RUNNING:
             self._turn.cancel(reason="the process is to be started again")
         elif self.state is State.BACKOFF:
-            self._put_off(0.0)
+            self.next_start_at = self._put_off(0.0)
             self._pause.cancel(reason="the process is to be started now")
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -244,5 +244,4 @@ class ManagedProcess(ProcessStatus):
     def _put_off(self, delay: float) -> datetime:
         """Set the time of the next start; return it for show."""
         self._next_start = trio.current_time() + delay
-        self.next_start_at = self._services.now() + timedelta(seconds=delay)
-        return self.next_start_at
+        return self._services.now() + timedelta(seconds=delay)

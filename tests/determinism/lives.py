@@ -9,7 +9,7 @@ from functools import partial
 import trio
 
 from smartmob_agent.child.spawn import Exit
-from smartmob_agent.config import AgentConfig, Cache
+from smartmob_agent.config import AgentConfig
 from smartmob_agent.errors import (
     DownloadError,
     PassingDownloadError,
@@ -169,46 +169,6 @@ async def shutdown(trial: Trial) -> None:
     check_ended(*processes, end=ConsoleEnd.AGENT)
 
 
-async def shared_download(trial: Trial) -> None:
-    """Two processes want one archive, one of them is deleted: the other gets it in time."""
-    world = World(fetcher=FakeFetcher(delay=4))
-    async with world.open() as supervisor:
-        first, second = (supervisor.create(make_spec(app)) for app in "ab")
-        await trio.sleep(1)
-        with trial.subject():
-            await supervisor.delete(first.slug)
-        assert first.state is State.GONE or trial.cancelled
-        await second.wait_state(State.RUNNING)
-        assert trio.current_time() == 4
-        assert len(world.fetcher.requests) == 1
-        check_consistent(world, supervisor)
-    check_nothing_left(world)
-    check_ended(first, second)
-
-
-async def upload(trial: Trial) -> None:
-    """What was uploaded goes when nobody uses it, whenever its client went."""
-    world = World(config=AgentConfig(cache=Cache(upload_timeout=100)))
-    pieces = [b"PK", b"\3\4", b""]
-
-    async def read() -> bytes:
-        await trio.sleep(1)
-        return pieces.pop(0)
-
-    async with world.open() as supervisor:
-        with trial.subject():
-            uploaded = await supervisor.uploads.receive(read)
-            process = supervisor.create(make_spec(source_url=uploaded.url))
-            await process.wait_state(State.RUNNING)
-            await supervisor.delete(process.slug)
-        ended = trio.current_time()
-        assert ended == (3 if trial.cancelled_at is None else trial.cancelled_at)
-        await trio.sleep(101)
-        check_consistent(world, supervisor)
-        assert world.workspaces.cache.archives == {}
-    check_nothing_left(world)
-
-
 async def refused(trial: Trial) -> None:
     """What comes when the agent stops is refused, and leaves nothing."""
     world = World(spawner=FakeSpawner(obey=False))
@@ -229,14 +189,34 @@ async def refused(trial: Trial) -> None:
     check_ended(process, end=ConsoleEnd.AGENT)
 
 
+async def asked_restart(trial: Trial) -> None:
+    """Someone wants a new child while one runs that is stubborn."""
+    world = World(spawner=FakeSpawner(obey=False))
+    with trial.subject():
+        async with world.open() as supervisor:
+            process = supervisor.create(make_spec())
+            await process.wait_state(State.RUNNING)
+            await trio.sleep(2)
+            process.restart()
+            await process.wait_started(1)
+            assert trial.cancelled or (process.starts, trio.current_time()) == (2, 12)
+            supervisor.close()
+    at, end = trial.cancelled_at, trio.current_time()
+    if at is None:
+        assert end == 22
+    elif world.spawner.children:  # The first is on its way out from 2 on.
+        assert end in ({STOP + at} if at < 2 else {12, 22} if at == 12 else {12 if at < 12 else 22})
+    check_nothing_left(world)
+    check_ended(process, end=ConsoleEnd.AGENT)
+
+
 LIVES: Mapping[str, Scenario] = {
     "life": life,
     "restarts": restarts,
+    "asked restart": asked_restart,
     **{str(state): partial(failure, state, make) for state, make in FAILURES.items()},
     "create where one was": create_where_one_was,
     "delete twice": delete_twice,
     "shutdown": shutdown,
-    "shared download": shared_download,
-    "upload": upload,
     "refused": refused,
 }

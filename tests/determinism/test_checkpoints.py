@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from smartmob_agent.testing import cancel_at_every_checkpoint
+from tests.determinism.archives import ARCHIVES
 from tests.determinism.clients import CLIENTS
 from tests.determinism.lives import LIVES
+from tests.determinism.starts import STARTS
 
-SCENARIOS = {**LIVES, **CLIENTS}
+SCENARIOS = {**LIVES, **ARCHIVES, **CLIENTS, **STARTS}
 
 
 @pytest.mark.slow

@@ -14,7 +14,13 @@ from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.ending import Ending
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
-from smartmob_agent.testing import FakeChild, FakeFetcher, FakeSpawner, FakeWorkspace
+from smartmob_agent.testing import (
+    FakeChild,
+    FakeFetcher,
+    FakeSpawner,
+    FakeWorkspace,
+    FakeWorkspaces,
+)
 from tests.process.world import World, make_spec, running
 
 Clock = trio.testing.MockClock
@@ -113,3 +119,14 @@ async def test_patience_is_lost_for_good(autojump_clock: Clock) -> None:
                 ending.lose_patience()
         assert trio.current_time() == 20 * (len(told))
     assert told == [1, 1, 1]
+
+
+async def test_a_process_that_stops_is_not_shown_to_start(autojump_clock: Clock) -> None:
+    """Its child ended in the moment of the stop, and leaves something that has to be asked."""
+    world = World(workspaces=FakeWorkspaces(remove_delay=5))
+    async with world.open() as supervisor:
+        process = await running(supervisor)
+        world.spawner.children[0].exit(1)
+        process.stop()
+        await trio.sleep(1)
+        assert (process.state, process.next_start_at) == (State.STOPPING, None)

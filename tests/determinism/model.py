@@ -1,0 +1,208 @@
+"""What processes should do, said once more and without tasks: a model to compare them with.
+
+A process waits for the world (a download, an unpacking, a start), for a moment, or for nothing.
+What the world answers and how time passes are the steps of the model.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+
+import attrs
+
+from smartmob_agent.process.states import FAILURES, State
+
+__all__ = ["Answer", "Model", "ModelProcess", "Waiting"]
+
+STOP_TIMEOUT = 10.0
+STEADY_UPTIME = 10.0
+
+
+class Waiting(enum.Enum):
+    """What a process waits for the world to answer."""
+
+    DOWNLOAD = "download"
+    UNPACK = "unpack"
+    SPAWN = "spawn"
+
+
+class Answer(enum.Enum):
+    """What the world may answer."""
+
+    GOOD = "good"
+    PASSING = "passing"
+    DEFECT = "defect"
+    NO_ARCHIVE = "no archive"
+    DAMAGED = "damaged"
+    TOO_BIG_PROCFILE = "too big a Procfile"
+    NO_PROCFILE = "no Procfile"
+    BROKEN_PROCFILE = "a broken Procfile"
+    OTHER_TYPES = "other process types"
+
+
+FINAL = {
+    Answer.NO_ARCHIVE: State.DOWNLOAD_FAILURE,
+    Answer.DAMAGED: State.UNPACK_FAILURE,
+    Answer.TOO_BIG_PROCFILE: State.INVALID_PROCFILE,
+    Answer.NO_PROCFILE: State.NO_PROCFILE,
+    Answer.BROKEN_PROCFILE: State.INVALID_PROCFILE,
+    Answer.OTHER_TYPES: State.UNKNOWN_PROCESS_TYPE,
+}
+ANSWERS = {
+    Waiting.DOWNLOAD: (Answer.GOOD, Answer.PASSING, Answer.DEFECT, Answer.NO_ARCHIVE),
+    Waiting.UNPACK: tuple(Answer),
+    Waiting.SPAWN: (Answer.GOOD, Answer.PASSING, Answer.DEFECT),
+}
+
+
+@attrs.define(eq=False)
+class ModelProcess:
+    """One process.
+
+    due: when it does the next thing by itself: tries again, or kills its child.
+    lines: what its console has had since somebody follows it; None if nobody does.
+    """
+
+    slug: str
+    state: State = State.DOWNLOADING
+    waiting: Waiting | None = Waiting.DOWNLOAD
+    starts: int = 0
+    has_child: bool = False
+    due: float | None = None
+    shown: float | None = None
+    started: float = 0.0
+    bound: float = 1.0
+    prepared: bool = False
+    has_archive: bool = False
+    lines: list[str] | None = None
+
+    def answer(self, answer: Answer, now: float) -> None:
+        """The world answers what the process waits for."""
+        asked, self.waiting = self.waiting, None
+        if answer in FINAL:
+            self.state = FINAL[answer]
+        elif answer is not Answer.GOOD:
+            self._put_off(now, self._next_delay())
+        elif asked is Waiting.DOWNLOAD:
+            self.has_archive = True
+            self.state, self.waiting = State.UNPACKING, Waiting.UNPACK
+        elif asked is Waiting.UNPACK:
+            self.prepared, self.bound = True, 1.0
+            self.state, self.waiting = State.PROCESSING, Waiting.SPAWN
+        else:
+            self.state, self.has_child, self.started = State.RUNNING, True, now
+            self.starts += 1
+
+    def exit(self, now: float) -> None:
+        """The child ends by itself."""
+        self.has_child = False
+        if self.state is State.STOPPING:
+            self._vanish()
+        elif self.due is not None:  # It was asked to make way for the next one.
+            self._put_off(now, 0.0)
+        elif now - self.started >= STEADY_UPTIME:
+            self.bound = 1.0
+            self._put_off(now, 0.0)
+        else:
+            self._put_off(now, self._next_delay())
+
+    def stop(self, now: float) -> None:
+        """Someone deletes it, or the agent stops."""
+        if self.state in (State.STOPPING, State.GONE):
+            return
+        self.state, self.waiting = State.STOPPING, None
+        if not self.has_child:
+            self._vanish()
+        elif self.due is None:
+            self.due = now + STOP_TIMEOUT
+
+    def kill(self, now: float) -> None:
+        """The agent stops at once."""
+        self.stop(now)
+        self.has_child = False
+        self._vanish()
+
+    def restart(self, now: float) -> bool:
+        """Someone wants a new child; whether that is possible."""
+        if self.state in FAILURES | {State.STOPPING, State.GONE}:
+            return False
+        self.bound = 1.0
+        if self.state is State.RUNNING and self.due is None:
+            self.due = now + STOP_TIMEOUT
+        elif self.state is State.BACKOFF and self.waiting is None:
+            self._put_off(now, 0.0)
+        elif self.state is State.BACKOFF:
+            self.shown = now
+        return True
+
+    def advance(self, now: float) -> None:
+        """Time has passed: do what is due, at the time at which it was."""
+        if self.due is None or self.due > now:
+            return
+        due, self.due = self.due, None
+        if self.state is State.STOPPING:
+            self.has_child = False
+            self._vanish()
+        elif self.state is State.RUNNING:
+            self.has_child = False
+            self._put_off(due, 0.0)
+        else:
+            self._try_again()
+
+    def _try_again(self) -> None:
+        if self.prepared:
+            self.waiting = Waiting.SPAWN
+        elif self.has_archive:
+            self.state, self.waiting = State.UNPACKING, Waiting.UNPACK
+        else:
+            self.state, self.waiting = State.DOWNLOADING, Waiting.DOWNLOAD
+
+    def _put_off(self, now: float, delay: float) -> None:
+        self.state, self.due, self.shown = State.BACKOFF, now + delay, now + delay
+        if not delay:
+            self.due = None
+            self._try_again()
+
+    def _next_delay(self) -> float:
+        delay, self.bound = self.bound, min(self.bound * 2, 60.0)
+        return delay
+
+    def _vanish(self) -> None:
+        self.state, self.due = State.GONE, None
+
+
+@attrs.define(eq=False)
+class Model:
+    """All processes of an agent."""
+
+    now: float = 0.0
+    stopping: bool = False
+    processes: dict[str, ModelProcess] = attrs.field(factory=dict)
+
+    def create(self, slug: str) -> bool:
+        """Whether it is created; else it is refused."""
+        if self.stopping or slug in self.processes:
+            return False
+        self.processes[slug] = ModelProcess(slug)
+        return True
+
+    def close(self, *, kill: bool) -> None:
+        self.stopping = True
+        for process in self.processes.values():
+            if kill:
+                process.kill(self.now)
+            else:
+                process.stop(self.now)
+
+    def elapse(self, seconds: float) -> None:
+        self.now += seconds
+        for process in self.processes.values():
+            process.advance(self.now)
+
+    def forget_gone(self) -> Iterator[ModelProcess]:
+        """Go through those that are gone, and list them no more."""
+        for slug, process in list(self.processes.items()):
+            if process.state is State.GONE:
+                del self.processes[slug]
+                yield process

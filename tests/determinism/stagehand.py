@@ -1,0 +1,165 @@
+"""Plays a program of steps on a supervisor and on the model, and compares the two."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+
+import attrs
+import pytest
+import trio
+
+from smartmob_agent.errors import ProcessNotFoundError, SlugInUseError, StoppingError
+from smartmob_agent.output.console import ConsoleEnd
+from smartmob_agent.process.events import TransitionEvent
+from smartmob_agent.process.process import ManagedProcess
+from smartmob_agent.process.states import State, WrongStateError
+from smartmob_agent.process.supervisor import Supervisor
+from tests.determinism.model import Answer, Model, ModelProcess
+from tests.determinism.puppets import PuppetFetcher, PuppetSpawner, PuppetWorkspaces, Questions
+from tests.determinism.stage import check_nothing_left
+from tests.process.world import EPOCH, World, lines_until_end, make_spec, settle
+
+Step = Callable[["Stagehand"], Awaitable[None]]
+Pair = tuple[State | None, State]
+
+
+@attrs.define(eq=False)
+class Stagehand:
+    """A supervisor in a world of puppets, and the model of it.
+
+    taken: all transitions that there were.
+    """
+
+    world: World
+    questions: Questions
+    supervisor: Supervisor
+    nursery: trio.Nursery
+    model: Model = attrs.field(factory=Model)
+    taken: set[Pair] = attrs.field(factory=set)
+    followed: dict[str, list[str]] = attrs.field(factory=dict)
+    deletes: int = 0
+    known: dict[str, ManagedProcess] = attrs.field(factory=dict)
+
+    @property
+    def spawner(self) -> PuppetSpawner:
+        assert isinstance(self.world.spawner, PuppetSpawner)
+        return self.world.spawner
+
+    def note(self, event: TransitionEvent) -> None:
+        self.taken.add((event.transition.previous, event.transition.state))
+
+    async def create(self, slug: str) -> None:
+        spec = make_spec(app=slug, node="0", source_url=f"http://{slug}.0/app.zip")
+        refusal = StoppingError if self.model.stopping else SlugInUseError
+        if self.model.create(slug):
+            self.known[slug] = self.supervisor.create(spec)
+        else:
+            with pytest.raises(refusal):
+                self.supervisor.create(spec)
+
+    async def answer(self, slug: str, answer: Answer) -> None:
+        process = self.model.processes[slug]
+        assert process.waiting is not None
+        self.questions.answer(f"{slug}.0", process.waiting, answer)
+        process.answer(answer, self.model.now)
+
+    async def exit(self, slug: str) -> None:
+        self.spawner.child_of(f"{slug}.0").exit(1)
+        self.model.processes[slug].exit(self.model.now)
+
+    async def write(self, slug: str, line: str) -> None:
+        self.spawner.child_of(f"{slug}.0").write(line.encode() + b"\n")
+        lines = self.model.processes[slug].lines
+        if lines is not None:
+            lines.append(line)
+
+    async def follow(self, slug: str) -> None:
+        async def read(process: ManagedProcess) -> None:
+            lines = await lines_until_end(process)
+            self.followed[slug] = [line.decode() for line in lines]
+
+        self.model.processes[slug].lines = []
+        self.nursery.start_soon(read, self.supervisor.get(f"{slug}.0"))
+
+    async def delete(self, slug: str) -> None:
+        async def wait() -> None:
+            await self.supervisor.delete(f"{slug}.0")
+            self.deletes -= 1
+
+        if slug not in self.model.processes:
+            with pytest.raises(ProcessNotFoundError):
+                await self.supervisor.delete(f"{slug}.0")
+            return
+        self.deletes += 1
+        self.nursery.start_soon(wait)
+        self.model.processes[slug].stop(self.model.now)
+
+    async def restart(self, slug: str) -> None:
+        if self.model.processes[slug].restart(self.model.now):
+            self.known[slug].restart()
+        else:
+            with pytest.raises(WrongStateError):
+                self.known[slug].restart()
+
+    async def elapse(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self.model.elapse(seconds)
+
+    async def close(self) -> None:
+        self.supervisor.close()
+        self.model.close(kill=False)
+
+    async def kill(self) -> None:
+        self.supervisor.kill()
+        self.model.close(kill=True)
+
+    async def compare(self) -> None:
+        """Let happen what needs no time, and compare all that can be seen."""
+        await settle()
+        for gone in self.model.forget_gone():
+            process = self.known[gone.slug]
+            assert (process.state, process.pid) == (State.GONE, None)
+            assert process.console.end in (ConsoleEnd.PROCESS, ConsoleEnd.AGENT)
+            if gone.lines is not None:
+                assert self.followed.pop(gone.slug) == gone.lines
+        seen = [look(process) for process in self.supervisor]
+        assert seen == [expect(process) for process in self.model.processes.values()]
+        children = sum(process.has_child for process in self.model.processes.values())
+        assert len(self.spawner.living) == children
+        asked = {(one.slug + ".0", one.waiting) for one in self.model.processes.values()}
+        assert set(self.questions.asked) == {key for key in asked if key[1]}
+        if all(one.state is not State.STOPPING for one in self.model.processes.values()):
+            assert self.deletes == 0
+
+
+def look(process: ManagedProcess) -> tuple[object, ...]:
+    """What can be seen of a process."""
+    shown = process.next_start_at and (process.next_start_at - EPOCH).total_seconds()
+    return process.slug, process.state, process.starts, process.pid is not None, shown
+
+
+def expect(process: ModelProcess) -> tuple[object, ...]:
+    """The same of one of the model."""
+    shown = process.shown if process.state is State.BACKOFF else None
+    return f"{process.slug}.0", process.state, process.starts, process.has_child, shown
+
+
+async def play(steps: Iterator[Step] | list[Step]) -> set[Pair]:
+    """Play a program, and end it; return the transitions that it took."""
+    questions = Questions()
+    world = World(
+        spawner=PuppetSpawner(questions),
+        fetcher=PuppetFetcher(questions),
+        workspaces=PuppetWorkspaces(questions),
+    )
+    async with trio.open_nursery() as nursery, world.open() as supervisor:
+        hand = Stagehand(world, questions, supervisor, nursery)
+        supervisor.events.observers.append(hand.note)
+        for step in steps:
+            await step(hand)
+            await hand.compare()
+        await hand.kill()
+        await hand.compare()
+    assert (list(supervisor), hand.model.processes) == ([], {})
+    check_nothing_left(world)
+    return hand.taken

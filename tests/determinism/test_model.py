@@ -1,0 +1,221 @@
+"""The supervisor does what the model does, whatever happens in whatever order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from smartmob_agent.process.states import TRANSITIONS, IllegalTransitionError, State
+from smartmob_agent.testing import Trial, run_trial
+from tests.determinism.model import ANSWERS, Answer, Model, ModelProcess
+from tests.determinism.stagehand import Pair, Stagehand, Step, look, play
+
+SLUGS = ("a", "b", "c")
+
+
+def run(steps: list[Step], *, seed: int = 0) -> set[Pair]:
+    taken: set[Pair] = set()
+
+    async def scenario(_: Trial) -> None:
+        taken.update(await play(steps))
+
+    run_trial(scenario, seed=seed)
+    return taken
+
+
+class Machine(RuleBasedStateMachine):
+    """Draws a program by the model alone, and plays it when it is complete.
+
+    So a program shrinks well, and its steps are the same each time.
+    """
+
+    taken: set[Pair] = set()  # noqa: RUF012  # of all programs together
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model()
+        self.steps: list[Step] = []
+        self.seed = 0
+
+    def teardown(self) -> None:
+        self.taken.update(run(self.steps, seed=self.seed))
+
+    def some(self, wanted: Callable[[ModelProcess], object]) -> list[str]:
+        return [slug for slug, process in self.model.processes.items() if wanted(process)]
+
+    def add(self, step: Step) -> None:
+        self.steps.append(step)
+        list(self.model.forget_gone())
+
+    @initialize(seed=st.integers(0, 1000))
+    def order(self, seed: int) -> None:
+        self.seed = seed
+
+    @rule(slug=st.sampled_from(SLUGS))
+    def create(self, slug: str) -> None:
+        self.model.create(slug)
+        self.add(partial(Stagehand.create, slug=slug))
+
+    @precondition(lambda self: self.some(lambda one: one.waiting))
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        slug = data.draw(st.sampled_from(self.some(lambda one: one.waiting)))
+        process = self.model.processes[slug]
+        assert process.waiting is not None
+        # The good ones are drawn as often as all others together: life goes on.
+        answers = ANSWERS[process.waiting]
+        answer = data.draw(st.just(Answer.GOOD) | st.sampled_from(answers))
+        process.answer(answer, self.model.now)
+        self.add(partial(Stagehand.answer, slug=slug, answer=answer))
+
+    @precondition(lambda self: self.some(lambda one: one.has_child))
+    @rule(data=st.data())
+    def exit(self, data: st.DataObject) -> None:
+        slug = data.draw(st.sampled_from(self.some(lambda one: one.has_child)))
+        self.model.processes[slug].exit(self.model.now)
+        self.add(partial(Stagehand.exit, slug=slug))
+
+    @precondition(lambda self: self.some(lambda one: one.has_child))
+    @rule(data=st.data(), line=st.sampled_from(["x", "y"]))
+    def write(self, data: st.DataObject, line: str) -> None:
+        slug = data.draw(st.sampled_from(self.some(lambda one: one.has_child)))
+        self.add(partial(Stagehand.write, slug=slug, line=line))
+
+    @precondition(lambda self: self.some(lambda one: one.lines is None))
+    @rule(data=st.data())
+    def follow(self, data: st.DataObject) -> None:
+        slug = data.draw(st.sampled_from(self.some(lambda one: one.lines is None)))
+        self.model.processes[slug].lines = []
+        self.add(partial(Stagehand.follow, slug=slug))
+
+    @rule(slug=st.sampled_from(SLUGS))
+    def delete(self, slug: str) -> None:
+        if slug in self.model.processes:
+            self.model.processes[slug].stop(self.model.now)
+        self.add(partial(Stagehand.delete, slug=slug))
+
+    @precondition(lambda self: self.model.processes)
+    @rule(data=st.data())
+    def restart(self, data: st.DataObject) -> None:
+        slug = data.draw(st.sampled_from(sorted(self.model.processes)))
+        self.model.processes[slug].restart(self.model.now)
+        self.add(partial(Stagehand.restart, slug=slug))
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 4.0, 10.0, 100.0]))
+    def elapse(self, seconds: float) -> None:
+        self.model.elapse(seconds)
+        self.add(partial(Stagehand.elapse, seconds=seconds))
+
+    @precondition(lambda self: len(self.steps) > 20)
+    @rule(kill=st.booleans())
+    def shut_down(self, kill: bool) -> None:
+        self.model.close(kill=kill)
+        self.add(Stagehand.kill if kill else Stagehand.close)
+
+
+@pytest.mark.slow
+def test_the_supervisor_does_what_the_model_does() -> None:
+    """Random creates, deletes, exits, failures, followers, jumps of time and shutdowns."""
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=100, stateful_step_count=40, derandomize=True, database=None
+        ),
+    )
+    allowed = {(old, new) for old, following in TRANSITIONS.items() for new in following}
+    assert {pair for pair in Machine.taken if pair[0]} <= allowed
+    assert len(Machine.taken) > 20
+
+
+DOWNLOADING: list[Step] = [partial(Stagehand.create, slug="a")]
+UNPACKING: list[Step] = [*DOWNLOADING, partial(Stagehand.answer, slug="a", answer=Answer.GOOD)]
+PROCESSING: list[Step] = [*UNPACKING, partial(Stagehand.answer, slug="a", answer=Answer.GOOD)]
+RUNNING: list[Step] = [*PROCESSING, partial(Stagehand.answer, slug="a", answer=Answer.GOOD)]
+DELETE: Step = partial(Stagehand.delete, slug="a")
+
+
+def answered(program: list[Step], answer: Answer) -> list[Step]:
+    return [*program, partial(Stagehand.answer, slug="a", answer=answer)]
+
+
+BACKOFF = answered(DOWNLOADING, Answer.PASSING)
+LATER: Step = partial(Stagehand.elapse, seconds=1.0)
+FAILED = {
+    State.DOWNLOAD_FAILURE: answered(DOWNLOADING, Answer.NO_ARCHIVE),
+    State.UNPACK_FAILURE: answered(UNPACKING, Answer.DAMAGED),
+    State.NO_PROCFILE: answered(UNPACKING, Answer.NO_PROCFILE),
+    State.INVALID_PROCFILE: answered(UNPACKING, Answer.BROKEN_PROCFILE),
+    State.UNKNOWN_PROCESS_TYPE: answered(UNPACKING, Answer.OTHER_TYPES),
+}
+
+
+async def create_and_delete(hand: Stagehand) -> None:
+    """In one step: its task has not begun."""
+    await hand.create("a")
+    await hand.delete("a")
+    hand.model.processes["a"].has_child = False
+
+
+PROGRAMS: list[list[Step]] = [
+    [create_and_delete],
+    *([*program, DELETE] for program in (DOWNLOADING, UNPACKING, PROCESSING, RUNNING, BACKOFF)),
+    *([*program, DELETE] for program in FAILED.values()),
+    answered(UNPACKING, Answer.NO_ARCHIVE),
+    answered(UNPACKING, Answer.TOO_BIG_PROCFILE),
+    answered(UNPACKING, Answer.PASSING),
+    answered(PROCESSING, Answer.PASSING),
+    [*BACKOFF, LATER],
+    answered([*answered(PROCESSING, Answer.PASSING), LATER], Answer.PASSING),
+    answered([*RUNNING, partial(Stagehand.exit, slug="a"), LATER], Answer.GOOD),
+]
+
+
+def test_every_transition_of_the_table_is_taken() -> None:
+    taken = set[Pair]().union(*map(run, PROGRAMS))
+    assert taken - {(None, State.PENDING)} == {
+        (old, new) for old, following in TRANSITIONS.items() for new in following
+    }
+
+
+@pytest.mark.parametrize("state", State)
+def test_every_other_transition_is_refused_and_changes_nothing(state: State) -> None:
+    """One that comes too late, behind a stop, is passed over without a word."""
+    programs: dict[State, list[Step]] = {
+        State.PENDING: [],
+        State.DOWNLOADING: DOWNLOADING,
+        State.UNPACKING: UNPACKING,
+        State.PROCESSING: PROCESSING,
+        State.RUNNING: RUNNING,
+        State.BACKOFF: BACKOFF,
+        State.STOPPING: [*RUNNING, DELETE],
+        State.GONE: [*DOWNLOADING, DELETE],
+        **FAILED,
+    }
+
+    async def try_all(hand: Stagehand) -> None:
+        if state is State.PENDING:
+            await hand.create("a")
+        process = hand.known["a"]
+        before = (look(process), process.error, len(hand.taken))
+        assert process.state is state
+        for new in set(State) - TRANSITIONS[state]:
+            try:
+                process._enter(new)
+            except IllegalTransitionError:
+                assert state is not State.STOPPING
+            else:
+                assert state is State.STOPPING
+            assert (look(process), process.error, len(hand.taken)) == before
+
+    run([*programs[state], try_all])
