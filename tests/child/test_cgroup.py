@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,3 +142,10 @@ def test_a_cgroup_that_systemd_delegated_is_found(
 def test_the_own_cgroup_is_where_the_kernel_says() -> None:
     own = cgroup._own_cgroup()
     assert own is None or str(os.getpid()) in (own / "cgroup.procs").read_text().split()
+
+
+def test_a_cgroup_that_does_not_get_empty_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.events").write_text("populated 1\nfrozen 0\n")
+    end = time.monotonic() + 0.01
+    cgroup._wait_empty(tmp_path, end)
+    assert time.monotonic() >= end

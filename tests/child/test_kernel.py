@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +114,10 @@ def test_what_is_gone_before_it_could_be_stopped_is_not_counted(
 ) -> None:
     monkeypatch.setattr(kernel, "children", lambda _: [2**22 + 1])
     assert stop_below() == set()
+
+
+def test_a_long_list_of_children_is_read_to_its_end(tmp_path: Path) -> None:
+    numbers = list(range(20_000))
+    path = tmp_path / "children"
+    path.write_text(" ".join(map(str, numbers)))
+    assert kernel._read_numbers(str(path)) == numbers

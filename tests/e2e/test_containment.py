@@ -138,6 +138,7 @@ def test_nothing_survives_agent_and_zygote(start: OpenAgent, sandbox: Sandbox) -
 def test_nothing_survives_agent_and_one_shim(start: OpenAgent, sandbox: Sandbox) -> None:
     agent = start()
     shim = agent.shim(start_all(agent)["setsid"])
+    os.kill(shim, signal.SIGSTOP)  # else it may have ended by itself by then
     agent.kill()
     os.kill(shim, signal.SIGKILL)
     assert sandbox.wait_empty(20) < 20
