@@ -26,6 +26,7 @@ help:
 	@echo 'make test   all checks: format, lint, types, docs, tests on Python 3.11 and 3.13'
 	@echo 'make lint   format, lint and types alone'
 	@echo 'make docs   the documentation, as HTML in docs/_build/html'
+	@echo 'make mutations  whether the tests notice 40 ways to break the code: two minutes'
 	@echo 'make clean  removes all that was made'
 
 .PHONY: demo
@@ -60,6 +61,10 @@ test-3.13: export SMARTMOB_FIRST_SEED ?= 250
 test-3.13: $(VENV_313)/tests
 	$(VENV_313)/bin/python $(PYTEST) -p no:cacheprovider
 endif
+
+.PHONY: mutations
+mutations: $(VENV)/tests
+	$(BIN)/python -m tests.mutations
 
 .PHONY: lint
 lint: $(VENV)/tests

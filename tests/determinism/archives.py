@@ -15,20 +15,26 @@ from tests.process.world import World, make_spec
 
 
 async def shared_download(trial: Trial) -> None:
-    """Two processes want one archive, one of them is deleted: the other gets it in time."""
+    """Two want one archive, one of them goes: the other gets it in time.
+
+    A third wants another one and goes: nobody waits for that.
+    """
     world = World(fetcher=FakeFetcher(delay=4))
     async with world.open() as supervisor:
         first, second = (supervisor.create(make_spec(app)) for app in "ab")
+        third = supervisor.create(make_spec("c", source_url="http://127.0.0.1/other.zip"))
         await trio.sleep(1)
         with trial.subject():
             await supervisor.delete(first.slug)
-        assert first.state is State.GONE or trial.cancelled
+            await supervisor.delete(third.slug)
+            assert trio.current_time() == 1
+        assert first.state is third.state is State.GONE or trial.cancelled
         await second.wait_state(State.RUNNING)
         assert trio.current_time() == 4
-        assert len(world.fetcher.requests) == 1
+        assert len(world.fetcher.requests) == 2
         check_consistent(world, supervisor)
     check_nothing_left(world)
-    check_ended(first, second)
+    check_ended(first, second, third)
 
 
 async def upload(trial: Trial) -> None:

@@ -170,6 +170,33 @@ async def embedded(trial: Trial) -> None:
     assert all(code in {1000, 1001, 200, 404, 503, None} for code in ends)
 
 
+async def late_client(trial: Trial) -> None:
+    """Whoever ends the agent: while its processes end, it still answers, and takes no more."""
+    world, statuses = World(spawner=FakeSpawner(obey=False)), []
+    processes = []
+
+    async def program(outer: trio.Nursery) -> None:
+        async with trio.open_nursery() as nursery:
+            stage: Stage = await nursery.start(partial(run_agent, world))
+            await trio.lowlevel.checkpoint()
+            processes.append(stage.supervisor.create(make_spec("first")))
+            outer.start_soon(knock, stage)
+            await trio.sleep(5)
+            stage.agent.stop()
+
+    async def knock(stage: Stage) -> None:
+        await trio.sleep(6)
+        if not processes[0].console.ended:
+            statuses.append(await ask(stage.connect(), "POST", "/create-process", CREATE))
+
+    async with trio.open_nursery() as outer:
+        with trial.subject():
+            await program(outer)
+        check_nothing_left(world)
+        check_ended(*processes, end=ConsoleEnd.AGENT)
+    assert statuses == ([503] if world.spawner.children else [])
+
+
 async def slow_attach(trial: Trial) -> None:
     """A client that reads nothing holds up the end for as long as is stated, and no longer."""
     world = World()
@@ -211,6 +238,7 @@ CLIENTS: Mapping[str, Scenario] = {
     "two deletes": delete_twice,
     "upload by HTTP": upload,
     "attach": attach,
+    "late client": late_client,
     "slow attach": slow_attach,
     "embedded": embedded,
 }

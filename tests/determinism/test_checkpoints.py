@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from smartmob_agent.testing import cancel_at_every_checkpoint
@@ -15,5 +17,9 @@ SCENARIOS = {**LIVES, **ARCHIVES, **CLIENTS, **STARTS}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_cancellation_leaves_nothing_wherever_it_comes(name: str) -> None:
+def test_a_cancellation_leaves_nothing_wherever_it_comes(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And is no defect for anybody, which the log would tell."""
     assert cancel_at_every_checkpoint(SCENARIOS[name]) > 5
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -6,6 +6,8 @@ scenario, and `SMARTMOB_FIRST_SEED` where to begin.
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from smartmob_agent.testing import explore_schedules
@@ -19,6 +21,7 @@ NAMES = set(SCENARIOS) - set(map(str, FAILURES)) | {"no procfile"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_the_order_of_tasks_does_not_matter(name: str) -> None:
+def test_the_order_of_tasks_does_not_matter(name: str, caplog: pytest.LogCaptureFixture) -> None:
     different = explore_schedules(SCENARIOS[name], orders=SCHEDULES, first_seed=FIRST_SEED)
     assert different > 1
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -121,8 +121,10 @@ async def test_patience_is_lost_for_good(autojump_clock: Clock) -> None:
     assert told == [1, 1, 1]
 
 
-async def test_a_process_that_stops_is_not_shown_to_start(autojump_clock: Clock) -> None:
-    """Its child ended in the moment of the stop, and leaves something that has to be asked."""
+async def test_a_process_that_stops_is_not_shown_to_start(
+    autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its child ended in the moment of the stop: that is no defect, and no reason to go on."""
     world = World(workspaces=FakeWorkspaces(remove_delay=5))
     async with world.open() as supervisor:
         process = await running(supervisor)
@@ -130,3 +132,4 @@ async def test_a_process_that_stops_is_not_shown_to_start(autojump_clock: Clock)
         process.stop()
         await trio.sleep(1)
         assert (process.state, process.next_start_at) == (State.STOPPING, None)
+    assert caplog.records == []
