@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from smartmob_agent.client.attachment import Attachment
 from smartmob_agent.client.client import Client
-from smartmob_agent.client.documents import Exit, Process, Upload
+from smartmob_agent.client.documents import Change, Exit, Process, Upload
 from smartmob_agent.client.errors import (
     AddressError,
     BadAnswerError,
@@ -28,10 +28,12 @@ from smartmob_agent.client.errors import (
     NoSuchProcessError,
     NotAllowedError,
     ProcessEndedError,
+    ProcessFailedError,
     RefusedError,
     TooLargeError,
     UnreachableError,
 )
+from smartmob_agent.client.events import Gap, Happening, Snapshot
 from smartmob_agent.client.feed import Feed
 from smartmob_agent.client.log import LogPart
 from smartmob_agent.client.opening import open_client
@@ -42,6 +44,7 @@ __all__ = [
     "Attachment",
     "BadAnswerError",
     "BusyError",
+    "Change",
     "Client",
     "ClientError",
     "ConflictError",
@@ -50,6 +53,8 @@ __all__ = [
     "Event",
     "Exit",
     "Feed",
+    "Gap",
+    "Happening",
     "InvalidRequestError",
     "Line",
     "LogPart",
@@ -58,8 +63,10 @@ __all__ = [
     "NotAllowedError",
     "Process",
     "ProcessEndedError",
+    "ProcessFailedError",
     "Record",
     "RefusedError",
+    "Snapshot",
     "TooLargeError",
     "UnreachableError",
     "Upload",

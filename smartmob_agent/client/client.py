@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import trio
 
 from smartmob_agent.client.attachment import Attachment, AttachmentReader
 from smartmob_agent.client.documents import (
+    FAILURES,
+    GONE,
     Process,
     Upload,
     parse_process,
     parse_processes,
     parse_upload,
 )
+from smartmob_agent.client.errors import ProcessFailedError
+from smartmob_agent.client.events import EventsReader, Happening, state_in
 from smartmob_agent.client.feed import Feed
 from smartmob_agent.client.identity import path_of
 from smartmob_agent.client.log import LogPart, LogReader
@@ -88,6 +92,49 @@ class Client:
         If cancelled: the agent goes on all the same.
         """
         await self._requests.request("POST", path_of("delete-process", slug), patient=True)
+
+    async def restart(self, slug: str, *, wait: bool = False) -> Process:
+        """Start a process again, now; raises `ConflictError` when it cannot be.
+
+        wait: return when it is known what has become of it.
+        """
+        path, query = path_of("restart-process", slug), {"wait": int(wait)}
+        answer = await self._requests.request("POST", path, query=query, patient=True)
+        return parse_process(answer.document())
+
+    async def send_signal(self, slug: str, signal: str) -> None:
+        """Send a signal, such as `HUP`; raises `ConflictError` when no child runs."""
+        body = json.dumps({"signal": signal}).encode()
+        await self._requests.request("POST", path_of("signal-process", slug), body=body)
+
+    async def wait_state(self, slug: str, *states: str) -> str:
+        """Wait until a process is in one of some states, and return it; `gone` is one too.
+
+        Raises `NoSuchProcessError`, and `ProcessFailedError` when it is in a failure, or gone,
+        and that was not waited for.
+        """
+        if GONE not in states:
+            await self.status(slug)
+        async with self.events(slugs=[slug]) as events:
+            async for happening in events:
+                state, error = state_in(happening)
+                if state in states:
+                    return state
+                if state in {*FAILURES, GONE}:
+                    raise ProcessFailedError(slug, state, error)
+        raise ProcessFailedError(slug, "the agent has stopped", None)
+
+    def events(self, *, slugs: Sequence[str] = (), apps: Sequence[str] = ()) -> Feed[Happening]:
+        """Return what happens to processes: a `Snapshot`, then each `Change`.
+
+        slugs, apps: only these; all without either.
+
+        A connection that is lost is made again; what that leaves out is told by a `Gap`.
+        """
+        reader = EventsReader(
+            self._requests, slugs=slugs, apps=apps, patience=self._new_patience("events")
+        )
+        return Feed(self._nursery, reader.run)
 
     async def upload(
         self, archive: Path, *, progress: Callable[[int, int], object] = lambda _sent, _all: None

@@ -14,9 +14,12 @@ from smartmob_agent.client.errors import BadAnswerError
 
 __all__ = [
     "FAILURES",
+    "GONE",
+    "Change",
     "Exit",
     "Process",
     "Upload",
+    "parse_change",
     "parse_json",
     "parse_process",
     "parse_processes",
@@ -35,6 +38,8 @@ FAILURES = frozenset(
     }
 )
 """States of a process that will not run as it is, until it is deleted."""
+GONE = "gone"
+"""The state in which a process has left the list."""
 
 
 @attrs.frozen(kw_only=True)
@@ -83,6 +88,27 @@ class Process:
 
 
 @attrs.frozen(kw_only=True)
+class Change:
+    """A process has entered a state.
+
+    seq: its number, over all processes of the agent.
+    previous: the state before, None when the process was created.
+    document: the same as it came.
+    """
+
+    seq: int
+    time: datetime
+    slug: str
+    previous: str | None
+    state: str
+    pid: int | None
+    restarts: int
+    exit: Exit | None
+    error: str | None
+    document: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
+
+
+@attrs.frozen(kw_only=True)
 class Upload:
     """An archive that the agent holds; `source_url` names it in a create request."""
 
@@ -95,6 +121,12 @@ def parse_process(document: object) -> Process:
     """Read a status document; raises `BadAnswerError`."""
     process = _structure(document, Process)
     return attrs.evolve(process, document=document)  # type: ignore[arg-type]  # It was an object.
+
+
+def parse_change(document: object) -> Change:
+    """Read an event of a process; raises `BadAnswerError`."""
+    change = _structure(document, Change)
+    return attrs.evolve(change, document=document)  # type: ignore[arg-type]  # It was an object.
 
 
 def parse_processes(document: object) -> list[Process]:

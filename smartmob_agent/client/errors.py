@@ -9,6 +9,7 @@
     │   └── ConnectionLostError there was one
     ├── BadAnswerError          what answers is no agent, or one of another kind
     ├── ProcessEndedError       it was deleted or replaced while the connection was lost
+    ├── ProcessFailedError      it is in a state that it will not leave for the one waited for
     └── RefusedError            the agent says no: a problem document (RFC 9457)
         ├── InvalidRequestError 400
         ├── NotAllowedError     401, 403
@@ -38,6 +39,7 @@ __all__ = [
     "NoSuchProcessError",
     "NotAllowedError",
     "ProcessEndedError",
+    "ProcessFailedError",
     "RefusedError",
     "TooLargeError",
     "UnreachableError",
@@ -73,6 +75,17 @@ class ProcessEndedError(ClientError):
 
     Its last lines may not have been seen.
     """
+
+
+class ProcessFailedError(ClientError):
+    """A process will not get into the state that was waited for.
+
+    state: the one that it is in.
+    """
+
+    def __init__(self, slug: str, state: str, error: str | None) -> None:
+        super().__init__(f"{slug}: {state}" + (f": {error}" if error else ""))
+        self.state = state
 
 
 class RefusedError(ClientError):

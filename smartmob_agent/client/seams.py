@@ -13,7 +13,7 @@ from smartmob_agent.client.documents import parse_json
 __all__ = ["Answer", "Body", "Query", "Requests", "Socket", "Sockets", "StreamedAnswer"]
 
 Query = Mapping[str, object]
-"""Names and values; what is None is left out."""
+"""Names and values, or lists of them; what is None is left out."""
 Body = bytes | AsyncIterator[bytes]
 
 

@@ -75,9 +75,7 @@ class Transport:
             request = self._http.build_request(
                 method,
                 self._base + path,
-                params={
-                    key: str(value) for key, value in (query or {}).items() if value is not None
-                },
+                params=_params(query or {}),
                 content=body,
                 headers=headers,
                 timeout=httpx.Timeout(None if patient else self._timeout, connect=CONNECT_TIMEOUT),
@@ -106,6 +104,14 @@ class Transport:
         if isinstance(exc, (httpx.NetworkError, httpx.RemoteProtocolError)):
             return ConnectionLostError(f"lost the connection to the agent at {self._where}")
         return BadAnswerError(f"expected an agent at {self._where}: {exc}")
+
+
+def _params(query: Query) -> dict[str, str | list[str]]:
+    return {
+        name: [*map(str, value)] if isinstance(value, list) else str(value)
+        for name, value in query.items()
+        if value is not None
+    }
 
 
 class _Parts:

@@ -80,7 +80,7 @@ class MemoryAgent:
         )
 
     @asynccontextmanager
-    async def open(self, path: str, query: Query) -> AsyncGenerator[_Parts]:
+    async def open(self, path: str, query: Query) -> AsyncGenerator[Parts]:
         await self._reach(path, query)
         yield self._parts(self._items(query, "json"))
 
@@ -120,13 +120,13 @@ class MemoryAgent:
         texts = [json.dumps(record).encode() for record in records]
         return texts if form == "json" else [b"".join(text + b"\n" for text in texts)]
 
-    def _parts(self, items: list[bytes]) -> _Parts:
+    def _parts(self, items: list[bytes]) -> Parts:
         cut = self.cuts.pop(0) if self.cuts else None
-        return _Parts(iter(items[:cut]), lost=cut is not None)
+        return Parts(iter(items[:cut]), lost=cut is not None)
 
 
 @attrs.define(eq=False)
-class _Parts:
+class Parts:
     """What a connection brings; it may be lost behind that."""
 
     items: Iterator[bytes]
