@@ -19,14 +19,10 @@ __all__ = ["main"]
 
 _EPILOG = (
     "Exit codes: 0 done, or left by CTRL-C what has no end; 1 refused; 2 wrong use; "
-    "3 the agent cannot be reached; 4 no such process; 130 CTRL-C; 141 the reader has gone."
+    "3 the agent cannot be reached; 4 no such process; 124 too late; 130 CTRL-C; "
+    "141 the reader has gone."
 )
 
-_SHELLS = {
-    "bash": shell_completion.BashComplete,
-    "zsh": shell_completion.ZshComplete,
-    "fish": shell_completion.FishComplete,
-}
 
 _agent = click.option(
     "-a",
@@ -63,16 +59,22 @@ def _go(work: Callable[[], Awaitable[int]], **options: Any) -> None:
     sys.exit(run(work, **options))
 
 
-def _find(agents: Sequence[str], token_file: Path | None) -> Any:
+def _or_exit(read: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Return what is read; ends the program if that fails."""
     from smartmob_agent.command.failure import CommandError
     from smartmob_agent.command.output import note
-    from smartmob_agent.command.settings import find_agents
 
     try:
-        return find_agents(os.environ, agents=agents, token_file=token_file)
+        return read(*args, **options)
     except CommandError as error:
         note(error.line)
         sys.exit(error.code)
+
+
+def _find(agents: Sequence[str], token_file: Path | None) -> Any:
+    from smartmob_agent.command.settings import find_agents
+
+    return _or_exit(find_agents, os.environ, agents=agents, token_file=token_file)
 
 
 def _find_one(agents: Sequence[str], token_file: Path | None) -> Any:
@@ -170,19 +172,53 @@ def run(
     **options: Any,
 ) -> None:
     """Run an app; a directory is packed without what .gitignore names, and uploaded."""
-    from smartmob_agent.command.failure import DETACHED, INTERRUPTED, CommandError
+    from smartmob_agent.command.failure import DETACHED, INTERRUPTED
     from smartmob_agent.command.launch import launch
-    from smartmob_agent.command.output import note
     from smartmob_agent.command.variables import read_variables
 
     agent = _find_one(agents, token_file)
-    try:
-        env = read_variables(given, files, os.environ)
-    except CommandError as error:
-        note(error.line)
-        sys.exit(error.code)
+    env = _or_exit(read_variables, given, files, os.environ)
     work = partial(launch, agent, env=env, as_json=as_json, **options)
     _go(work, interrupted=DETACHED if options["attach"] else INTERRUPTED)
+
+
+@cli.command()
+@click.argument("slug", shell_complete=_complete_slug)
+@_addressed
+def restart(agents: Sequence[str], token_file: Path | None, as_json: bool, slug: str) -> None:
+    """Start a process again, now; returns when it runs or has failed."""
+    from smartmob_agent.command import control
+
+    _go(partial(control.restart, _find_one(agents, token_file), slug, as_json=as_json))
+
+
+@cli.command()
+@click.argument("slug", shell_complete=_complete_slug)
+@click.option("--state", "states", multiple=True, default=["running"], show_default=True)
+@click.option("--timeout", type=click.FloatRange(0), metavar="S", help="Give up after S seconds.")
+@_addressed
+def wait(
+    agents: Sequence[str], token_file: Path | None, as_json: bool, slug: str, **options: Any
+) -> None:
+    """Wait until a process is in a state; gone is one, and --state may be given again."""
+    from smartmob_agent.command import control
+
+    agent = _find_one(agents, token_file)
+    _go(partial(control.wait, agent, slug, as_json=as_json, **options))
+
+
+@cli.command()
+@click.argument("slugs", nargs=-1, metavar="[SLUG...]", shell_complete=_complete_slug)
+@_addressed
+def events(
+    agents: Sequence[str], token_file: Path | None, as_json: bool, slugs: Sequence[str]
+) -> None:
+    """Write what happens to processes from now on; CTRL-C leaves."""
+    from smartmob_agent.command.control import show_events
+    from smartmob_agent.command.failure import DETACHED
+
+    agent = _find_one(agents, token_file)
+    _go(partial(show_events, agent, slugs, as_json=as_json), interrupted=DETACHED)
 
 
 @cli.command("open")
@@ -197,15 +233,16 @@ def open_(agents: Sequence[str], token_file: Path | None, only_print: bool) -> N
 
 
 @cli.command()
-@click.argument("shell", type=click.Choice(list(_SHELLS)))
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Write what makes a shell complete: eval "$(smartmob completion bash)"."""
-    click.echo(_SHELLS[shell](cli, {}, "smartmob", "_SMARTMOB_COMPLETE").source())
+    complete = shell_completion.get_completion_class(shell) or shell_completion.BashComplete
+    click.echo(complete(cli, {}, "smartmob", "_SMARTMOB_COMPLETE").source())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what was asked for and return the exit code."""
-    # httpx would load its own command, with rich, which takes 0.1 s: nobody here needs that.
+    # httpx would load its own command, and with it rich, which takes 0.1 s.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: no such module
     try:
         cli.main(args=argv, prog_name="smartmob")

@@ -20,6 +20,7 @@ __all__ = [
     "INTERRUPTED",
     "NO_PROCESS",
     "PIPE_CLOSED",
+    "TIMED_OUT",
     "UNREACHABLE",
     "WRONG_USE",
     "CommandError",
@@ -33,6 +34,8 @@ FAILED = 1
 WRONG_USE = 2
 UNREACHABLE = 3
 NO_PROCESS = 4
+TIMED_OUT = 124
+"""As timeout(1) has it."""
 INTERRUPTED = 130
 """CTRL-C: 128 and the number of the signal, as shells have it."""
 PIPE_CLOSED = 141

@@ -12,9 +12,11 @@ import pytest
 import trio
 import trio.testing
 
+from smartmob_agent import SpawnError
 from smartmob_agent.command.cli import main
 from smartmob_agent.testing import FakeChild
-from tests.client.agent import World, open_world
+from tests.client.agent import World, open_world, raw_server
+from tests.client.test_events import CHANGE, END, RUNNING, SNAPSHOT, message
 from tests.command.test_pack import make, packed
 
 SLUG = "hello.web.0"
@@ -236,7 +238,7 @@ async def test_slugs_are_completed(
 
 def test_help_is_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    assert "130 CTRL-C" in capsys.readouterr().out
+    assert "141 the reader" in capsys.readouterr().out
     assert main(["--version"]) == 0
 
 
@@ -260,3 +262,65 @@ async def test_what_cannot_be_deleted_is_told(capsys: pytest.CaptureFixture[str]
         assert await trio.to_thread.run_sync(main, ["rm", "x", "-a", url]) == 1
         nursery.cancel_scope.cancel()
     assert capsys.readouterr().err == "smartmob: a defect\n"
+
+
+async def test_a_process_is_waited_for_and_restarted(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_shell(capsys) as shell:
+        await shell.start()
+        assert await shell.on("wait", SLUG) == 0
+        assert shell.out == f"{SLUG}\trunning\n"
+        assert await shell.on("wait", SLUG, "--json") == 0
+        assert json.loads(shell.out) == {"slug": SLUG, "state": "running"}
+        assert await shell.on("restart", SLUG) == 0
+        assert shell.out == f"{SLUG}\trunning\n"
+        assert await shell.on("restart", SLUG, "--json") == 0
+        assert json.loads(shell.out)["restarts"] == 2
+        options = ("--state", "backoff", "--state", "gone", "--timeout", "0.01")
+        assert await shell.on("wait", SLUG, *options) == 124
+        assert shell.err == f"smartmob: {SLUG}: not backoff or gone within 0.01 s\n"
+        assert await shell.on("wait", "helo.web.0") == 4
+        assert "did you mean" in shell.err
+
+
+async def test_a_process_that_cannot_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--attach` too, though its output would never end."""
+    async with open_shell(capsys) as shell:
+        for name, options in (("a", ()), ("b", ("--attach",))):
+            slug = f"{name}.nothing.0"
+            code = await shell.on("run", f"{NOBODY}/{name}.zip", "--type", "nothing", *options)
+            assert (code, shell.out) == (1, f"{slug}\n")
+            assert shell.err.startswith(f"smartmob: {slug}: unknown process type: ")
+
+
+async def test_a_restart_that_fails_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_shell(capsys) as shell:
+        await shell.start()
+        shell.world.spawner.errors.append(SpawnError("no room"))
+        assert await shell.on("restart", SLUG) == 1
+        assert shell.out == f"{SLUG}\tbackoff\n"
+        assert "no room" in shell.err
+
+
+async def test_a_process_that_is_tried_again_is_no_failure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with open_shell(capsys) as shell:
+        shell.world.spawner.errors += [SpawnError("no room")] * 50
+        assert await shell.on("run", f"{NOBODY}/hello.zip") == 0
+        assert shell.out == f"{SLUG}\n"
+        assert shell.err == f"smartmob: {SLUG}: no room; it is tried again\n"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_events_are_lines(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    gaps = [message("gap", {"missed": count}) + SNAPSHOT for count in (5, None)]
+    stream = b"".join([SNAPSHOT, RUNNING, *gaps, END])
+    async with raw_server(b"HTTP/1.1 200 OK\r\n\r\n" + stream) as url:
+        argv = ["events", "-a", url, *(["--json"] if as_json else [])]
+        assert await trio.to_thread.run_sync(main, argv) == 0
+    out, err = capsys.readouterr()
+    if as_json:
+        assert json.loads(out) == CHANGE
+    else:
+        assert out == f"2026-01-01T00:00:00.000Z\t{SLUG}\trunning\t5\t-\t-\n"
+    assert err == "smartmob: 5 events are lost\nsmartmob: some events are lost\n"
