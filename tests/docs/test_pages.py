@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.docs.transcript import Block, play, read_blocks
+from tests.docs.transcript import Block, open_session, play, read_blocks
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60.0
@@ -62,6 +62,21 @@ async def test_the_examples_of_the_http_page_are_as_it_says(
 SERVERS = ("Terminal 1", "Terminal 2")
 
 
+@pytest.mark.slow
+async def test_the_session_of_the_command_is_as_the_page_says(
+    env: dict[str, str], examples: Path
+) -> None:
+    """The port on the page is the one that needs no `--agent`; here it is another one."""
+    start, *others = blocks_of("smartmob.rst")
+    with trio.fail_after(LIMIT):
+        async with open_session(examples, {**env, "SMARTMOB_CONFIG": "/nowhere"}) as session:
+            await session.play(start)
+            url = f"http://127.0.0.1:{session.ports['8080']}"
+            session.env = {**session.env, "SMARTMOB_AGENT": url}
+            for block in others:
+                await session.play(block)
+
+
 @pytest.mark.parametrize(
     ("step", "message"),
     [
@@ -91,7 +106,7 @@ async def test_lines_may_be_left_out_and_numbers_may_change(
 
 def test_all_transcripts_are_found() -> None:
     """A block with another indentation would silently not be tested."""
-    for page in ("walkthrough.rst", "http.rst"):
+    for page in ("walkthrough.rst", "http.rst", "smartmob.rst"):
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")
         assert text.count("code-block:: console") == len(blocks_of(page))
         assert text.count("$ ") == sum(
