@@ -13,7 +13,7 @@ import trio
 
 from smartmob_agent.errors import RequestError
 from smartmob_agent.http.asgi import Receive, Scope, Send
-from smartmob_agent.http.console_query import parse_console_query
+from smartmob_agent.http.console_query import ATTACH_OPTIONS, parse_console_query
 from smartmob_agent.http.console_sender import ConsoleSender
 from smartmob_agent.http.problems import MEDIA_TYPE, problem_of
 from smartmob_agent.output.console import Console
@@ -24,7 +24,6 @@ __all__ = ["PATH", "AttachConsole"]
 logger = logging.getLogger(__name__)
 
 PATH = "/attach-console/"
-_FORMATS = ("text", "json")
 _INTERNAL_ERROR = 1011
 """RFC 6455, section 7.4.1."""
 _HANDSHAKE_TIMEOUT = 2.0
@@ -41,7 +40,7 @@ class AttachConsole:
         """Serve one client until the process, the agent or the client ends it."""
         try:
             console = self._find(scope["path"])
-            query = parse_console_query(scope["query_string"], formats=_FORMATS)
+            query = parse_console_query(scope["query_string"], ATTACH_OPTIONS)
             # Before the handshake is answered: a client that has its 101 misses no line.
             cursor = query.subscribe(console, tail=0)
         except RequestError as exc:

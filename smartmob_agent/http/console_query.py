@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from smartmob_agent.errors import BadRequestError
-from smartmob_agent.http.query import DETAIL, number, one_of, parse_query, switch
+from smartmob_agent.http.console_log import FORMATS
+from smartmob_agent.http.query import DETAIL, NUMBER, SWITCH, Kind, Option, one_of, parse_query
 from smartmob_agent.output.batch import Batch, Event, Stream
 from smartmob_agent.output.console import Console
 from smartmob_agent.output.cursor import Cursor
 
-__all__ = ["ConsoleQuery", "parse_console_query"]
+__all__ = ["ATTACH_OPTIONS", "LOG_OPTIONS", "ConsoleQuery", "parse_console_query"]
 
 
 @attrs.frozen(kw_only=True)
@@ -47,29 +48,19 @@ class ConsoleQuery:
             raise BadRequestError(DETAIL, [f"{exc}, found {self.after} @ after"]) from exc
 
 
-def parse_console_query(
-    query: bytes, *, formats: Sequence[str], can_follow: bool = False
-) -> ConsoleQuery:
+def parse_console_query(query: bytes, options: Mapping[str, Option]) -> ConsoleQuery:
     """Check a query string.
 
-    formats: those that can be had, the default first.
+    options: `ATTACH_OPTIONS` or `LOG_OPTIONS`.
 
     Raises `BadRequestError` with one line for each option that is not as it must be.
     """
-    checks: dict[str, Callable[[str], object]] = {
-        "tail": number,
-        "after": number,
-        "stream": _stream,
-        "format": one_of(*formats),
-    }
-    if can_follow:
-        checks["follow"] = switch
-    values = parse_query(query, checks, conflicts=_conflicts)
-    return ConsoleQuery(**{"format": formats[0], **values})
+    values = parse_query(query, options, conflicts=_conflicts)
+    return ConsoleQuery(**{"format": options["format"].default, **values})
 
 
 def _stream(text: str) -> Stream:
-    return Stream(one_of(*(stream.value for stream in Stream))(text))
+    return Stream(_STREAM_WORDS.check(text))
 
 
 def _conflicts(values: Mapping[str, Any]) -> Sequence[str]:
@@ -78,3 +69,36 @@ def _conflicts(values: Mapping[str, Any]) -> Sequence[str]:
     if values.get("follow") and values.get("format") == "json":
         return ["expected text or ndjson to follow, found json @ format"]
     return []
+
+
+_STREAM_WORDS = one_of(*(stream.value for stream in Stream))
+_COMMON_OPTIONS = {
+    "tail": Option(kind=NUMBER, about="Begin with so many of the last lines that are still there."),
+    "after": Option(
+        kind=NUMBER, about="Begin with the line behind this number.  Not together with `tail`."
+    ),
+    "stream": Option(
+        kind=Kind(_stream, _STREAM_WORDS.schema), about="Only lines that were written there."
+    ),
+}
+ATTACH_OPTIONS: Mapping[str, Option] = {
+    **_COMMON_OPTIONS,
+    "format": Option(
+        kind=one_of("text", "json"),
+        default="text",
+        about="Each message is a line, or a `LogRecord`.",
+    ),
+}
+LOG_OPTIONS: Mapping[str, Option] = {
+    **_COMMON_OPTIONS,
+    "format": Option(
+        kind=one_of(*FORMATS),
+        default=next(iter(FORMATS)),
+        about="Lines; a document; or a `LogRecord` on each line.",
+    ),
+    "follow": Option(
+        kind=SWITCH,
+        default=0,
+        about="1: go on with what comes, until the process is deleted.  Not with `json`.",
+    ),
+}

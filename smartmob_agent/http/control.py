@@ -9,11 +9,17 @@ from smartmob_agent.http.documents import (
     parse_signal_request,
     process_status,
 )
-from smartmob_agent.http.query import parse_query, switch
+from smartmob_agent.http.query import SWITCH, Option, parse_query
 from smartmob_agent.http.routes import Answer, Request, Route, json_answer
 from smartmob_agent.process.supervisor import Supervisor
 
-__all__ = ["control_routes"]
+__all__ = ["RESTART_OPTIONS", "control_routes"]
+
+RESTART_OPTIONS = {
+    "wait": Option(
+        kind=SWITCH, default=0, about="1: answer when it is known what has become of it."
+    )
+}
 
 
 def control_routes(supervisor: Supervisor) -> Sequence[Route]:
@@ -21,7 +27,7 @@ def control_routes(supervisor: Supervisor) -> Sequence[Route]:
 
     async def restart(request: Request) -> Answer:
         """202 at once; with `wait=1` 200, when it is known what has become of it."""
-        wait = parse_query(request.query, {"wait": switch}).get("wait", False)
+        wait = parse_query(request.query, RESTART_OPTIONS).get("wait", False)
         parse_empty_request(await request.read_body())
         process = supervisor.get(request.slug)
         starts = process.starts

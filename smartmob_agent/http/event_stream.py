@@ -7,32 +7,35 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 import trio
 
 from smartmob_agent.http.documents import process_status
 from smartmob_agent.http.links import Links
-from smartmob_agent.http.query import number, parse_query, switch
+from smartmob_agent.http.query import NUMBER, SWITCH, TEXT, Option, number, parse_query
 from smartmob_agent.http.routes import Answer, Request, Route
 from smartmob_agent.output.cursor import Cursor
 from smartmob_agent.process.events import EventsMissedError, TransitionEvent
 from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.process.supervisor import Supervisor
 
-__all__ = ["EventStream", "Selection", "event_routes"]
+__all__ = ["EVENT_OPTIONS", "EventStream", "Selection", "event_routes"]
 
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would keep events until it has 4 KiB of them
 }
-_OPTIONS: Mapping[str, Callable[[str], object]] = {
-    "slug": str,
-    "app": str,
-    "after": number,
-    "follow": switch,
+EVENT_OPTIONS: Mapping[str, Option] = {
+    "slug": Option(kind=TEXT, many=True, about="Only processes with one of these slugs."),
+    "app": Option(kind=TEXT, many=True, about="Only processes of one of these apps."),
+    "after": Option(
+        kind=NUMBER,
+        about="Go on behind this event, as with `Last-Event-ID`, which counts for more.",
+    ),
+    "follow": Option(kind=SWITCH, default=1, about="0: only what there is already."),
 }
 
 
@@ -56,7 +59,7 @@ def event_routes(supervisor: Supervisor, *, life_interval: float) -> Sequence[Ro
     """
 
     async def events(request: Request) -> Answer:
-        options = parse_query(request.query, _OPTIONS, many=("slug", "app"))
+        options = parse_query(request.query, EVENT_OPTIONS)
         selection = Selection(
             slugs=frozenset(options.get("slug", ())), apps=frozenset(options.get("app", ()))
         )

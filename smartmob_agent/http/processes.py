@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from smartmob_agent.http.attach import PATH as ATTACH_PATH
 from smartmob_agent.http.console_log import FORMATS, FollowedLog, read_log
-from smartmob_agent.http.console_query import parse_console_query
+from smartmob_agent.http.console_query import LOG_OPTIONS, parse_console_query
 from smartmob_agent.http.documents import (
     parse_create_request,
     parse_empty_request,
@@ -54,7 +54,7 @@ def process_routes(supervisor: Supervisor) -> Sequence[Route]:
 
     async def show_log(request: Request) -> Answer:
         console = supervisor.get(request.slug).console
-        query = parse_console_query(request.query, formats=list(FORMATS), can_follow=True)
+        query = parse_console_query(request.query, LOG_OPTIONS)
         cursor = query.subscribe(console, tail=_EVERYTHING)
         headers = {
             "Content-Type": FORMATS[query.format],

@@ -1,14 +1,26 @@
-"""Options in the query of a URL: checked strictly, every fault named at once."""
+"""Options in the query of a URL: described, checked strictly, every fault named at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
+import attrs
+
 from smartmob_agent.errors import BadRequestError
 
-__all__ = ["DETAIL", "number", "one_of", "parse_query", "switch"]
+__all__ = [
+    "DETAIL",
+    "NUMBER",
+    "SWITCH",
+    "TEXT",
+    "Kind",
+    "Option",
+    "number",
+    "one_of",
+    "parse_query",
+]
 
 DETAIL = "the query is not valid"
 """Of the problem; its errors say more."""
@@ -17,17 +29,42 @@ _DIGITS = 18
 """Of a number that fits into 64 bits."""
 
 
+@attrs.frozen
+class Kind:
+    """What the text of an option may be.
+
+    check: returns the value, or raises `ValueError`.
+    schema: the same as JSON Schema.
+    """
+
+    check: Callable[[str], object]
+    schema: Mapping[str, object]
+
+
+@attrs.frozen(kw_only=True)
+class Option:
+    """What a query may have.
+
+    about: for who reads the description of the API.
+    default: what counts without it; None if nothing does.
+    many: it may be given more than once, and is a list.
+    """
+
+    kind: Kind
+    about: str
+    default: object = None
+    many: bool = False
+
+
 def parse_query(
     query: bytes,
-    checks: Mapping[str, Callable[[str], object]],
+    options: Mapping[str, Option],
     *,
-    many: Collection[str] = (),
     conflicts: Callable[[Mapping[str, Any]], Sequence[str]] = lambda _: (),
 ) -> dict[str, Any]:
-    """Return the options that were given, by name.
+    """Return the options that were given, by name; those which were not are not in it.
 
-    checks: what is known; each returns the value or raises `ValueError`.
-    many: may be given more than once, and are lists.
+    options: what is known.
     conflicts: says what is wrong with values that are right one by one.
 
     Raises `BadRequestError` with one line for each option that is not as it must be.
@@ -35,14 +72,15 @@ def parse_query(
     values: dict[str, Any] = {}
     errors = []
     for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        option = options.get(name)
         try:
-            value = _check(name, text, checks, seen=name in values and name not in many)
+            value = _check(name, text, options, seen=name in values)
         except ValueError as exc:
-            errors.append(f"{exc} @ {name}" if name in checks else str(exc))
+            errors.append(str(exc) if option is None else f"{exc} @ {name}")
             value = None
-        if name in many:
+        if option is not None and option.many:
             values.setdefault(name, []).append(value)
-        elif name in checks:
+        elif option is not None:
             values.setdefault(name, value)
     if not errors:
         errors += conflicts(values)
@@ -51,15 +89,13 @@ def parse_query(
     return values
 
 
-def _check(
-    name: str, text: str, checks: Mapping[str, Callable[[str], object]], *, seen: bool
-) -> object:
-    if name not in checks:
-        known = f"one of {', '.join(checks)}" if checks else "no option"
+def _check(name: str, text: str, options: Mapping[str, Option], *, seen: bool) -> object:
+    if name not in options:
+        known = f"one of {', '.join(options)}" if options else "no option"
         raise ValueError(f"expected {known}, found {name!a}")
-    if seen:
+    if seen and not options[name].many:
         raise ValueError("expected once")
-    return checks[name](text)
+    return options[name].kind.check(text)
 
 
 def number(text: str) -> int:
@@ -69,17 +105,21 @@ def number(text: str) -> int:
     return int(text)
 
 
-def one_of(*choices: str) -> Callable[[str], str]:
-    """Return a check for some words."""
+def one_of(*choices: str) -> Kind:
+    """Return the kind of some words."""
 
     def check(text: str) -> str:
         if text not in choices:
             raise ValueError(f"expected one of {', '.join(choices)}, found {text!a}")
         return text
 
-    return check
+    return Kind(check, {"type": "string", "enum": list(choices)})
 
 
-def switch(text: str) -> bool:
-    """Check a switch: 0 or 1."""
-    return one_of("0", "1")(text) == "1"
+def _switch(text: str) -> bool:
+    return one_of("0", "1").check(text) == "1"
+
+
+NUMBER = Kind(number, {"type": "integer", "minimum": 0, "maximum": 10**_DIGITS - 1})
+SWITCH = Kind(_switch, {"type": "integer", "enum": [0, 1]})
+TEXT = Kind(str, {"type": "string"})

@@ -5,12 +5,17 @@ from __future__ import annotations
 import pytest
 
 from smartmob_agent.errors import BadRequestError
-from smartmob_agent.http.console_query import ConsoleQuery, parse_console_query
+from smartmob_agent.http.console_query import (
+    ATTACH_OPTIONS,
+    LOG_OPTIONS,
+    ConsoleQuery,
+    parse_console_query,
+)
 from smartmob_agent.output.batch import Stream
 
 
 def parse(query: str) -> ConsoleQuery:
-    return parse_console_query(query.encode(), formats=["text", "json"], can_follow=True)
+    return parse_console_query(query.encode(), LOG_OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +41,7 @@ def test_good_options_are_read(query: str, expected: ConsoleQuery) -> None:
         ("tail=%D9%A1", ["expected a number from 0, found '\\u0661' @ tail"]),
         ("tail=" + "9" * 30, [f"expected a number from 0, found '{'9' * 30}' @ tail"]),
         ("stream=stdin", ["expected one of stdout, stderr, found 'stdin' @ stream"]),
-        ("format=xml", ["expected one of text, json, found 'xml' @ format"]),
+        ("format=xml", ["expected one of text, json, ndjson, found 'xml' @ format"]),
         ("format=json&format=json", ["expected once @ format"]),
         ("tail=1&after=1", ["expected either tail or after, found both"]),
         ("colour=1", ["expected one of tail, after, stream, format, follow, found 'colour'"]),
@@ -51,4 +56,4 @@ def test_each_bad_option_is_told(query: str, errors: list[str]) -> None:
 
 def test_an_option_that_is_not_offered_is_unknown() -> None:
     with pytest.raises(BadRequestError):
-        parse_console_query(b"follow=1", formats=["text"])
+        parse_console_query(b"follow=1", ATTACH_OPTIONS)

@@ -5,27 +5,28 @@ from __future__ import annotations
 import pytest
 
 from smartmob_agent.errors import BadRequestError
-from smartmob_agent.http.query import number, one_of, parse_query, switch
+from smartmob_agent.http.query import NUMBER, SWITCH, Option, one_of, parse_query
 
-CHECKS = {"count": number, "colour": one_of("red", "green"), "wait": switch}
+OPTIONS = {
+    "count": Option(kind=NUMBER, about=""),
+    "colour": Option(kind=one_of("red", "green"), about="", many=True),
+    "wait": Option(kind=SWITCH, about=""),
+}
 
 
 def errors_of(query: bytes) -> tuple[str, ...]:
     with pytest.raises(BadRequestError) as caught:
-        parse_query(query, CHECKS, many=["colour"])
+        parse_query(query, OPTIONS)
     return tuple(caught.value.errors)
 
 
 def test_options_are_values() -> None:
-    assert parse_query(b"count=7&wait=1", CHECKS) == {"count": 7, "wait": True}
+    assert parse_query(b"count=7&wait=1", OPTIONS) == {"count": 7, "wait": True}
 
 
 def test_an_option_that_may_come_more_than_once_is_a_list() -> None:
     query = b"colour=red&wait=0&colour=green"
-    assert parse_query(query, CHECKS, many=["colour"]) == {
-        "colour": ["red", "green"],
-        "wait": False,
-    }
+    assert parse_query(query, OPTIONS) == {"colour": ["red", "green"], "wait": False}
 
 
 def test_every_fault_is_told_at_once() -> None:
