@@ -2,71 +2,78 @@
 
 from __future__ import annotations
 
-import re
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NewType, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 from cattrs import BaseValidationError, Converter, transform_error
 
 from smartmob_agent.errors import BadRequestError
-from smartmob_agent.http.json_object import JSON_NAMES, json_path, parse_object
+from smartmob_agent.http.fields import (
+    KINDS,
+    Digest,
+    FieldKind,
+    Name,
+    SignalName,
+    SourceUrl,
+    Text,
+    VariableName,
+    VariableValue,
+)
+from smartmob_agent.http.json_object import json_path, parse_object
 from smartmob_agent.http.links import Links
 from smartmob_agent.output.batch import rfc3339
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.spec import ProcessSpec
-from smartmob_agent.source.digests import check_digest, digest_of_upload
-from smartmob_agent.source.urls import check_source_url
 
 __all__ = [
-    "SIGNALS",
+    "CreateRequest",
+    "SignalRequest",
     "parse_create_request",
     "parse_empty_request",
     "parse_signal_request",
     "process_status",
 ]
 
-Name = NewType("Name", str)
-Text = NewType("Text", str)
-SourceUrl = NewType("SourceUrl", str)
-Digest = NewType("Digest", str)
-VariableName = NewType("VariableName", str)
-VariableValue = NewType("VariableValue", str)
-SignalName = NewType("SignalName", str)
 
-# fmt: off
-SIGNALS = (
-    "ABRT", "ALRM", "BUS", "CHLD", "CONT", "FPE", "HUP", "ILL", "INT",
-    "KILL", "PIPE", "PROF", "QUIT", "SEGV", "STOP", "SYS", "TERM", "TRAP",
-    "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU",
-    "XFSZ",
-)
-# fmt: on
-"""POSIX.1-2017, <signal.h>, and the change of a window's size."""
-
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-"""POSIX.1-2017, Base Definitions, section 3.235."""
+def _about(text: str) -> dict[str, str]:
+    """For who reads the description of the API."""
+    return {"about": text}
 
 
 @attrs.frozen(kw_only=True)
-class _CreateRequest:
-    app: Name
-    node: Name
-    process_type: Text
-    source_url: SourceUrl
-    source_sha256: Digest | None = None
-    env: dict[VariableName, VariableValue] = attrs.field(factory=dict)
+class CreateRequest:
+    """What is to run, and where it comes from."""
+
+    app: Name = attrs.field(metadata=_about("With a dot and `node` it is the slug."))
+    node: Name = attrs.field(metadata=_about("The slug must be unique; `app` need not be."))
+    process_type: Text = attrs.field(metadata=_about("A type of the Procfile."))
+    source_url: SourceUrl = attrs.field(
+        metadata=_about(
+            "Where the archive is: http, https, or the name that an upload got.  "
+            "Credentials in it are used and never shown."
+        )
+    )
+    source_sha256: Digest | None = attrs.field(
+        default=None, metadata=_about("The SHA-256 digest that the archive must have.")
+    )
+    env: dict[VariableName, VariableValue] = attrs.field(
+        factory=dict, metadata=_about("Variables for the environment of the child; never shown.")
+    )
 
 
 @attrs.frozen(kw_only=True)
-class _SignalRequest:
-    signal: SignalName
+class SignalRequest:
+    """Which signal to send."""
+
+    signal: SignalName = attrs.field(
+        metadata=_about("Its name, with or without `SIG`; numbers are not taken.")
+    )
 
 
-DocumentT = TypeVar("DocumentT", _CreateRequest, _SignalRequest)
+DocumentT = TypeVar("DocumentT", CreateRequest, SignalRequest)
 
 
 def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
@@ -74,7 +81,7 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
 
     Raises `BadRequestError`, with one line for each field that is not as it must be.
     """
-    request = _parse_document(body, _CreateRequest, "create")
+    request = _parse_document(body, CreateRequest, "create")
     return ProcessSpec(
         app=request.app,
         node=request.node,
@@ -88,7 +95,7 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
 
 def parse_signal_request(body: bytes) -> signal.Signals:
     """Check the body of a signal request; return the signal, or raise `BadRequestError`."""
-    return signal.Signals[_parse_document(body, _SignalRequest, "signal").signal]
+    return signal.Signals[_parse_document(body, SignalRequest, "signal").signal]
 
 
 def parse_empty_request(body: bytes) -> None:
@@ -149,74 +156,20 @@ def _describe(exc: BaseException, _type: object) -> str:
     return str(exc)
 
 
-def _text(value: object) -> str:
-    if type(value) is not str:
-        raise ValueError(f"expected a string, found {JSON_NAMES[type(value)]}")
-    if any("\ud800" <= char <= "\udfff" for char in value):
-        raise ValueError("expected Unicode text, found a lone surrogate")
-    return value
-
-
-def _not_empty(value: object, _type: type) -> str:
-    text = _text(value)
-    if not text:
-        raise ValueError("expected a string that is not empty")
-    return text
-
-
-def _name(value: object, _type: type) -> str:
-    text = _not_empty(value, _type)
-    if not _NAME.fullmatch(text):
-        raise ValueError("expected 1 to 64 characters of A-Z a-z 0-9 . _ -")
-    return text
-
-
-def _source_url(value: object, _type: type) -> str:
-    text = _not_empty(value, _type)
-    if digest_of_upload(text) is None:
-        check_source_url(text)
-    return text
-
-
-def _digest(value: object, _type: type) -> str:
-    return check_digest(_text(value))
-
-
-def _variable_name(value: object, _type: type) -> str:
-    text = _text(value)
-    if not _VARIABLE_NAME.fullmatch(text):
-        raise ValueError("expected the name of a variable: letters, digits, _, no digit first")
-    return text
-
-
-def _variable_value(value: object, _type: type) -> str:
-    text = _text(value)
-    if "\0" in text:
-        raise ValueError("expected a value without NUL")
-    return text
-
-
-def _signal_name(value: object, _type: type) -> str:
-    name = _not_empty(value, _type).removeprefix("SIG")
-    if name not in SIGNALS:
-        raise ValueError("expected the name of a signal, such as HUP or SIGHUP")
-    return f"SIG{name}"
-
-
 def _make_converter() -> Converter:
     converter = Converter(detailed_validation=True)
-    hooks: Mapping[Any, Callable[[object, type], str]] = {
-        Name: _name,
-        Text: _not_empty,
-        SourceUrl: _source_url,
-        Digest | None: _digest,
-        VariableName: _variable_name,
-        VariableValue: _variable_value,
-        SignalName: _signal_name,
-    }
-    for kind, hook in hooks.items():
-        converter.register_structure_hook(kind, hook)
+    for kind, field in KINDS.items():
+        # What may be left out has no other form in which it says nothing, such as null.
+        for type_ in (kind, kind | None):
+            converter.register_structure_hook(type_, _hook(field))
     return converter
+
+
+def _hook(field: FieldKind) -> Callable[[object, type], str]:
+    def structure(value: object, _type: type) -> str:
+        return field.check(value)
+
+    return structure
 
 
 _converter = _make_converter()

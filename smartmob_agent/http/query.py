@@ -37,7 +37,7 @@ class Kind:
     schema: the same as JSON Schema.
     """
 
-    check: Callable[[str], object]
+    check: Callable[[str], Any]
     schema: Mapping[str, object]
 
 
@@ -117,9 +117,10 @@ def one_of(*choices: str) -> Kind:
 
 
 def _switch(text: str) -> bool:
-    return one_of("0", "1").check(text) == "1"
+    return bool(int(_BITS.check(text)))
 
 
+_BITS = one_of("0", "1")
 NUMBER = Kind(number, {"type": "integer", "minimum": 0, "maximum": 10**_DIGITS - 1})
 SWITCH = Kind(_switch, {"type": "integer", "enum": [0, 1]})
 TEXT = Kind(str, {"type": "string"})

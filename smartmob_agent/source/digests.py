@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["SCHEME", "check_digest", "digest_of_upload", "upload_url"]
+__all__ = ["DIGEST", "SCHEME", "check_digest", "digest_of_upload", "upload_url"]
 
 SCHEME = "smartmob:"
 
 _PREFIX = f"{SCHEME}sha256:"
-_DIGEST = re.compile("[0-9A-Fa-f]{64}")
+DIGEST = re.compile("[0-9A-Fa-f]{64}")
 
 
 def check_digest(text: str) -> str:
     """Return a digest in lower case, or raise `ValueError` if it is none."""
-    if not _DIGEST.fullmatch(text):
+    if not DIGEST.fullmatch(text):
         raise ValueError("expected 64 hexadecimal digits")
     return text.lower()
 

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.errors import SpawnError
-from smartmob_agent.http.documents import SIGNALS
+from smartmob_agent.http.fields import SIGNALS
 from smartmob_agent.process.states import State
 from smartmob_agent.testing import FakeSpawner, FakeWorkspaces
 from tests.http.asgi import open_site
