@@ -15,6 +15,7 @@ from smartmob_agent.client.errors import BadAnswerError
 __all__ = [
     "FAILURES",
     "GONE",
+    "STATES",
     "Change",
     "Exit",
     "Process",
@@ -40,6 +41,12 @@ FAILURES = frozenset(
 """States of a process that will not run as it is, until it is deleted."""
 GONE = "gone"
 """The state in which a process has left the list."""
+STATES = (
+    *("pending", "downloading", "unpacking", "processing", "running", "backoff", "stopping"),
+    *sorted(FAILURES),
+    GONE,
+)
+"""All that are known; new agents may have more of them."""
 
 
 @attrs.frozen(kw_only=True)

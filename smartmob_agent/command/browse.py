@@ -7,13 +7,13 @@ import webbrowser
 from smartmob_agent.client import AddressError
 from smartmob_agent.client.address import parse_address
 from smartmob_agent.command.failure import FAILED, explain
-from smartmob_agent.command.output import is_terminal, note, write_rows
+from smartmob_agent.command.output import is_terminal, note, write_json, write_rows
 from smartmob_agent.command.settings import Settings
 
 __all__ = ["browse"]
 
 
-def browse(agent: Settings, *, only_print: bool) -> int:
+def browse(agent: Settings, *, only_print: bool, as_json: bool) -> int:
     """Write the URL of an agent; on a terminal a browser is opened too."""
     try:
         address = parse_address(agent.url)
@@ -24,6 +24,9 @@ def browse(agent: Settings, *, only_print: bool) -> int:
     if address.unix is not None:
         note(f"no browser reaches {agent.url}: expected an agent with http or https")
         return FAILED
+    if as_json:
+        write_json({"url": address.base})
+        return 0
     write_rows([[address.base]])
     if is_terminal() and not only_print:
         webbrowser.open(address.base)

@@ -5,9 +5,8 @@ What is done is loaded when it is asked for, so that help and completion come at
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,10 @@ from typing import Any
 import click
 from click import shell_completion
 
+from smartmob_agent.command.asking import EPILOG, complete_agent, complete_slug, complete_state
+from smartmob_agent.command.entry import find, find_one, finish, variables
+
 __all__ = ["main"]
-
-_EPILOG = (
-    "Exit codes: 0 done, or left by CTRL-C what has no end; 1 refused; 2 wrong use; "
-    "3 the agent cannot be reached; 4 no such process; 124 too late; 130 CTRL-C; "
-    "141 the reader has gone."
-)
-
 
 _agent = click.option(
     "-a",
@@ -30,21 +25,20 @@ _agent = click.option(
     "agents",
     multiple=True,
     metavar="AGENT",
-    help="URL (http, https, unix:PATH) or name of the agent. [SMARTMOB_AGENT]",
+    help="URL (http, https, unix:PATH) or name of the agent.",
+    shell_complete=complete_agent,
 )
 _token = click.option(
-    "--token-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Has the token; SMARTMOB_TOKEN is one.",
+    "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="File with the token."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+_slug = click.argument("slug", shell_complete=complete_slug)
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="smartmob-agent", prog_name="smartmob")
-def cli() -> None:
-    """Run apps on smartmob agents, and see what they do."""
+def _slugs(*, metavar: str = "SLUG...", required: bool = False) -> Callable[..., Any]:
+    return click.argument(
+        "slugs", nargs=-1, metavar=metavar, required=required, shell_complete=complete_slug
+    )
 
 
 def _addressed(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,66 +46,40 @@ def _addressed(function: Callable[..., Any]) -> Callable[..., Any]:
     return _agent(_token(_json(function)))
 
 
-def _go(work: Callable[[], Awaitable[int]], **options: Any) -> None:
-    """Run something; ends the program with its exit code."""
-    from smartmob_agent.command.runner import run
-
-    sys.exit(run(work, **options))
-
-
-def _or_exit(read: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Return what is read; ends the program if that fails."""
-    from smartmob_agent.command.failure import CommandError
-    from smartmob_agent.command.output import note
-
-    try:
-        return read(*args, **options)
-    except CommandError as error:
-        note(error.line)
-        sys.exit(error.code)
-
-
-def _find(agents: Sequence[str], token_file: Path | None) -> Any:
-    from smartmob_agent.command.settings import find_agents
-
-    return _or_exit(find_agents, os.environ, agents=agents, token_file=token_file)
-
-
-def _find_one(agents: Sequence[str], token_file: Path | None) -> Any:
-    found = _find(agents, token_file)
-    if len(found) > 1:
-        raise click.UsageError(f"expected one agent, found {len(found)}")
-    return found[0]
-
-
-def _complete_slug(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Ask the agent which processes there are; without an answer there is nothing to offer."""
-    from smartmob_agent.command.completion import slugs
-
-    return slugs(os.environ, ctx.params.get("agents") or (), incomplete)
+@click.group(
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="smartmob-agent", prog_name="smartmob")
+def cli() -> None:
+    """Run apps on smartmob agents, and see what they do."""
 
 
 @cli.command()
 @_addressed
 def ps(agents: Sequence[str], token_file: Path | None, as_json: bool) -> None:
-    """List processes.  In a pipe: slug, state, pid, restarts, start, exit, error, agent."""
+    """List processes.
+
+    In a pipe: slug, state, pid, restarts, start, exit, error and agent, with tabs between them.
+    --agent may be given more than once.
+    """
     from smartmob_agent.command.processes import list_processes
 
-    _go(partial(list_processes, _find(agents, token_file), as_json=as_json))
+    finish(partial(list_processes, find(agents, token_file), as_json=as_json))
 
 
 @cli.command()
-@click.argument("slug", shell_complete=_complete_slug)
+@_slug
 @_addressed
 def status(agents: Sequence[str], token_file: Path | None, as_json: bool, slug: str) -> None:
     """Show one process."""
     from smartmob_agent.command.processes import show_status
 
-    _go(partial(show_status, _find_one(agents, token_file), slug, as_json=as_json))
+    finish(partial(show_status, find_one(agents, token_file), slug, as_json=as_json))
 
 
 @cli.command()
-@click.argument("slugs", nargs=-1, metavar="SLUG...", shell_complete=_complete_slug)
+@_slugs()
 @click.option("--all", "everything", is_flag=True, help="All processes of the agent.")
 @_addressed
 def rm(
@@ -121,121 +89,138 @@ def rm(
     slugs: Sequence[str],
     everything: bool,
 ) -> None:
-    """Delete processes; each is written when nothing of it is left."""
+    """Delete processes.
+
+    Each slug is written when nothing of its process is left.
+    """
     if bool(slugs) == everything:
         raise click.UsageError("expected either SLUG... or --all")
     from smartmob_agent.command.processes import remove
 
-    agent = _find_one(agents, token_file)
-    _go(partial(remove, agent, slugs, everything=everything, as_json=as_json))
+    agent = find_one(agents, token_file)
+    finish(partial(remove, agent, slugs, everything=everything, as_json=as_json))
 
 
 @cli.command()
-@click.argument("slugs", nargs=-1, required=True, metavar="SLUG...", shell_complete=_complete_slug)
+@_slugs(required=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on; CTRL-C leaves, and stops nothing.")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
 @_addressed
-def logs(
-    agents: Sequence[str],
-    token_file: Path | None,
-    as_json: bool,
-    slugs: Sequence[str],
-    follow: bool,
-    tail: int | None,
-) -> None:
-    """Show the output of processes, as far as the agent still has it."""
-    from smartmob_agent.command.failure import DETACHED, INTERRUPTED
+def logs(agents: Sequence[str], token_file: Path | None, follow: bool, **options: Any) -> None:
+    """Show the output of processes.
+
+    As far as the agent still has it; --agent may be given more than once.
+    """
     from smartmob_agent.command.logs import show_logs
 
-    found = _find(agents, token_file)
-    work = partial(show_logs, found, slugs, follow=follow, tail=tail, as_json=as_json)
-    _go(work, interrupted=DETACHED if follow else INTERRUPTED)
+    found = find(agents, token_file)
+    finish(partial(show_logs, found, follow=follow, **options), endless=follow)
 
 
 @cli.command()
 @click.argument("source", metavar="DIR|ARCHIVE|URL")
-@click.option("--type", "process_type", default="web", show_default=True, help="In the Procfile.")
-@click.option("--app", metavar="NAME", help="Default: from the name of what is run.")
-@click.option("--node", metavar="NAME", help="Default: the type and .0; slug = app.node.")
-@click.option("-e", "--env", "given", multiple=True, metavar="K=V", help="A variable; K: as here.")
 @click.option(
-    "--env-file", "files", multiple=True, type=click.Path(path_type=Path), help="Lines of K=V."
+    "--type", "process_type", default="web", show_default=True, metavar="TYPE", help="In Procfile."
+)
+@click.option("--app", metavar="NAME", help="Default: from the name of what is run.")
+@click.option("--node", metavar="NAME", help="Default: TYPE.0; the slug is APP.NODE.")
+@click.option("-e", "--env", "given", multiple=True, metavar="K=V", help="Variable; K: as here.")
+@click.option(
+    "--env-file",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File with lines of K=V.",
 )
 @click.option("--attach", is_flag=True, help="Go on with its output; CTRL-C leaves it running.")
 @_addressed
 def run(
     agents: Sequence[str],
     token_file: Path | None,
-    as_json: bool,
     given: Sequence[str],
     files: Sequence[Path],
+    attach: bool,
     **options: Any,
 ) -> None:
-    """Run an app; a directory is packed without what .gitignore names, and uploaded."""
-    from smartmob_agent.command.failure import DETACHED, INTERRUPTED
-    from smartmob_agent.command.launch import launch
-    from smartmob_agent.command.variables import read_variables
+    """Run an app.
 
-    agent = _find_one(agents, token_file)
-    env = _or_exit(read_variables, given, files, os.environ)
-    work = partial(launch, agent, env=env, as_json=as_json, **options)
-    _go(work, interrupted=DETACHED if options["attach"] else INTERRUPTED)
+    A directory is packed, without what .gitignore names, and uploaded.  The slug is written.
+    """
+    from smartmob_agent.command.launch import launch
+
+    agent, env = find_one(agents, token_file), variables(given, files)
+    finish(partial(launch, agent, env=env, attach=attach, **options), endless=attach)
 
 
 @cli.command()
-@click.argument("slug", shell_complete=_complete_slug)
+@_slug
 @_addressed
 def restart(agents: Sequence[str], token_file: Path | None, as_json: bool, slug: str) -> None:
-    """Start a process again, now; returns when it runs or has failed."""
+    """Start a process again, now.
+
+    Returns when it runs or has failed.
+    """
     from smartmob_agent.command import control
 
-    _go(partial(control.restart, _find_one(agents, token_file), slug, as_json=as_json))
+    finish(partial(control.restart, find_one(agents, token_file), slug, as_json=as_json))
 
 
 @cli.command()
-@click.argument("slug", shell_complete=_complete_slug)
-@click.option("--state", "states", multiple=True, default=["running"], show_default=True)
+@_slug
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    default=["running"],
+    show_default=True,
+    metavar="STATE",
+    help="One of the states, or gone; may be given again.",
+    shell_complete=complete_state,
+)
 @click.option("--timeout", type=click.FloatRange(0), metavar="S", help="Give up after S seconds.")
 @_addressed
-def wait(
-    agents: Sequence[str], token_file: Path | None, as_json: bool, slug: str, **options: Any
-) -> None:
-    """Wait until a process is in a state; gone is one, and --state may be given again."""
+def wait(agents: Sequence[str], token_file: Path | None, slug: str, **options: Any) -> None:
+    """Wait until a process is in a state."""
     from smartmob_agent.command import control
 
-    agent = _find_one(agents, token_file)
-    _go(partial(control.wait, agent, slug, as_json=as_json, **options))
+    finish(partial(control.wait, find_one(agents, token_file), slug, **options))
 
 
 @cli.command()
-@click.argument("slugs", nargs=-1, metavar="[SLUG...]", shell_complete=_complete_slug)
+@_slugs(metavar="[SLUG...]")
+@click.option("--app", "apps", multiple=True, metavar="APP", help="Processes of this app.")
 @_addressed
-def events(
-    agents: Sequence[str], token_file: Path | None, as_json: bool, slugs: Sequence[str]
-) -> None:
-    """Write what happens to processes from now on; CTRL-C leaves."""
-    from smartmob_agent.command.control import show_events
-    from smartmob_agent.command.failure import DETACHED
+def events(agents: Sequence[str], token_file: Path | None, **options: Any) -> None:
+    """Show what happens to processes.
 
-    agent = _find_one(agents, token_file)
-    _go(partial(show_events, agent, slugs, as_json=as_json), interrupted=DETACHED)
+    From now on, until CTRL-C; to all processes, or to those that are named.
+    """
+    from smartmob_agent.command.control import show_events
+
+    finish(partial(show_events, find_one(agents, token_file), **options), endless=True)
 
 
 @cli.command("open")
 @click.option("--print", "only_print", is_flag=True, help="Write the URL, open no browser.")
-@_agent
-@_token
-def open_(agents: Sequence[str], token_file: Path | None, only_print: bool) -> None:
-    """Write the URL of the agent; on a terminal, open it in a browser."""
+@_addressed
+def open_(agents: Sequence[str], token_file: Path | None, **options: Any) -> None:
+    """Open the agent in a browser.
+
+    Writes its URL; a browser is opened on a terminal alone.
+    """
     from smartmob_agent.command.browse import browse
 
-    sys.exit(browse(_find_one(agents, token_file), only_print=only_print))
+    sys.exit(browse(find_one(agents, token_file), **options))
 
 
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Write what makes a shell complete: eval "$(smartmob completion bash)"."""
+    """Write what makes a shell complete.
+
+    For example, in ~/.bashrc: eval "$(smartmob completion bash)"
+    """
     complete = shell_completion.get_completion_class(shell) or shell_completion.BashComplete
     click.echo(complete(cli, {}, "smartmob", "_SMARTMOB_COMPLETE").source())
 

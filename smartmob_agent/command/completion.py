@@ -1,4 +1,4 @@
-"""What a shell offers to complete: slugs of the agent."""
+"""What a shell offers to complete: slugs of the agent, names of agents, states."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import trio
 
 from smartmob_agent.client import ClientError, open_client
+from smartmob_agent.client.documents import STATES
 from smartmob_agent.command.failure import CommandError
-from smartmob_agent.command.settings import find_agents
+from smartmob_agent.command.settings import agent_names, find_agents
 
-__all__ = ["slugs"]
+__all__ = ["agents", "slugs", "states"]
 
 _TIMEOUT = 2.0
 """Seconds: a human waits with a finger on the key."""
@@ -28,6 +29,23 @@ def slugs(environ: Mapping[str, str], agents: Sequence[str], incomplete: str) ->
                 return [process.slug for process in await client.list_processes()]
 
     try:
-        return [slug for slug in trio.run(ask) if slug.startswith(incomplete)]
+        return _fitting(trio.run(ask), incomplete)
     except (ClientError, CommandError, trio.TooSlowError):
         return []
+
+
+def agents(environ: Mapping[str, str], incomplete: str) -> list[str]:
+    """Return the names in the file that begin so; none when it cannot be read."""
+    try:
+        return _fitting(agent_names(environ), incomplete)
+    except CommandError:
+        return []
+
+
+def states(incomplete: str) -> list[str]:
+    """Return the states that begin so."""
+    return _fitting(STATES, incomplete)
+
+
+def _fitting(words: Sequence[str], incomplete: str) -> list[str]:
+    return [word for word in words if word.startswith(incomplete)]

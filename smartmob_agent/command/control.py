@@ -8,7 +8,7 @@ import trio
 
 from smartmob_agent.client import Change, Client, Gap, ProcessFailedError
 from smartmob_agent.command.failure import TIMED_OUT, CommandError
-from smartmob_agent.command.output import note, write_json, write_rows
+from smartmob_agent.command.output import clean, is_terminal, note, write_json, write_rows
 from smartmob_agent.command.runner import with_client
 from smartmob_agent.command.settings import Settings
 
@@ -54,11 +54,13 @@ async def wait(
     return await with_client(agent, work, slug=slug)
 
 
-async def show_events(agent: Settings, slugs: Sequence[str], *, as_json: bool) -> int:
+async def show_events(
+    agent: Settings, slugs: Sequence[str], *, apps: Sequence[str], as_json: bool
+) -> int:
     """Write what happens, from now on, until the agent stops."""
 
     async def work(client: Client) -> int:
-        async with client.events(slugs=slugs) as events:
+        async with client.events(slugs=slugs, apps=apps) as events:
             async for event in events:
                 if isinstance(event, Gap):
                     note(f"{event.missed or 'some'} events are lost")
@@ -72,6 +74,11 @@ async def show_events(agent: Settings, slugs: Sequence[str], *, as_json: bool) -
 def _write(change: Change, *, as_json: bool) -> None:
     if as_json:
         write_json(change.document, indent=None)
+    elif is_terminal():
+        from smartmob_agent.command.terminal import show_step
+
+        why = change.error or (f"pid {change.pid}" if change.pid else " ")
+        show_step(change.time, change.slug, change.state, of=change.previous or "", why=clean(why))
     else:
         time = change.document["time"]
         write_rows([[time, change.slug, change.state, change.pid, change.exit, change.error]])

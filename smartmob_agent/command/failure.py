@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from smartmob_agent.client.errors import (
     AddressError,
     ClientError,
-    ConflictError,
     NoConnectionError,
     NoSuchProcessError,
     NotAllowedError,
@@ -72,8 +71,6 @@ def explain(error: ClientError) -> CommandError:
     if isinstance(error, NotAllowedError) and error.status == 401:
         hint = "SMARTMOB_TOKEN has a token, or --token-file FILE"
         return CommandError(f"{error}", hint=hint)
-    if isinstance(error, ConflictError):
-        return CommandError(f"{error}", hint="--node names another one; smartmob rm SLUG deletes")
     return CommandError(f"{error}")
 
 

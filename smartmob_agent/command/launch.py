@@ -7,7 +7,8 @@ from functools import partial
 
 import trio
 
-from smartmob_agent.client import Client
+from smartmob_agent.client import Client, ConflictError, Process
+from smartmob_agent.command.failure import CommandError
 from smartmob_agent.command.logs import show_logs
 from smartmob_agent.command.output import note, write_json, write_rows
 from smartmob_agent.command.runner import with_client
@@ -32,35 +33,58 @@ async def launch(
 
     attach: go on with its output, from the first line.
     """
-    slugs: list[str] = []
+    create = partial(_create, source=source, process_type=process_type, app=app, node=node, env=env)
+    slug = ""
 
-    async def create(client: Client) -> int:
-        process = await client.create(
-            app=app or app_name(source),
-            node=node or f"{process_type}.0",
-            process_type=process_type,
-            source_url=await source_url(client, source),
-            env=env,
-        )
-        slugs.append(process.slug)
+    async def begin(client: Client) -> int:
+        nonlocal slug
+        process = await create(client)
+        slug = process.slug
         if as_json:
             write_json(process.document, indent=None if attach else 2)
         else:
-            write_rows([[process.slug]])
+            write_rows([[slug]])
         return 0
 
-    async def watch(client: Client) -> int:
-        if await client.wait_state(slugs[0], "running", "backoff") == "backoff":
-            error = (await client.status(slugs[0])).error
-            note(f"{slugs[0]}: {error}; it is tried again")
-        return 0
-
-    await with_client(agent, create)
+    await with_client(agent, begin)
+    watch = partial(with_client, agent, partial(_watch, slug=slug), slug=slug)
     if not attach:
-        return await with_client(agent, watch, slug=slugs[0])
+        return await watch()
     async with trio.open_nursery() as nursery:
         # A process that fails before it runs has no output that would ever end.
-        nursery.start_soon(partial(with_client, agent, watch, slug=slugs[0]))
-        code = await show_logs([agent], slugs, follow=True, tail=None, as_json=as_json)
+        nursery.start_soon(watch)
+        code = await show_logs([agent], [slug], follow=True, tail=None, as_json=as_json)
         nursery.cancel_scope.cancel(reason="its output has ended")
     return code
+
+
+async def _create(
+    client: Client,
+    *,
+    source: str,
+    process_type: str,
+    app: str | None,
+    node: str | None,
+    env: Mapping[str, str],
+) -> Process:
+    name = app or app_name(source)
+    url = await source_url(client, source)
+    try:
+        return await client.create(
+            app=name,
+            node=node or f"{process_type}.0",
+            process_type=process_type,
+            source_url=url,
+            env=env,
+        )
+    except ConflictError as exc:
+        hint = "--node names another one; smartmob rm SLUG deletes"
+        raise CommandError(f"{exc}", hint=hint) from exc
+
+
+async def _watch(client: Client, *, slug: str) -> int:
+    """Wait until a process runs, or has been tried."""
+    if await client.wait_state(slug, "running", "backoff") == "backoff":
+        error = (await client.status(slug)).error or "it has ended"
+        note(f"{slug}: {error}; it is tried again")
+    return 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 
 import trio
 
 from smartmob_agent.client import Client, Event, Feed, Line, LogPart
-from smartmob_agent.command.failure import CommandError
+from smartmob_agent.command.failure import NO_PROCESS, CommandError
 from smartmob_agent.command.output import is_terminal, note, write_bytes
 from smartmob_agent.command.runner import with_client
 from smartmob_agent.command.settings import Settings
@@ -26,8 +27,12 @@ async def show_logs(
     tail: int | None,
     as_json: bool,
 ) -> int:
-    """Write the logs of all processes of these names at all agents, as they come."""
+    """Write the logs of all processes of these names at all agents, as they come.
+
+    Of several agents one need have it.
+    """
     sources = [(agent, slug) for agent in agents for slug in slugs]
+    missing = Counter[str]()
     codes: list[int] = []
 
     async def show(agent: Settings, slug: str) -> None:
@@ -45,8 +50,10 @@ async def show_logs(
         try:
             await with_client(agent, work, slug=slug)
         except CommandError as error:
-            note(error.line)
-            codes.append(error.code)
+            missing[slug] += error.code == NO_PROCESS
+            if error.code != NO_PROCESS or missing[slug] == len(agents):
+                note(error.line)
+                codes.append(error.code)
 
     async with trio.open_nursery() as nursery:
         for agent, slug in sources:

@@ -12,9 +12,11 @@ __all__ = ["clean", "is_terminal", "note", "write_bytes", "write_json", "write_r
 
 
 def clean(value: object) -> str:
-    """Return a value as one cell: `-` for nothing, no control characters."""
+    """Return a value as one cell: `-` for nothing, no control characters, JSON for objects."""
     if value is None or value == "":
         return "-"
+    if isinstance(value, dict | list):
+        return json.dumps(value)
     return "".join(char if char.isprintable() else " " for char in str(value))
 
 

@@ -93,7 +93,8 @@ async def show_status(agent: Settings, slug: str, *, as_json: bool) -> int:
         if as_json:
             write_json(process.document)
             return 0
-        pairs = [(name, clean(value)) for name, value in process.document.items()]
+        document = {**process.document, "exit": process.exit}
+        pairs = [(name, clean(value)) for name, value in document.items()]
         if is_terminal():
             from smartmob_agent.command.terminal import show_pairs
 

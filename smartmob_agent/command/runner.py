@@ -11,6 +11,7 @@ import trio
 
 from smartmob_agent.client import Client, ClientError, NoSuchProcessError, open_client
 from smartmob_agent.command.failure import (
+    DETACHED,
     INTERRUPTED,
     PIPE_CLOSED,
     CommandError,
@@ -25,10 +26,10 @@ __all__ = ["Work", "run", "with_client"]
 Work = Callable[[Client], Awaitable[int]]
 
 
-def run(work: Callable[[], Awaitable[int]], *, interrupted: int = INTERRUPTED) -> int:
+def run(work: Callable[[], Awaitable[int]], *, endless: bool = False) -> int:
     """Run to the end and return the exit code.
 
-    interrupted: the code after CTRL-C.
+    endless: it has no end by itself, so CTRL-C is a good one.
     """
     _show_losses()
     code = 0
@@ -43,8 +44,16 @@ def run(work: Callable[[], Awaitable[int]], *, interrupted: int = INTERRUPTED) -
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = PIPE_CLOSED
     except* KeyboardInterrupt:
-        code = interrupted
+        code = _leave(endless=endless)
     return code
+
+
+def _leave(*, endless: bool) -> int:
+    """Say what CTRL-C did, and did not, behind the `^C` that a terminal shows."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\n")
+        note("left; what runs goes on" if endless else "interrupted")
+    return DETACHED if endless else INTERRUPTED
 
 
 async def with_client(settings: Settings, work: Work, *, slug: str = "") -> int:

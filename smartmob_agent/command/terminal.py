@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["ago", "colours", "open_bar", "show_pairs", "show_table"]
+__all__ = ["ago", "colours", "open_bar", "show_pairs", "show_step", "show_table"]
 
 _STYLES = {"running": "green", "backoff": "yellow", "stopping": "yellow", "pending": "cyan"}
 _STEPS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -45,8 +45,26 @@ def show_pairs(pairs: Sequence[tuple[str, str]]) -> None:
 
 def _cell(column: str, text: str) -> Text:
     if column == "STATE":
-        return Text(text, style=_STYLES.get(text, "red" if " " in text else "cyan"))
-    return Text(text, style="red" if column == "ERROR" else "")
+        return Text(text, style=_style_of(text))
+    return Text(text, style="red" if column == "ERROR" and text != "-" else "")
+
+
+def show_step(time: datetime, slug: str, state: str, *, of: str, why: str) -> None:
+    """Show one step of a process on a line.
+
+    of: the state before, empty for the first.
+    why: what else there is to say.
+    """
+    line = Text(f"{time.astimezone():%H:%M:%S}", style="dim")
+    line.append(f"  {slug}  ", style="not dim bold")
+    line.append(f"{of} → " if of else "", style="not dim")
+    line.append_text(Text(state, style=f"not dim {_style_of(state)}"))
+    line.append(f"  {why}")
+    Console().print(line, soft_wrap=True)
+
+
+def _style_of(state: str) -> str:
+    return _STYLES.get(state, "red" if " " in state else "cyan")
 
 
 def ago(time: datetime | None) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from smartmob_agent.client.documents import (
     FAILURES,
+    STATES,
     Exit,
     Upload,
     parse_json,
@@ -63,6 +64,7 @@ def test_states_that_last_are_failures() -> None:
         state.value for state, next_states in TRANSITIONS.items() if next_states == {State.STOPPING}
     }
     assert failures == FAILURES
+    assert {state.value for state in State} <= set(STATES)
     assert [s for s in State if parse_process({**STATUS, "state": s.value}).failed] == [
         state for state in State if state.value in FAILURES
     ]

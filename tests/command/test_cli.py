@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +16,10 @@ import trio
 import trio.testing
 
 from smartmob_agent import SpawnError
+from smartmob_agent.client import open_client
 from smartmob_agent.command.cli import main
 from smartmob_agent.testing import FakeChild
-from tests.client.agent import World, open_world, raw_server
+from tests.client.agent import CREATE, World, open_world, raw_server
 from tests.client.test_events import CHANGE, END, RUNNING, SNAPSHOT, message
 from tests.command.test_pack import make, packed
 
@@ -80,7 +84,7 @@ async def test_an_app_is_run_listed_and_removed(capsys: pytest.CaptureFixture[st
 
 async def test_documents_come_as_the_agent_has_them(capsys: pytest.CaptureFixture[str]) -> None:
     async with open_shell(capsys) as shell:
-        await shell.start()
+        child = await shell.start()
         assert await shell.on("ps", "--json") == 0
         [listed] = json.loads(shell.out)["processes"]
         assert await shell.on("status", SLUG, "--json") == 0
@@ -90,6 +94,10 @@ async def test_documents_come_as_the_agent_has_them(capsys: pytest.CaptureFixtur
         lines = [line.split("\t") for line in shell.out.splitlines()]
         assert [name for name, _ in lines] == list(status)
         assert ["state", "running"] in lines
+        child.exit(3)
+        await shell.world.spawner.next_child()
+        assert await shell.on("status", SLUG) == 0
+        assert "exit\texit code 3\n" in shell.out
         assert await shell.on("rm", "--all", "--json") == 0
         assert json.loads(shell.out) == {"deleted": SLUG}
 
@@ -161,7 +169,29 @@ async def test_several_agents_are_asked_at_once(capsys: pytest.CaptureFixture[st
         assert await shell("ps", "-a", NOBODY) == 3
         assert shell.out == ""
         assert await shell("status", SLUG, "-a", NOBODY, "-a", shell.world.url) == 2
-        assert "expected one agent, found 2" in shell.err
+        assert shell.err == f"smartmob: expected one agent, found {NOBODY}, {shell.world.url}\n"
+
+
+async def test_logs_come_from_several_agents_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """One that has no such process is none to speak of, unless no other has."""
+    async with open_shell(capsys) as shell, open_world() as other:
+        worlds = (shell.world, other)
+        for world, name in [(shell.world, "both"), (other, "both"), (other, "one")]:
+            async with open_client(world.url) as client:
+                await client.create(**{**CREATE, "app": name})
+            child = await world.spawner.next_child()
+            child.write(f"{name}\n".encode())
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        agents = ["-a", shell.world.url, "-a", other.url]
+
+        assert await shell("logs", "both.web.0", *agents) == 0
+        assert sorted(shell.out.splitlines()) == sorted(f"{w.url} | both" for w in worlds)
+        assert await shell("logs", "one.web.0", *agents) == 0
+        assert (shell.out, shell.err) == (f"{other.url} | one\n", "")
+        assert await shell("logs", "none.web.0", *agents) == 4
+        assert shell.err.count("no process has the slug 'none.web.0'") == 1
+        assert await shell("ps", *agents) == 0
+        assert shell.out.count(f"\t{other.url}\n") == 2
 
 
 async def test_what_may_have_been_meant_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,6 +244,8 @@ async def test_a_url_is_opened_nowhere_but_on_a_terminal(
     environ.setenv("BROWSER", "false")
     assert await trio.to_thread.run_sync(main, ["open", "-a", "https://agent/x/"]) == 0
     assert capsys.readouterr().out == "https://agent/x\n"
+    assert await trio.to_thread.run_sync(main, ["open", "-a", "https://agent/x/", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"url": "https://agent/x"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -222,23 +254,68 @@ def test_shells_are_told_how_to_complete(shell: str, capsys: pytest.CaptureFixtu
     assert "_SMARTMOB_COMPLETE" in capsys.readouterr().out
 
 
-async def test_slugs_are_completed(
+def in_bash(*words: str) -> list[str]:
+    """Return what bash offers for the last word, by the script that the command wrote."""
+    script = (
+        'eval "$(smartmob completion bash)"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+        '_smartmob_completion "$1"; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", script, "bash", "smartmob", *words],
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    ).stdout.split()
+
+
+@pytest.mark.slow
+async def test_bash_completes_commands_options_and_slugs(
     capsys: pytest.CaptureFixture[str], environ: pytest.MonkeyPatch
 ) -> None:
     async with open_shell(capsys) as shell:
         await shell.start()
+        environ.setenv("SMARTMOB_AGENT", shell.world.url)
+
+        async def offered(*words: str) -> list[str]:
+            return await trio.to_thread.run_sync(in_bash, *words)
+
+        assert await offered("r") == ["restart", "rm", "run"]
+        assert await offered("logs", "--f") == ["--follow"]
+        assert await offered("rm", "he") == [SLUG]
+
+
+async def test_slugs_agents_and_states_are_completed(
+    capsys: pytest.CaptureFixture[str], environ: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without an answer, or a file, there is nothing to offer."""
+    config = tmp_path / "config.toml"
+
+    async def offered(words: str) -> str:
+        environ.setenv("COMP_WORDS", words)
+        environ.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        await shell()
+        return shell.out.strip()
+
+    async with open_shell(capsys) as shell:
+        await shell.start()
         environ.setenv("_SMARTMOB_COMPLETE", "bash_complete")
-        environ.setenv("COMP_WORDS", "smartmob status he")
-        environ.setenv("COMP_CWORD", "2")
-        for agent, offered in [(shell.world.url, f"plain,{SLUG}"), (NOBODY, ""), ("none", "")]:
+        environ.setenv("SMARTMOB_CONFIG", str(config))
+        config.write_text(f"[agents.home]\nurl = '{shell.world.url}'\n")
+        for agent, slugs in [(shell.world.url, f"plain,{SLUG}"), (NOBODY, ""), ("none", "")]:
             environ.setenv("SMARTMOB_AGENT", agent)
-            await shell()
-            assert shell.out.strip() == offered
+            assert await offered("smartmob status he") == slugs
+        assert await offered("smartmob rm --agent home he") == f"plain,{SLUG}"
+        assert await offered("smartmob ps --agent ho") == "plain,home"
+        assert await offered("smartmob wait --state ba") == "plain,backoff"
+        config.write_text("agents = 1")
+        assert await offered("smartmob ps --agent ho") == ""
 
 
 def test_help_is_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    assert "141 the reader" in capsys.readouterr().out
+    assert "  141  the reader" in capsys.readouterr().out
     assert main(["--version"]) == 0
 
 

@@ -32,7 +32,7 @@ from tests.client.memory import MemoryAgent, client_of
         (AddressError("no URL"), 2, "no URL"),
         (NotAllowedError(401, "no token"), 1, "no token (SMARTMOB_TOKEN has a token, or --token-"),
         (NotAllowedError(403, "no name"), 1, "no name"),
-        (ConflictError(409, "in use"), 1, "in use (--node names another one; smartmob rm"),
+        (ConflictError(409, "in use"), 1, "in use"),
         (BadAnswerError("strange"), 1, "strange"),
     ],
 )

@@ -1,0 +1,66 @@
+"""How each command begins and ends.  What that needs is loaded when it is asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+if TYPE_CHECKING:  # Help and completion come at once, without these.
+    from smartmob_agent.command.settings import Settings
+
+__all__ = ["find", "find_one", "finish", "or_exit", "variables"]
+
+T = TypeVar("T")
+
+
+def finish(work: Callable[[], Awaitable[int]], *, endless: bool = False) -> NoReturn:
+    """Run something; ends the program with its exit code.
+
+    endless: it has no end by itself, so CTRL-C is a good one.
+    """
+    from smartmob_agent.command.runner import run
+
+    sys.exit(run(work, endless=endless))
+
+
+def or_exit(read: Callable[[], T]) -> T:
+    """Return what is read; ends the program if that fails."""
+    from smartmob_agent.command.failure import CommandError
+    from smartmob_agent.command.output import note
+
+    try:
+        return read()
+    except CommandError as error:
+        note(error.line)
+        sys.exit(error.code)
+
+
+def find(agents: Sequence[str], token_file: Path | None) -> list[Settings]:
+    """Return the agents that are meant; ends the program if that fails."""
+    from smartmob_agent.command.settings import find_agents
+
+    return or_exit(lambda: find_agents(os.environ, agents=agents, token_file=token_file))
+
+
+def find_one(agents: Sequence[str], token_file: Path | None) -> Settings:
+    """Return the agent that is meant; ends the program unless it is one."""
+    from smartmob_agent.command.failure import WRONG_USE, CommandError
+
+    def one() -> Settings:
+        [first, *others] = find(agents, token_file)
+        if others:
+            found = ", ".join(agent.name for agent in (first, *others))
+            raise CommandError(f"expected one agent, found {found}", code=WRONG_USE)
+        return first
+
+    return or_exit(one)
+
+
+def variables(given: Sequence[str], files: Sequence[Path]) -> Mapping[str, str]:
+    """Return the variables of a process; ends the program if that fails."""
+    from smartmob_agent.command.variables import read_variables
+
+    return or_exit(lambda: read_variables(given, files, os.environ))
