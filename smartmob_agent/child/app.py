@@ -11,11 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import signal
-import socket
-from collections.abc import Collection
-from typing import Any, NoReturn
 
+from .bare import TYPE_CHECKING, Socket, open_pair, signal
 from .isolation import (
     enter_pid_namespace,
     host_pid,
@@ -25,6 +22,10 @@ from .isolation import (
 )
 from .kernel import die_with_parent, refuse_new_privileges
 from .wire import receive_message, rehearse, send
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import Any, NoReturn
 
 __all__ = ["IGNORED", "App"]
 
@@ -68,7 +69,7 @@ class App:
         """
         if self._isolated:
             return
-        self._stage, theirs = socket.socketpair()
+        self._stage, theirs = open_pair()
         with theirs:
             try:
                 self.pid = os.fork()
@@ -111,7 +112,7 @@ class App:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
-    def _await_request(self, requests: socket.socket) -> NoReturn:
+    def _await_request(self, requests: Socket) -> NoReturn:
         """Turn this process into the app of the only request that comes."""
         try:
             os.setsid()

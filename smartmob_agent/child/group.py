@@ -5,10 +5,10 @@ Standard library only: the guard imports this module without the rest of the pac
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 
+from .bare import suppress
 from .kernel import walk
 
 __all__ = ["Group"]
@@ -40,7 +40,7 @@ class Group:
             pass
         for process in walk():
             if process.group == group and process.is_alive:
-                with contextlib.suppress(ProcessLookupError):
+                with suppress(ProcessLookupError):
                     self._member = os.pidfd_open(process.pid)
                     self._poll.register(self._member, select.POLLIN)
                     return True

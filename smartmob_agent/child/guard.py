@@ -16,15 +16,11 @@ It says `ready LEVEL`, `gone ID` (that shim has ended and left nothing) and `lef
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import select
-import signal
-import socket
 import sys
 import time
-from typing import Any
 
 if __name__ == "__main__":
     # Started by path, so PEP 366 by hand: a part of the package must not import the package,
@@ -34,11 +30,15 @@ if __name__ == "__main__":
 
 # After the lines above: they say where these are found.
 from .app import IGNORED
+from .bare import TYPE_CHECKING, Socket, open_pair, signal, suppress
 from .kernel import become_subreaper, children
 from .purge import Purge
 from .shim import Shim
 from .wakeup import Wakeup
 from .wire import Frames, receive, send
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _SHIM_TIMEOUT = 0.5
 """Seconds that shims have to end their trees when the agent is gone; 300 trees took 0.1 s."""
@@ -57,12 +57,12 @@ class Zygote:
     """Forks shims, and ends what a killed shim leaves behind."""
 
     def __init__(self, control: int, *, isolated: bool) -> None:
-        self._control = socket.socket(fileno=control)
+        self._control = Socket(fileno=control)
         self._isolated = isolated
         self._frames = Frames()
         self._shims: dict[int, int] = {}
         """pid of a shim → its id."""
-        self._spare: tuple[int, socket.socket] | None = None
+        self._spare: tuple[int, Socket] | None = None
         """A shim that is not asked for yet, and where to ask it."""
         self._killed: list[int] = []
         """Shims that may have left something."""
@@ -74,7 +74,7 @@ class Zygote:
         """Return when the agent is gone and nothing is left."""
         level = "tree" if become_subreaper() else "group"
         for signum in signal.valid_signals():  # as if nobody had ignored any
-            if signal.getsignal(signum) is signal.SIG_IGN:
+            if signal.getsignal(signum) == signal.SIG_IGN:
                 signal.signal(signum, signal.SIG_DFL)
         for signum in (*IGNORED, signal.SIGPIPE):
             signal.signal(signum, signal.SIG_IGN)
@@ -107,7 +107,7 @@ class Zygote:
             self._deadline = float("inf")
         self._clear(progress=progress)
         if self._agent_lives and not self._spare and not events:
-            with contextlib.suppress(OSError):  # told when it is needed
+            with suppress(OSError):  # told when it is needed
                 self._fork_spare()
 
     def _drop_spare(self) -> None:
@@ -143,21 +143,21 @@ class Zygote:
         try:
             pid, spare = self._spare or self._fork_spare()
         except OSError as exc:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.write(fds[0], f"failed {exc.errno} fork\n".encode("ascii"))
             self._say(f"gone {message['spawn']}")
         else:
             self._spare = None
             self._shims[pid] = message["spawn"]
-            with spare, contextlib.suppress(OSError):  # it was killed: its end says enough
+            with spare, suppress(OSError):  # it was killed: its end says enough
                 spare.settimeout(_SEND_TIMEOUT)
                 send(spare, message, fds)
         for fd in fds:
             os.close(fd)
 
-    def _fork_spare(self) -> tuple[int, socket.socket]:
+    def _fork_spare(self) -> tuple[int, Socket]:
         """A shim that waits for a request, forked before it is needed: that takes a while."""
-        ours, theirs = socket.socketpair()
+        ours, theirs = open_pair()
         with theirs:
             pid = os.fork()
             if not pid:
@@ -167,7 +167,7 @@ class Zygote:
         self._spare = pid, ours
         return self._spare
 
-    def _become_shim(self, requests: socket.socket) -> None:
+    def _become_shim(self, requests: Socket) -> None:
         """Never returns; the exit status tells that nothing was left."""
         status = 1
         try:
@@ -182,7 +182,7 @@ class Zygote:
             os._exit(status)
 
     def _reap(self) -> None:
-        with contextlib.suppress(ChildProcessError):
+        with suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
@@ -213,7 +213,7 @@ class Zygote:
 
     def _say(self, line: str) -> None:
         if self._agent_lives:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 self._control.sendall(f"{line}\n".encode("ascii"))
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import ctypes
 import os
 import select
-import signal
 import sys
-from typing import NoReturn
 
+from .bare import TYPE_CHECKING, signal
 from .kernel import die_with_parent
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 __all__ = ["enter_pid_namespace", "host_pid", "mount_own_proc", "reap_as_init", "tie_to_parent"]
 

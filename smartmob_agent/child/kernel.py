@@ -11,14 +11,14 @@ without the rest of the package.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
-import signal
-import struct
 import sys
-from collections.abc import Collection, Iterator
-from typing import NamedTuple
+
+from .bare import TYPE_CHECKING, signal, suppress
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
 
 __all__ = [
     "Process",
@@ -31,8 +31,6 @@ __all__ = [
     "refuse_new_privileges",
     "resume",
     "stop_below",
-    "take_precedence",
-    "wake_quickly",
     "walk",
 ]
 
@@ -40,12 +38,6 @@ __all__ = [
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
-
-# <asm/unistd.h>, <linux/sched/types.h>
-_SYS_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274}
-_SCHED_ATTR_BYTES = 48
-_SLICE = 100_000
-"""Nanoseconds, the least that the kernel takes."""
 
 _SURELY_ALL = 2048
 """Bytes: the kernel gives up to a page at a time, so after fewer there is nothing more."""
@@ -82,38 +74,15 @@ def die_with_parent() -> None:  # pragma: no cover  runs in the guard
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def take_precedence() -> None:  # pragma: no cover  runs in the guard
-    """Run before all ordinary processes if we may: a storm of forks leaves no time."""
-    if sys.platform == "linux":
-        with contextlib.suppress(PermissionError):
-            priority = os.sched_param(os.sched_get_priority_min(os.SCHED_RR))
-            os.sched_setscheduler(0, os.SCHED_RR, priority)
-
-
-def wake_quickly() -> None:  # pragma: no cover  runs in the guard
-    """Ask to run as soon as we are woken, for a short time: a storm of forks leaves us a long wait.
-
-    Needs Linux 6.12 (sched_setattr(2), with a slice of its own for an ordinary process); without
-    it we wait.
-    """
-    number = _SYS_SCHED_SETATTR.get(os.uname().machine)
-    if sys.platform == "linux" and number and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        nice = os.getpriority(os.PRIO_PROCESS, 0)
-        attributes = struct.pack(
-            "=IIQiIQQQ", _SCHED_ATTR_BYTES, os.SCHED_OTHER, 0, nice, 0, _SLICE, 0, 0
-        )
-        _libc.syscall(ctypes.c_long(number), 0, attributes, 0)
-
-
-class Process(NamedTuple):
+class Process:
     """A process as /proc/PID/stat has it (proc(5))."""
 
-    pid: int
-    state: str
-    parent: int
-    group: int
-    start: int
-    """Clock ticks since boot: tells two processes with the same number apart."""
+    __slots__ = ("group", "parent", "pid", "start", "state")
+
+    def __init__(self, pid: int, state: str, parent: int, group: int, start: int) -> None:
+        self.pid, self.state, self.parent, self.group = pid, state, parent, group
+        self.start = start
+        """Clock ticks since boot: tells two processes with the same number apart."""
 
     @property
     def is_alive(self) -> bool:
@@ -142,7 +111,7 @@ def children(pid: int) -> list[int]:
             return _read_numbers(f"{tasks}/{pid}/children")
         found = []
         for thread in os.listdir(tasks):
-            with contextlib.suppress(OSError):  # it has just ended
+            with suppress(OSError):  # it has just ended
                 found += _read_numbers(f"{tasks}/{thread}/children")
     except OSError:
         return []
@@ -189,7 +158,7 @@ def kill_children(spared: Collection[int] = ()) -> list[int]:
     """SIGKILL for our children but the spared; returns their numbers, zombies too."""
     found = [pid for pid in children(os.getpid()) if pid not in spared]
     for pid in found:
-        with contextlib.suppress(PermissionError):  # set-uid: cgroup.kill may reach it
+        with suppress(PermissionError):  # set-uid: cgroup.kill may reach it
             os.kill(pid, signal.SIGKILL)
     return found
 
@@ -216,7 +185,7 @@ def stop_below(spared: Collection[int] = ()) -> set[int]:
 def resume(pids: Collection[int]) -> None:
     """SIGCONT for those that `stop_below()` took for ours by mistake."""
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGCONT)
 
 
@@ -243,7 +212,7 @@ def _kill_deep(pid: int, parent: int) -> bool:
         process = look(pid)
         if process is None or process.parent not in {parent, os.getpid()}:
             return False
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with suppress(ProcessLookupError, PermissionError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         return True
     finally:

@@ -5,8 +5,9 @@ Standard library only: the guard imports this module without the rest of the pac
 
 from __future__ import annotations
 
-import contextlib
-import socket
+import _socket
+
+from .bare import Socket, suppress
 
 __all__ = ["Lifeline"]
 
@@ -17,7 +18,7 @@ class Lifeline:
     def __init__(self, fd: int) -> None:
         """Takes the descriptor over."""
         self.fd = fd
-        self._socket = socket.socket(fileno=fd)
+        self._socket = Socket(fileno=fd)
         self.is_alone = False
         """Whether `hear()` has found the agent gone."""
 
@@ -27,7 +28,7 @@ class Lifeline:
         Does not wait.
         """
         try:
-            words = self._socket.recv(256, socket.MSG_DONTWAIT)
+            words = self._socket.recv(256, _socket.MSG_DONTWAIT)
         except BlockingIOError:
             return b""
         except OSError:
@@ -43,6 +44,6 @@ class Lifeline:
         wait: until it has taken in enough of what was said before; else this line may be lost.
         """
         if not self.is_alone:
-            flags = 0 if wait else socket.MSG_DONTWAIT
-            with contextlib.suppress(OSError):
+            flags = 0 if wait else _socket.MSG_DONTWAIT
+            with suppress(OSError):
                 self._socket.sendall(f"{line}\n".encode("ascii"), flags)

@@ -17,20 +17,21 @@ Standard library only: the guard imports this module without the rest of the pac
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-import signal
-import socket
-from typing import Any
 
 from .app import App
+from .bare import TYPE_CHECKING, Socket, signal, suppress
 from .group import Group
-from .kernel import become_subreaper, take_precedence, wake_quickly
+from .kernel import become_subreaper
 from .lifeline import Lifeline
 from .purge import Purge, kill_cgroup
+from .schedule import take_precedence, wake_quickly
 from .wakeup import Wakeup
 from .wire import receive_message, rehearse
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Shim"]
 
@@ -49,7 +50,7 @@ and who would look for more meanwhile takes their time."""
 class Shim:
     """The life of a shim; `run()` returns when nothing of the app is left."""
 
-    def __init__(self, requests: socket.socket, *, isolated: bool) -> None:
+    def __init__(self, requests: Socket, *, isolated: bool) -> None:
         """The life of a shim begins with a request, the only one on its socket.
 
         It tells argv, env, cwd, limits, isolation and cgroup; its descriptors are the
@@ -122,8 +123,10 @@ class Shim:
         """Return when the tree has to be killed."""
         wake_quickly()
         patience: float | None = None
-        while not self._kill:
+        while True:
             self._wait(patience)
+            if self._kill:
+                return
             self._reap()
             if self._status is None:
                 continue
@@ -143,7 +146,7 @@ class Shim:
         if self._reap():
             self._purge()
         if cgroup:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.rmdir(cgroup)
         self._lifeline.say("empty")
 
@@ -194,7 +197,7 @@ class Shim:
 
     def _signal_group(self, number: int) -> None:
         if number <= _LAST_SIGNAL and not self._is_over:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._main, number)
 
     def _tell_start(self) -> None:

@@ -5,9 +5,9 @@ Standard library only: the guard imports this module without the rest of the pac
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
+
+from .bare import signal, suppress
 
 __all__ = ["Wakeup"]
 
@@ -27,7 +27,7 @@ class Wakeup:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def drain(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with suppress(BlockingIOError):
             while len(os.read(self.fd, _CHUNK)) == _CHUNK:
                 pass
 

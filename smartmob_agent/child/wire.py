@@ -1,52 +1,62 @@
 """How agent and guard speak: frames to the zygote, lines in the other direction.
 
-A frame is a JSON object behind a header that tells its length and how many
-descriptors belong to it; the descriptors ride on the frame's first byte, so they have
-arrived when the frame is complete.  Both sides import this module, the guard without the
-rest of the package: standard library only.
+A frame is a dictionary, as the interpreter that runs both sides writes it (`marshal`), behind a
+header that tells its length and how many descriptors belong to it; the descriptors ride on the
+frame's first byte, so they have arrived when the frame is complete.  Both sides import this
+module, the guard without the rest of the package: standard library only.
 """
 
 from __future__ import annotations
 
-import array
-import json
-import socket
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import _socket
+import marshal
+import sys
 
-__all__ = ["Frames", "Lines", "pack", "receive", "receive_message", "rehearse", "send"]
+from .bare import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+__all__ = ["Frames", "Lines", "ancillary", "pack", "receive", "receive_message", "rehearse", "send"]
 
 _LENGTH = 4
 _HEADER = _LENGTH + 1
 _MOST_FDS = 16
-_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_INT = 4
+_CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def pack(message: Mapping[str, Any], *, fds: int = 0) -> bytes:
     """The frame of a message that `fds` descriptors travel with."""
-    body = json.dumps(message, separators=(",", ":")).encode("ascii")
+    body = marshal.dumps(dict(message))
     return len(body).to_bytes(_LENGTH, "big") + bytes([fds]) + body
 
 
-def send(target: socket.socket, message: Mapping[str, Any], fds: Sequence[int]) -> None:
+def send(target: _socket.socket, message: Mapping[str, Any], fds: Sequence[int]) -> None:
     """Send a frame and its descriptors, waiting as long as the socket is set to."""
     frame = pack(message, fds=len(fds))
-    sent = socket.send_fds(target, [frame], fds)
+    sent = target.sendmsg([frame], ancillary(fds))
     if sent < len(frame):  # else whoever has all of it may be gone already
         target.sendall(frame[sent:])
 
 
-def receive(source: socket.socket) -> tuple[bytes, list[int]]:
+def ancillary(fds: Sequence[int]) -> list[tuple[int, int, bytes]]:
+    """What to give to `sendmsg()` for descriptors to go along."""
+    rights = b"".join(fd.to_bytes(_INT, sys.byteorder) for fd in fds)
+    return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if rights else []
+
+
+def receive(source: _socket.socket) -> tuple[bytes, list[int]]:
     """What has arrived, with its descriptors; no bytes when the other end is closed."""
-    fds = array.array("i")
-    space = socket.CMSG_SPACE(_MOST_FDS * fds.itemsize)
+    space = _socket.CMSG_SPACE(_MOST_FDS * _INT)
     try:  # not recv_fds(), which forgets its flags: Python 3.11 to 3.13
-        data, ancillary, _, _ = source.recvmsg(65536, space, _CLOEXEC)
+        data, messages, _, _ = source.recvmsg(65536, space, _CLOEXEC)
     except OSError:
         return b"", []
-    for _, _, payload in ancillary:
-        fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-    return data, list(fds)
+    rights = b"".join(payload for _, _, payload in messages)
+    fds = (rights[start : start + _INT] for start in range(0, len(rights), _INT))
+    return data, [int.from_bytes(fd, sys.byteorder) for fd in fds]
 
 
 class Frames:
@@ -65,13 +75,13 @@ class Frames:
             if len(self._data) < end:
                 return
             count = self._data[_LENGTH]
-            message = json.loads(self._data[_HEADER:end])
+            message = marshal.loads(self._data[_HEADER:end])  # noqa: S302  from the agent alone
             del self._data[:end]
             mine, self._fds = self._fds[:count], self._fds[count:]
             yield message, mine
 
 
-def receive_message(source: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+def receive_message(source: _socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """Wait for one frame; None when the other end closes first."""
     frames = Frames()
     while True:

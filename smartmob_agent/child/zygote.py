@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
 import logging
 import os
@@ -15,7 +14,7 @@ import trio
 
 from smartmob_agent.child.listen import listen
 from smartmob_agent.child.request import Request
-from smartmob_agent.child.wire import pack
+from smartmob_agent.child.wire import ancillary, pack
 from smartmob_agent.errors import StartError
 
 __all__ = ["Zygote"]
@@ -137,15 +136,14 @@ class Zygote:
 
 async def _send(control: socket.socket, request: Request) -> None:
     frame = memoryview(pack(request.message, fds=len(request.fds)))
-    rights = array.array("i", request.fds)
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
+    rights = ancillary(request.fds)
     while frame:
         try:
-            sent = control.sendmsg([frame], ancillary)
+            sent = control.sendmsg([frame], rights)
         except BlockingIOError:  # pragma: no cover  -- many large requests at once
             await trio.lowlevel.wait_writable(control)
             continue
-        frame, ancillary = frame[sent:], []
+        frame, rights = frame[sent:], []
 
 
 def _start(isolation: str | None) -> tuple[socket.socket, subprocess.Popen[bytes]]:
