@@ -23,6 +23,7 @@ from smartmob_agent.http.gate import Gate, open_gate
 from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.sockets import Listener, open_listeners
 from smartmob_agent.http.upload import make_bodies
+from smartmob_agent.metrics.agent import Metrics
 from smartmob_agent.process.spec import Services
 from smartmob_agent.process.start_rate import PacedSpawner, StartRate
 from smartmob_agent.process.supervisor import Supervisor
@@ -92,7 +93,7 @@ async def serve(
     """
     if reason := check_exposure(config):
         raise StartError(reason)
-    gate = open_gate(config)
+    gate, metrics = open_gate(config), Metrics(cgroup=config.containment.cgroup)
     async with AsyncExitStack() as stack:
         listeners = stack.enter_context(open_listeners(config))
         if workspaces is None:
@@ -105,23 +106,26 @@ async def serve(
                 open_spawner(**attrs.asdict(config.containment))
             )
         store = await stack.enter_async_context(
-            open_store(fetcher, workspaces.cache, config.cache, config.source)
+            open_store(
+                metrics.meter_fetcher(fetcher), workspaces.cache, config.cache, config.source
+            )
         )
         services = Services(
             config=config,
-            spawner=PacedSpawner(spawner, StartRate(config.max_start_rate)),
+            spawner=PacedSpawner(metrics.meter_spawner(spawner), StartRate(config.max_start_rate)),
             store=store,
             workspaces=workspaces,
             environ=dict(os.environ),
             random=random.Random().random,  # noqa: S311  # It spreads restarts, it guards nothing.
             now=lambda: datetime.now(UTC),
         )
-        await _run(services, gate, listeners, task_status)
+        await _run(services, gate, metrics, listeners, task_status)
 
 
 async def _run(
     services: Services,
     gate: Gate,
+    metrics: Metrics,
     listeners: Sequence[Listener],
     task_status: trio.TaskStatus[Agent],
 ) -> None:
@@ -133,6 +137,7 @@ async def _run(
         try:
             async with trio.open_nursery() as processes:
                 supervisor = Supervisor(processes, services)
+                metrics.watch(supervisor)
                 urls = tuple(listener.url for listener in listeners)
                 agent = Agent(
                     urls=urls,
@@ -140,7 +145,8 @@ async def _run(
                     supervisor=supervisor,
                     gate=gate,
                 )
-                app = gate.wrap(make_app(supervisor, services.config, own_url=agent.url))
+                app = make_app(supervisor, services.config, own_url=agent.url, metrics=metrics)
+                app = gate.wrap(app, metrics.traffic)
                 limits = services.config.http
                 bodies = make_bodies(services.config, supervisor.uploads.limit_bytes)
                 await root.start(_serve_http, app, listeners, limits, bodies, stop_http, http)

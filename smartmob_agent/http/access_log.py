@@ -8,37 +8,43 @@ from collections.abc import Sequence
 import trio
 
 from smartmob_agent.http.asgi import App, Message, Receive, Scope, Send
+from smartmob_agent.metrics.traffic import Traffic
 
 __all__ = ["log_requests"]
 
 logger = logging.getLogger(__name__)
 
-_QUIET = frozenset({"/health", "/ready"})
+_QUIET = frozenset({"/health", "/ready", "/metrics"})
 """Whoever looks after the agent asks every few seconds."""
 
 
-def log_requests(app: App) -> App:
+def log_requests(app: App, traffic: Traffic | None = None) -> App:
     """Wrap an application: an event `request` after each; a WebSocket is one request.
 
     The path is logged as it was sent, without the query, which may hold secrets.
+
+    traffic: counts all requests, also those that are not logged.
     """
 
+    counted = traffic or Traffic()
+
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or scope["path"] in _QUIET:
+        if scope["type"] not in ("http", "websocket"):
             await app(scope, receive, send)
             return
-        record = _Record(scope, send)
+        record = _Record(scope, send, counted)
         try:
             await app(scope, receive, record.send)
         finally:
-            record.log()
+            record.end()
 
     return logged
 
 
 class _Record:
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, traffic: Traffic) -> None:
         self._scope, self._send = scope, send
+        self._exchange = traffic.begin(scope.get("method", "GET"), scope["path"])
         self._began = trio.current_time()
         self._status: int | None = None
         self._bytes = 0
@@ -49,6 +55,7 @@ class _Record:
             self._status = message["status"]
         elif kind == "websocket.accept":
             self._status = 101
+            self._exchange.attach()
         elif kind in ("http.response.body", "websocket.http.response.body"):
             self._bytes += len(message.get("body", b""))
         elif kind == "websocket.send.frames":
@@ -73,7 +80,14 @@ class _Record:
 
         extensions["smartmob.write_now"] = counted
 
-    def log(self) -> None:
+    def end(self) -> None:
+        """Count and log it."""
+        seconds = trio.current_time() - self._began
+        self._exchange.end(self._status, seconds)
+        if self._scope["path"] not in _QUIET:
+            self._log(seconds)
+
+    def _log(self, seconds: float) -> None:
         scope = self._scope
         client = scope["client"]
         logger.info(
@@ -82,7 +96,7 @@ class _Record:
                 "method": scope.get("method", "GET"),
                 "path": scope["raw_path"].decode("ascii", "backslashreplace"),
                 "status": self._status,
-                "duration": round(trio.current_time() - self._began, 4),
+                "duration": round(seconds, 4),
                 "bytes": self._bytes,
                 "request_id": scope.get("request_id"),
                 "peer": client[0] if client else "unix",

@@ -14,16 +14,19 @@ from werkzeug.exceptions import HTTPException
 from smartmob_agent.config import AgentConfig
 from smartmob_agent.errors import RequestError
 from smartmob_agent.http.asgi import App, Receive, Scope, Send
+from smartmob_agent.http.attach import PATH as ATTACH_PATH
 from smartmob_agent.http.attach import AttachConsole
 from smartmob_agent.http.control import control_routes
 from smartmob_agent.http.event_stream import event_routes
 from smartmob_agent.http.health import health_routes
 from smartmob_agent.http.links import Links
+from smartmob_agent.http.metrics import metrics_routes
 from smartmob_agent.http.problems import problem, problem_of
 from smartmob_agent.http.processes import process_routes
 from smartmob_agent.http.routes import Answer, Request, Route, json_answer
 from smartmob_agent.http.upload import PATH as UPLOAD_PATH
 from smartmob_agent.http.upload import UploadSource
+from smartmob_agent.metrics.agent import Metrics
 from smartmob_agent.process.supervisor import Supervisor
 
 __all__ = ["make_app"]
@@ -34,20 +37,33 @@ _HOST = re.compile(r"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,
 """RFC 3986, section 3.2.2, without what no host name needs."""
 
 
-def make_app(supervisor: Supervisor, config: AgentConfig, *, own_url: str) -> App:
+def make_app(
+    supervisor: Supervisor,
+    config: AgentConfig,
+    *,
+    own_url: str,
+    metrics: Metrics | None = None,
+) -> App:
     """Make the ASGI application of one agent.
 
     own_url: begins the links in answers to requests which name no host themselves.
+    metrics: which watch `supervisor` already; by default new ones do.
 
     Each scope must have a `request_id`: see `identify_requests`.
     """
+    if metrics is None:
+        metrics = Metrics()
+        metrics.watch(supervisor)
     attach, upload = AttachConsole(supervisor), UploadSource(supervisor.uploads)
     routes = (
         *process_routes(supervisor),
         *control_routes(supervisor),
         *event_routes(supervisor, life_interval=config.http.ping_interval),
         *health_routes(supervisor),
+        *metrics_routes(metrics),
     )
+    metrics.traffic.add_routes([f"{ATTACH_PATH}<slug>", UPLOAD_PATH])
+    metrics.traffic.add_routes(route.path for route in routes)
     quart = _make_quart(routes, config, own_url)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

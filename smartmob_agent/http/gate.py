@@ -14,6 +14,7 @@ from smartmob_agent.http.names import check_names
 from smartmob_agent.http.proxies import trust_proxies
 from smartmob_agent.http.request_id import identify_requests
 from smartmob_agent.http.tokens import Tokens
+from smartmob_agent.metrics.traffic import Traffic
 
 __all__ = ["Gate", "open_gate"]
 
@@ -25,8 +26,10 @@ class Gate:
     _config: AgentConfig
     _tokens: Tokens | None
 
-    def wrap(self, app: App) -> App:
+    def wrap(self, app: App, traffic: Traffic | None = None) -> App:
         """Put the gate before an application.
+
+        traffic: counts the requests, also those that are refused.
 
         `scope["request_id"]` is set for it, and requests are cancelled when their clients go.
         """
@@ -36,7 +39,7 @@ class Gate:
             app = require_token(app, self._tokens, FailureLimit(security.failed_logins))
         app = check_names(app, self._config)
         # The log has what a proxy said of the client, and what was refused.
-        app = log_requests(app)
+        app = log_requests(app, traffic)
         if security.trusted_proxies:
             app = trust_proxies(app, security.trusted_proxies)
         return identify_requests(app)

@@ -1,0 +1,1 @@
+"""What operators watch: figures on the agent and on its processes, for Prometheus."""

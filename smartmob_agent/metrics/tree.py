@@ -1,0 +1,154 @@
+"""What the tree of a child uses: processor, memory and descriptors.  Synchronous: for threads.
+
+A tree is found by its guard, the parent of the child: as subreaper it is the parent of all
+that the child left behind, too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+import attrs
+
+from smartmob_agent.metrics.proc import Proc, Stat
+
+__all__ = ["TreeReader", "Usage"]
+
+_MOST_MEMBERS = 2000
+"""Of one tree: what a fork bomb has beyond that is not looked at, or a scrape would never end."""
+_PSS_INTERVAL = 60.0
+"""Seconds for which the share of a process is good while its pages do not change in number.
+Then it may be another one only because others share its pages; it is the dearest figure of all."""
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """What a tree uses at one moment.
+
+    cpu_seconds: since its child was started, with those of its members that have ended.
+    memory_bytes: PSS, what of shared pages falls to it; of processes that must not be looked
+        into, all of their pages; in a cgroup that counts memory, what it says.
+    open_fds: descriptors, but for those of processes that must not be looked into.
+    processes: members that are alive.
+    """
+
+    cpu_seconds: float
+    memory_bytes: int
+    open_fds: int
+    processes: int
+
+
+class TreeReader:
+    """Reads trees.
+
+    proc: where processes are read.
+    cgroup: of the agent, in which each child has its own.
+    now: seconds, as `time.monotonic`.
+    """
+
+    def __init__(self, proc: Proc, cgroup: Path | None, now: Callable[[], float]) -> None:
+        self._proc = proc
+        self._cgroup = cgroup
+        self._now = now
+        self._lists_children = proc.lists_children
+        self._shares: dict[tuple[int, int], tuple[int, int, float]] = {}
+        self._old_shares: dict[tuple[int, int], tuple[int, int, float]] = {}
+        self._families: Mapping[int, Collection[int]] = {}
+
+    def read(self, pids: Collection[int], check: Callable[[], None]) -> Mapping[int, Usage]:
+        """Return the pids of children → what their trees use; who has ended is left out.
+
+        check: is called before each tree, and may raise.
+        """
+        stats = {pid: stat for pid in pids if (stat := self._proc.stat(pid)) is not None}
+        if not self._lists_children:
+            self._families = _families(self._proc.parents())
+        self._old_shares, self._shares = self._shares, {}
+        shared = Counter(stat.parent for stat in stats.values())
+        usages = {}
+        for pid, stat in stats.items():
+            check()
+            is_guard = shared[stat.parent] == 1 and stat.parent not in _not_guards()
+            usages[pid] = self._read_tree(pid, stat.parent if is_guard else None)
+        self._old_shares = {}
+        return usages
+
+    def _read_tree(self, pid: int, guard: int | None) -> Usage:
+        cpu, memory, fds, count = 0.0, 0, 0, 0
+        group_cpu, group_memory = self._read_cgroup(pid)
+        todo: list[int] = [pid]
+        if guard is not None and (stat := self._proc.stat(guard)) is not None:
+            cpu += stat.reaped_seconds  # before its children: nobody's time is left out
+            todo = [*self._children(guard, stat.threads)] or todo
+        for member in todo:  # which grows meanwhile
+            stat = self._proc.stat(member)
+            if stat is None:
+                continue
+            cpu += stat.cpu_seconds + stat.reaped_seconds
+            if not stat.is_zombie:
+                count += 1
+                fds += self._proc.open_fds(member)
+                memory += self._share(member, stat) if group_memory is None else 0
+                if len(todo) < _MOST_MEMBERS:
+                    todo += self._children(member, stat.threads)
+        return Usage(
+            cpu_seconds=cpu if group_cpu is None else group_cpu,
+            memory_bytes=memory if group_memory is None else group_memory,
+            open_fds=fds,
+            processes=count,
+        )
+
+    def _children(self, pid: int, threads: int) -> Collection[int]:
+        if self._lists_children:
+            return self._proc.children(pid, threads)
+        return self._families.get(pid, ())
+
+    def _share(self, pid: int, stat: Stat) -> int:
+        key, now = (pid, stat.start), self._now()
+        rss, share, read_at = self._old_shares.get(key, (-1, 0, 0.0))
+        if rss != stat.rss_bytes or now - read_at >= _PSS_INTERVAL:
+            found = self._proc.pss_bytes(pid)
+            share, read_at = stat.rss_bytes if found is None else found, now
+        self._shares[key] = (stat.rss_bytes, share, read_at)
+        return share
+
+    def _read_cgroup(self, pid: int) -> tuple[float | None, int | None]:
+        """Seconds and bytes, as far as the cgroup of the child knows them."""
+        if self._cgroup is None:
+            return None, None
+        mark = f"app-{os.getpid()}-"
+        name = next((x for x in self._proc.cgroup(pid).split("/") if x.startswith(mark)), None)
+        if name is None:
+            return None, None
+        return _cpu_seconds(self._cgroup / name), _memory_bytes(self._cgroup / name)
+
+
+def _cpu_seconds(cgroup: Path) -> float | None:
+    try:
+        words = (cgroup / "cpu.stat").read_text().split()
+        return int(words[words.index("usage_usec") + 1]) / 1e6
+    except (OSError, ValueError):
+        return None
+
+
+def _memory_bytes(cgroup: Path) -> int | None:
+    try:
+        return int((cgroup / "memory.current").read_text())
+    except OSError:  # the controller was not delegated
+        return None
+
+
+def _not_guards() -> Collection[int]:
+    """Parents of more than one tree: who started the child may have no guard."""
+    return {0, 1, os.getpid(), os.getppid()}
+
+
+def _families(parents: Mapping[int, int]) -> Mapping[int, Collection[int]]:
+    """Processes → their children."""
+    families: dict[int, list[int]] = {}
+    for pid, parent in parents.items():
+        families.setdefault(parent, []).append(pid)
+    return families
