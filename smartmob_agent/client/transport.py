@@ -76,10 +76,12 @@ class Transport:
                 method,
                 self._base + path,
                 params=_params(query or {}),
-                content=body,
+                content=body if isinstance(body, bytes) else None,
                 headers=headers,
                 timeout=httpx.Timeout(None if patient else self._timeout, connect=CONNECT_TIMEOUT),
             )
+            if body is not None and not isinstance(body, bytes):
+                request.stream = _Streamed(body)
             response = await self._http.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
             raise self._ours(exc) from exc
@@ -112,6 +114,16 @@ def _params(query: Query) -> dict[str, str | list[str]]:
         for name, value in query.items()
         if value is not None
     }
+
+
+class _Streamed(httpx.AsyncByteStream):
+    """A body in parts; httpx's own is a generator, which a request that is cancelled leaves."""
+
+    def __init__(self, parts: AsyncIterator[bytes]) -> None:
+        self._parts = parts
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._parts
 
 
 class _Parts:

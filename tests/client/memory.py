@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
 
 import attrs
@@ -34,6 +34,7 @@ class MemoryAgent:
     down: how many attempts, of requests and of connections, fail.
     part_bytes: size of the parts in which text comes; a line of the tests has 7.
     asked: paths and queries of all.
+    connections: how many are open.
     """
 
     lines: list[str] = attrs.field(factory=list)
@@ -44,6 +45,7 @@ class MemoryAgent:
     status: dict[str, Any] | None = attrs.field(factory=lambda: dict(STATUS))
     asked: list[tuple[str, dict[str, object]]] = attrs.field(factory=list)
     times: list[float] = attrs.field(factory=list)
+    connections: int = 0
 
     async def request(
         self,
@@ -74,15 +76,23 @@ class MemoryAgent:
         await self._reach(path, query or {})
         first, missed = self._begin(query or {})
         answer = {"First-Line": str(first), "Lines-Missed": str(missed)}
-        yield StreamedAnswer(
-            headers=answer,
-            parts=self._parts(self._items(query or {}, str(query and query["format"]))),
-        )
+        items = self._items(query or {}, str(query and query["format"]))
+        with self._connected():
+            yield StreamedAnswer(headers=answer, parts=self._parts(items))
 
     @asynccontextmanager
     async def open(self, path: str, query: Query) -> AsyncGenerator[Parts]:
         await self._reach(path, query)
-        yield self._parts(self._items(query, "json"))
+        with self._connected():
+            yield self._parts(self._items(query, "json"))
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        self.connections += 1
+        try:
+            yield
+        finally:
+            self.connections -= 1
 
     async def _reach(self, path: str, query: Query) -> None:
         await trio.lowlevel.checkpoint()
