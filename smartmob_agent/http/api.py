@@ -21,9 +21,11 @@ from smartmob_agent.http.event_stream import event_routes
 from smartmob_agent.http.health import health_routes
 from smartmob_agent.http.links import Links
 from smartmob_agent.http.metrics import metrics_routes
+from smartmob_agent.http.openapi import openapi_routes
 from smartmob_agent.http.problems import problem, problem_of
 from smartmob_agent.http.processes import process_routes
 from smartmob_agent.http.routes import Answer, Request, Route, json_answer
+from smartmob_agent.http.upload import METHOD as UPLOAD_METHOD
 from smartmob_agent.http.upload import PATH as UPLOAD_PATH
 from smartmob_agent.http.upload import UploadSource
 from smartmob_agent.metrics.agent import Metrics
@@ -62,6 +64,8 @@ def make_app(
         *health_routes(supervisor),
         *metrics_routes(metrics),
     )
+    described = [*((route.method, route.path) for route in routes), (UPLOAD_METHOD, UPLOAD_PATH)]
+    routes = (*routes, *openapi_routes(described, config))
     metrics.traffic.add_routes([f"{ATTACH_PATH}<slug>", UPLOAD_PATH])
     metrics.traffic.add_routes(route.path for route in routes)
     quart = _make_quart(routes, config, own_url)

@@ -25,6 +25,10 @@ class Links:
     def upload(self) -> str:
         return f"{self.base}/upload-source"
 
+    @property
+    def description(self) -> str:
+        return f"{self.base}/openapi.json"
+
     def details(self, slug: str) -> str:
         return f"{self.base}/process-status/{slug}"
 

@@ -13,6 +13,7 @@ from smartmob_agent.http.documents import (
     parse_empty_request,
     process_status,
 )
+from smartmob_agent.http.operations import OPENAPI_TYPE
 from smartmob_agent.http.problems import problem
 from smartmob_agent.http.routes import Answer, Request, Route, json_answer
 from smartmob_agent.process.supervisor import Supervisor
@@ -31,7 +32,10 @@ def process_routes(supervisor: Supervisor) -> Sequence[Route]:
 
     async def index(request: Request) -> Answer:
         links = request.links
-        further = f'<{links.upload}>; rel="{UPLOAD_RELATION}"'
+        further = (
+            f'<{links.description}>; rel="service-desc"; type="{OPENAPI_TYPE}", '  # RFC 8631
+            f'<{links.upload}>; rel="{UPLOAD_RELATION}"'
+        )
         return json_answer(200, {"create": links.create, "list": links.list}, {"Link": further})
 
     async def list_processes(request: Request) -> Answer:

@@ -17,6 +17,7 @@ from smartmob_agent.http.api import make_app
 from smartmob_agent.http.asgi import App, Message, Scope
 from smartmob_agent.http.request_id import identify_requests
 from smartmob_agent.process.supervisor import Supervisor
+from tests.http.description import DESCRIPTION
 from tests.process.world import World
 
 CREATE = {
@@ -29,7 +30,7 @@ CREATE = {
 
 @attrs.frozen
 class Transport(httpx.AsyncBaseTransport):
-    """From httpx to an application.
+    """From httpx to an application.  Each answer must be as the API's description says.
 
     httpx's own one leaves an asynchronous generator behind where a body is not read to its
     end, as Quart does from 0.23 on, and that is a warning.
@@ -54,6 +55,7 @@ class Transport(httpx.AsyncBaseTransport):
         await self.app(self._scope(request), receive, send)
         start, *body = messages
         content = b"".join(message["body"] for message in body)
+        DESCRIPTION.check(request, start, content)
         return httpx.Response(start["status"], headers=start["headers"], content=content)
 
     def _scope(self, request: httpx.Request) -> Scope:

@@ -41,8 +41,11 @@ async def test_the_index_holds_two_links_and_nothing_else() -> None:
             "create": "http://agent/create-process",
             "list": "http://agent/list-processes",
         }
-        relation = 'rel="smartmob:upload-source"'
-        assert answer.headers["link"] == f"<http://agent/upload-source>; {relation}"
+        assert answer.headers["link"] == (
+            '<http://agent/openapi.json>; rel="service-desc"; '
+            'type="application/vnd.oai.openapi+json", '
+            '<http://agent/upload-source>; rel="smartmob:upload-source"'
+        )
 
 
 async def test_a_created_process_is_pending_and_has_its_place(autojump_clock: Clock) -> None:
