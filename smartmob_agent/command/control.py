@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import trio
 
-from smartmob_agent.client import Change, Client, Gap, ProcessFailedError
+from smartmob_agent.client import Change, Client, Gap, Process, ProcessFailedError, Snapshot
 from smartmob_agent.command.failure import TIMED_OUT, CommandError
 from smartmob_agent.command.output import clean, is_terminal, note, write_json, write_rows
 from smartmob_agent.command.runner import with_client
@@ -64,21 +65,36 @@ async def show_events(
             async for event in events:
                 if isinstance(event, Gap):
                     note(f"{event.missed or 'some'} events are lost")
-                elif isinstance(event, Change):
+                elif as_json or not is_terminal():
                     _write(event, as_json=as_json)
+                else:
+                    _show(event)
         return 0
 
     return await with_client(agent, work)
 
 
-def _write(change: Change, *, as_json: bool) -> None:
+def _write(event: Change | Snapshot, *, as_json: bool) -> None:
+    """Write a change; what is now, is for `ps` to say."""
+    if isinstance(event, Snapshot):
+        return
     if as_json:
-        write_json(change.document, indent=None)
-    elif is_terminal():
-        from smartmob_agent.command.terminal import show_step
-
-        why = change.error or (f"pid {change.pid}" if change.pid else " ")
-        show_step(change.time, change.slug, change.state, of=change.previous or "", why=clean(why))
+        write_json(event.document, indent=None)
     else:
-        time = change.document["time"]
-        write_rows([[time, change.slug, change.state, change.pid, change.exit, change.error]])
+        time = event.document["time"]
+        write_rows([[time, event.slug, event.state, event.pid, event.exit, event.error]])
+
+
+def _show(event: Change | Snapshot) -> None:
+    """Show a change, or what is now: a human sees then that something will come."""
+    from smartmob_agent.command.terminal import show_step
+
+    def show(time: datetime, of: str, it: Change | Process) -> None:
+        why = it.error or (f"pid {it.pid}" if it.pid else " ")
+        show_step(time, it.slug, it.state, of=of, why=clean(why))
+
+    if isinstance(event, Change):
+        show(event.time, event.previous or "", event)
+        return
+    for process in event.processes:
+        show(process.started_at or process.created_at, "", process)

@@ -55,11 +55,14 @@ def show_step(time: datetime, slug: str, state: str, *, of: str, why: str) -> No
     of: the state before, empty for the first.
     why: what else there is to say.
     """
-    line = Text(f"{time.astimezone():%H:%M:%S}", style="dim")
-    line.append(f"  {slug}  ", style="not dim bold")
-    line.append(f"{of} → " if of else "", style="not dim")
-    line.append_text(Text(state, style=f"not dim {_style_of(state)}"))
-    line.append(f"  {why}")
+    parts = [
+        (f"{time.astimezone():%H:%M:%S}  ", "dim"),
+        (f"{slug}  ", "bold"),
+        (f"{of} → " if of else "", ""),
+        (state, _style_of(state)),
+        (f"  {why}", "dim"),
+    ]
+    line = Text.assemble(*parts)
     Console().print(line, soft_wrap=True)
 
 

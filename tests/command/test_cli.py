@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent import SpawnError
+from smartmob_agent import AgentConfig, RestartDelays, Security, SpawnError
 from smartmob_agent.client import open_client
 from smartmob_agent.command.cli import main
 from smartmob_agent.testing import FakeChild
@@ -62,8 +62,10 @@ class Shell:
 
 
 @asynccontextmanager
-async def open_shell(capture: pytest.CaptureFixture[str]) -> AsyncGenerator[Shell]:
-    async with open_world() as world:
+async def open_shell(
+    capture: pytest.CaptureFixture[str], config: AgentConfig | None = None
+) -> AsyncGenerator[Shell]:
+    async with open_world(config) as world:
         yield Shell(capture, world)
 
 
@@ -83,7 +85,9 @@ async def test_an_app_is_run_listed_and_removed(capsys: pytest.CaptureFixture[st
 
 
 async def test_documents_come_as_the_agent_has_them(capsys: pytest.CaptureFixture[str]) -> None:
-    async with open_shell(capsys) as shell:
+    rarely = RestartDelays(base_delay=1e9, cap_delay=1e9)
+    config = AgentConfig(port=0, stop_timeout=0, restart=rarely)
+    async with open_shell(capsys, config) as shell:
         child = await shell.start()
         assert await shell.on("ps", "--json") == 0
         [listed] = json.loads(shell.out)["processes"]
@@ -95,11 +99,33 @@ async def test_documents_come_as_the_agent_has_them(capsys: pytest.CaptureFixtur
         assert [name for name, _ in lines] == list(status)
         assert ["state", "running"] in lines
         child.exit(3)
-        await shell.world.spawner.next_child()
+        assert await shell.on("wait", SLUG, "--state", "backoff") == 0
         assert await shell.on("status", SLUG) == 0
         assert "exit\texit code 3\n" in shell.out
         assert await shell.on("rm", "--all", "--json") == 0
         assert json.loads(shell.out) == {"deleted": SLUG}
+
+
+async def test_an_agent_is_reached_by_its_socket_and_with_a_token(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], environ: pytest.MonkeyPatch
+) -> None:
+    """The URL may be a name, and the token in a variable or a file."""
+    path, tokens, config = tmp_path / "agent.sock", tmp_path / "tokens", tmp_path / "config.toml"
+    tokens.touch(0o600)
+    tokens.write_text("0123456789abcdef\n")
+    security = Security(token_file=tokens)
+    async with open_shell(capsys, AgentConfig(port=0, unix=path, security=security)) as shell:
+        config.write_text(
+            f"[agents.a]\nurl = 'unix:{path}'\n[agents.b]\nurl = '{shell.world.url}'\n"
+        )
+        environ.setenv("SMARTMOB_CONFIG", str(config))
+        assert await shell("ps", "-a", "b") == 1
+        assert shell.err.endswith("(SMARTMOB_TOKEN has a token, or --token-file FILE)\n")
+        assert await shell("ps", "-a", "a", "-a", "b", "--token-file", str(tokens)) == 0
+        environ.setenv("SMARTMOB_AGENT", "a, b")
+        environ.setenv("SMARTMOB_TOKEN", "0123456789abcdef")
+        assert await shell("ps") == 0
+        assert (shell.out, shell.err) == ("", "")
 
 
 async def test_a_directory_is_packed_and_uploaded(

@@ -127,7 +127,7 @@ async def test_an_app_is_run_and_left(app: Path) -> None:
             await terminal.wait_for("\x1b\\[33merr\x1b\\[0m\r\n")
             await terminal.press(b"\x03")
             assert await terminal.end() == 0
-            assert "Traceback" not in terminal.seen
+            assert terminal.seen.endswith("^C\r\nsmartmob: left; what runs goes on\r\n")
         assert (await agent.status(SLUG))["state"] == "running"
 
         async with at_terminal(agent, "ps") as terminal:
@@ -140,6 +140,21 @@ async def test_an_app_is_run_and_left(app: Path) -> None:
             assert await terminal.end() == 0
             assert re.search("slug +(\x1b\\[0m)? +app\\.web\\.0", terminal.seen)
             assert "\x1b[32m" not in terminal.seen
+
+        async with (
+            at_terminal(agent, "events", SLUG) as terminal,
+            at_terminal(agent, "logs", SLUG, "-f", "--tail", "1") as other,
+        ):
+            await other.wait_for("(out|err)")
+            await terminal.wait_for(rf"\d\d:\d\d:\d\d.*{SLUG}.*running.*pid \d+")
+            async with at_terminal(agent, "restart", SLUG) as third:
+                assert await third.end() == 0
+            await terminal.wait_for(r"running → .*backoff.* it is started again because")
+            await terminal.wait_for("backoff → \x1b\\[32mrunning\x1b\\[0m\x1b\\[2m  pid")
+            for left in (terminal, other):
+                await left.press(b"\x03")
+                assert await left.end() == 0
+                assert left.seen.endswith("^C\r\nsmartmob: left; what runs goes on\r\n")
 
         async with at_terminal(agent, "open", env={"BROWSER": "echo opened %s"}) as terminal:
             assert await terminal.end() == 0
