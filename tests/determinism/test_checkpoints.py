@@ -9,10 +9,11 @@ import pytest
 from smartmob_agent.testing import cancel_at_every_checkpoint
 from tests.determinism.archives import ARCHIVES
 from tests.determinism.clients import CLIENTS
+from tests.determinism.controls import CONTROLS
 from tests.determinism.lives import LIVES
 from tests.determinism.starts import STARTS
 
-SCENARIOS = {**LIVES, **ARCHIVES, **CLIENTS, **STARTS}
+SCENARIOS = {**LIVES, **ARCHIVES, **CLIENTS, **CONTROLS, **STARTS}
 
 
 @pytest.mark.slow
