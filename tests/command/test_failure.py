@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,8 @@ from smartmob_agent.client import (
     NotAllowedError,
     UnreachableError,
 )
+from smartmob_agent.command import failure
+from smartmob_agent.command.asking import EPILOG
 from smartmob_agent.command.failure import explain, suggest
 from smartmob_agent.command.logs import copy_log, words
 from smartmob_agent.command.output import clean
@@ -52,6 +56,18 @@ def test_an_error_is_one_line_and_a_code(error: ClientError, code: int, line: st
 )
 def test_what_is_alike_is_suggested(known: list[str], hint: str) -> None:
     assert suggest("hello", known) == hint
+
+
+def test_the_help_and_the_page_have_all_exit_codes() -> None:
+    codes = {
+        value
+        for name, value in vars(failure).items()
+        if name in failure.__all__ and isinstance(value, int)
+    }
+    page = (Path(__file__).parents[2] / "docs/smartmob.rst").read_text()
+    for text, pattern in ((EPILOG, r"^ +(\d+)  "), (page, r"^   \* - (\d+)$")):
+        found = re.findall(pattern, text, re.MULTILINE)
+        assert [int(code) for code in found] == sorted(codes)
 
 
 def test_a_cell_has_no_control_characters() -> None:
