@@ -45,7 +45,7 @@ class Exposition:
         self.families = families
         encode, media_type = choose_encoder("")
         if _SANE.fullmatch(accept):
-            with contextlib.suppress(ValueError):  # a version that is no number
+            with contextlib.suppress(TypeError, ValueError):  # a version that is no number
                 encode, media_type = choose_encoder(accept)
         return encode(self._registry), media_type
 

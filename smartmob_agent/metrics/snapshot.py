@@ -15,6 +15,7 @@ from smartmob_agent.process.states import State
 __all__ = ["ProcessFigures", "Snapshot", "make_families"]
 
 _SHOWN_STATES = tuple(state for state in State if state is not State.GONE)
+"""A process that is gone is not listed any more."""
 
 
 @attrs.frozen(kw_only=True)
@@ -70,8 +71,7 @@ def make_families(it: Snapshot) -> Sequence[Family]:
 def _agent_rows(it: Snapshot) -> Mapping[Metric, Sequence[Row]]:
     by_state = dict.fromkeys(_SHOWN_STATES, 0)
     for process in it.processes:
-        if process.state in by_state:
-            by_state[process.state] += 1
+        by_state[process.state] += 1
     return {
         catalogue.BUILD: [((it.version, it.containment), 1)],
         catalogue.PROCESSES: [((state.value,), number) for state, number in by_state.items()],

@@ -19,7 +19,7 @@ __all__ = ["TreeReader", "Usage"]
 
 _MOST_MEMBERS = 2000
 """Of one tree: what a fork bomb has beyond that is not looked at, or a scrape would never end."""
-_PSS_INTERVAL = 60.0
+_PSS_INTERVAL = 300.0
 """Seconds for which the share of a process is good while its pages do not change in number.
 Then it may be another one only because others share its pages; it is the dearest figure of all."""
 
@@ -72,11 +72,11 @@ class TreeReader:
         for pid, stat in stats.items():
             check()
             is_guard = shared[stat.parent] == 1 and stat.parent not in _not_guards()
-            usages[pid] = self._read_tree(pid, stat.parent if is_guard else None)
+            usages[pid] = self._read_tree(pid, stat, stat.parent if is_guard else None)
         self._old_shares = {}
         return usages
 
-    def _read_tree(self, pid: int, guard: int | None) -> Usage:
+    def _read_tree(self, pid: int, main: Stat, guard: int | None) -> Usage:
         cpu, memory, fds, count = 0.0, 0, 0, 0
         group_cpu, group_memory = self._read_cgroup(pid)
         todo: list[int] = [pid]
@@ -84,7 +84,7 @@ class TreeReader:
             cpu += stat.reaped_seconds  # before its children: nobody's time is left out
             todo = [*self._children(guard, stat.threads)] or todo
         for member in todo:  # which grows meanwhile
-            stat = self._proc.stat(member)
+            stat = main if member == pid else self._proc.stat(member)
             if stat is None:
                 continue
             cpu += stat.cpu_seconds + stat.reaped_seconds

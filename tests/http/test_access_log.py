@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from smartmob_agent.http.access_log import log_requests
 from smartmob_agent.http.asgi import Receive, Scope, Send
 from smartmob_agent.http.reply import reply_problem
+from smartmob_agent.metrics.traffic import Traffic
 from tests.http.asking import Recorder, ask
 
 FIELDS = ("method", "path", "status", "duration", "bytes", "request_id", "peer")
@@ -76,7 +77,7 @@ async def test_a_request_that_fails_is_logged(
 
 async def test_health_checks_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     """They come too often; what is no request is not logged either."""
-    for kind, path in (("http", "/health"), ("http", "/ready"), ("lifespan", "/")):
+    for kind, path in (("http", "/health"), ("http", "/metrics"), ("lifespan", "/")):
         await ask(log_requests(Recorder()), kind, path)
     assert logged(caplog) == []
 
@@ -95,3 +96,24 @@ async def test_what_is_written_straight_to_the_socket_is_counted(
 
     await ask(log_requests(app), "websocket", extensions=extensions)
     assert caplog.records[-1].__dict__["bytes"] == 5
+
+
+async def test_all_requests_are_counted_also_those_that_are_not_logged(
+    autojump_clock: MockClock,
+) -> None:
+    traffic = Traffic()
+    traffic.add_routes(["/health", "/attach/<slug>"])
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await trio.sleep(0.25)
+        await Recorder()(scope, receive, send)
+        assert traffic.attached == ({"a": 1} if scope["type"] == "websocket" else {})
+        assert sum(traffic.open.values()) == 1
+
+    await ask(log_requests(app, traffic), "http", "/health")
+    await ask(log_requests(app, traffic), "websocket", "/attach/a")
+    assert {key: found.now.total for key, found in traffic.requests.items()} == {
+        ("/health", "GET", "200"): 0.25,
+        ("/attach/<slug>", "GET", "101"): 0.25,
+    }
+    assert traffic.attached == {}
