@@ -21,6 +21,10 @@ _ITEM_BYTES = 1024
 _PIECE_BYTES = 16 * 1024
 """What a client that is stuck holds of a batch, about, though the ring may have dropped it."""
 
+_SAMPLE_BYTES = 1024
+_LONG_LINE_BYTES = 32
+"""Lines that are longer are found faster one by one than by a look at each byte."""
+
 _RECORDS = 1024
 """So many are made at once: of the shortest lines a hundred times as much text would come."""
 
@@ -55,6 +59,15 @@ def cut_lines(text: bytes, max_bytes: int) -> list[bytes]:
     return [*parts, text[start:]] if start < len(text) else parts
 
 
+def _count_lines(text: bytes) -> int:
+    """Count line ends.  `bytes.count` takes as long as all else that is done to a big batch."""
+    if len(text) > _SAMPLE_BYTES:
+        sample = text.count(b"\n", 0, _SAMPLE_BYTES)
+        if sample * _LONG_LINE_BYTES <= _SAMPLE_BYTES:
+            return len(text) - len(text.replace(b"\n", b""))
+    return text.count(b"\n")
+
+
 @attrs.frozen
 class Frames:
     """WebSocket frames that are ready to write, in pieces of whole frames.
@@ -86,7 +99,7 @@ class Batch:
     @cached_property
     def end(self) -> int:
         """The number of the first line behind it."""
-        return self.first + self.text.count(b"\n")
+        return self.first + _count_lines(self.text)
 
     @property
     def lines(self) -> Sequence[bytes]:

@@ -330,6 +330,13 @@ def test_much_text_becomes_several_batches_cut_between_lines() -> None:
     assert len(read_now(cursor)) == 50_002
 
 
+@pytest.mark.parametrize("size", [0, 30, 31, 32, 80, 5000])
+@pytest.mark.parametrize("short", [0, 1, 300])
+def test_lines_of_any_length_are_counted(size: int, short: int) -> None:
+    lines = [b"x" * size] * 300 + [b""] * short
+    assert make_batch(lines, first=5).end == 5 + len(lines)
+
+
 def test_a_long_line_may_end_the_text() -> None:
     console = make_console(1_000_000)
     console.publish(OUT, b"begin\n" + b"x" * 200_000 + b"\n")
