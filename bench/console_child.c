@@ -3,10 +3,12 @@
  *   console_child GO flood LINES [CREDIT]   LINES lines of 80 bytes, 64 KiB a write(2)
  *   console_child GO tick LINES             the same, one each millisecond, with the time in it
  *
- * It begins when the file GO exists, writes the nanoseconds that it took to GO.done, and stays.
+ * It begins when the file GO exists, writes the nanoseconds that it took to GO.done, and stays
+ * as long as its output can be read.
  * CREDIT is a named pipe: each byte that comes by it allows one write.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +94,7 @@ int main(int argc, char **argv)
     FILE *done = fopen(path, "w");
     if (done == NULL || fprintf(done, "%lld\n", took) < 0 || fclose(done) != 0)
         return 1;
-    pause();
+    struct pollfd output = {1, 0, 0};
+    poll(&output, 1, -1); /* until nobody can read: websocketd leaves it behind */
     return 0;
 }
