@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.client import Client, NoSuchProcessError, open_client
+from smartmob_agent.client import Client, open_client
 from smartmob_agent.testing import Trial, cancel_at_every_checkpoint
 from tests.client.agent import CREATE, open_world
 from tests.client.memory import MemoryAgent, client_of
@@ -84,19 +85,21 @@ class _Steps(trio.abc.Instrument):
             self._scope.cancel()
 
 
+@contextmanager
+def _behind(steps: int, scope: trio.CancelScope) -> Iterator[None]:
+    instrument = _Steps(steps, scope)
+    trio.lowlevel.add_instrument(instrument)
+    try:
+        yield
+    finally:
+        trio.lowlevel.remove_instrument(instrument)
+
+
 Call = Callable[[Client], Awaitable[object]]
 
 
 async def ask(client: Client) -> None:
     await client.list_processes()
-
-
-async def create(client: Client) -> None:
-    await client.create(**{**CREATE, "app": "other"})
-
-
-async def remove(client: Client) -> None:
-    await client.delete("other.web.0")
 
 
 async def restart(client: Client) -> None:
@@ -124,15 +127,8 @@ async def attach(client: Client) -> None:
 async def cancel_everywhere(call: Call, client: Client) -> int:
     """Call again and again, each time cancelled one step later, until it is not any more."""
     for steps in range(1, MOST_STEPS):
-        with trio.CancelScope() as scope:  # noqa: ASYNC912 -- the call has some
-            instrument = _Steps(steps, scope)
-            trio.lowlevel.add_instrument(instrument)
-            try:
-                await call(client)
-            except NoSuchProcessError:
-                assert call is remove
-            finally:
-                trio.lowlevel.remove_instrument(instrument)
+        with trio.CancelScope() as scope, _behind(steps, scope):
+            await call(client)
         if not scope.cancelled_caught:
             return steps
     raise AssertionError
