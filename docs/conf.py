@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent))  # The modules below lie beside this file.
 
-from directives import Limits, OptionTable, StateGraph
+from directives import Limits, MetricTable, OptionTable, StateGraph
 from docstrings import to_rst
 
 project = "smartmob-agent"
@@ -51,4 +51,5 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", _process_docstring)
     app.add_directive("smartmob-options", OptionTable)
     app.add_directive("smartmob-limits", Limits)
+    app.add_directive("smartmob-metrics", MetricTable)
     app.add_directive("smartmob-states", StateGraph)

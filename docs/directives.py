@@ -1,13 +1,13 @@
-"""What our pages can ask for: the table of options, tables of limits, the graph of states."""
+"""What our pages can ask for: tables of options, limits and metrics, the graph of states."""
 
 from __future__ import annotations
 
 import stategraph
 from docutils import nodes  # type: ignore[import-untyped]  # It has no types.
 from sphinx.util.docutils import SphinxDirective
-from tables import limit_sections, option_rows, table
+from tables import limit_sections, metric_rows, option_rows, table
 
-__all__ = ["Limits", "OptionTable", "StateGraph"]
+__all__ = ["Limits", "MetricTable", "OptionTable", "StateGraph"]
 
 
 class OptionTable(SphinxDirective):
@@ -26,6 +26,15 @@ class Limits(SphinxDirective):
         """Return the sections."""
         text = "\n".join(limit_sections())
         return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+class MetricTable(SphinxDirective):
+    """All metrics that are the agent's own."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        header = ("Metric", "Type", "Labels", "Meaning")
+        return self.parse_text_to_nodes("\n".join(table(header, metric_rows(), "36 11 18 35")))
 
 
 class StateGraph(SphinxDirective):

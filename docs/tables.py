@@ -12,8 +12,9 @@ import attrs
 from docstrings import to_rst
 
 from smartmob_agent import config, options
+from smartmob_agent.metrics.catalogue import ALL
 
-__all__ = ["limit_rows", "limit_sections", "option_rows", "table"]
+__all__ = ["limit_rows", "limit_sections", "metric_rows", "option_rows", "table"]
 
 _UNITS = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "bytes"))
 _DURATIONS = ("_timeout", "_delay", "_interval", "_uptime")
@@ -40,6 +41,13 @@ def option_rows() -> Iterator[Sequence[str]]:
             _default(option),
             option.help.replace("*", r"\*"),  # no emphasis
         )
+
+
+def metric_rows() -> Iterator[Sequence[str]]:
+    """Name, type, labels and help of each metric that is the agent's own."""
+    for metric in ALL:
+        labels = ", ".join(f"``{label}``" for label in metric.labels)
+        yield f"``{metric.name}``", metric.kind.value, labels or "none", metric.help
 
 
 def _default(option: options.Option) -> str:

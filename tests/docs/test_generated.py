@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from smartmob_agent import config
+from smartmob_agent.metrics.catalogue import ALL
 from smartmob_agent.options import OPTIONS
 from smartmob_agent.process import states
 from smartmob_agent.process.states import TRANSITIONS, State
@@ -90,6 +91,17 @@ def test_limits_are_shown_with_their_units_and_docstrings(tables: ModuleType) ->
 
 
 CONSOLE = config.OutputLimits
+
+
+def test_the_table_of_metrics_has_each_metric(tables: ModuleType) -> None:
+    rows = {name: rest for name, *rest in tables.metric_rows()}
+    assert list(rows) == [f"``{metric.name}``" for metric in ALL]
+    assert rows["``smartmob_exits_total``"][:2] == ["counter", "``code``, ``signal``"]
+    assert rows["``smartmob_starts_total``"] == [
+        "counter",
+        "none",
+        "Children started, for all processes together.",
+    ]
 
 
 def test_the_graph_of_states_has_each_transition_and_no_other(stategraph: ModuleType) -> None:
