@@ -26,6 +26,10 @@ class Links:
         return f"{self.base}/upload-source"
 
     @property
+    def metrics(self) -> str:
+        return f"{self.base}/metrics"
+
+    @property
     def description(self) -> str:
         return f"{self.base}/openapi.json"
 

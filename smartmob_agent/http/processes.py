@@ -22,6 +22,7 @@ __all__ = ["process_routes"]
 
 UPLOAD_RELATION = "smartmob:upload-source"
 """A relation that is not registered is named by a URI: RFC 8288, section 2.1.2."""
+METRICS_RELATION = "smartmob:metrics"
 
 _EVERYTHING = sys.maxsize
 """As many lines as the console keeps."""
@@ -34,6 +35,7 @@ def process_routes(supervisor: Supervisor) -> Sequence[Route]:
         links = request.links
         further = (
             f'<{links.description}>; rel="service-desc"; type="{OPENAPI_TYPE}", '  # RFC 8631
+            f'<{links.metrics}>; rel="{METRICS_RELATION}"; type="text/plain", '
             f'<{links.upload}>; rel="{UPLOAD_RELATION}"'
         )
         return json_answer(200, {"create": links.create, "list": links.list}, {"Link": further})
