@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import attrs
 import trio
@@ -13,6 +14,7 @@ from wsproto.events import CloseConnection, TextMessage
 
 from smartmob_agent.http.gate import open_gate
 from smartmob_agent.http.sockets import Listener
+from smartmob_agent.metrics.agent import Metrics
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.states import State
@@ -85,8 +87,10 @@ async def run_agent(
             task_status.started(Stage(agent, listener))
 
     async with world.open_services() as services:
-        gate = open_gate(world.config)
-        await run_task_tree(services, gate, listeners, Started())  # type: ignore[arg-type]  # as one
+        gate, metrics = open_gate(world.config), Metrics()
+        metered = attrs.evolve(services, spawner=metrics.meter_spawner(services.spawner))
+        started: Any = Started()
+        await run_task_tree(metered, gate, metrics, listeners, started)
 
 
 @asynccontextmanager
