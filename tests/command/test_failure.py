@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trio
 
 from smartmob_agent.client import (
     AddressError,
@@ -24,6 +25,7 @@ from smartmob_agent.command.asking import EPILOG
 from smartmob_agent.command.failure import explain, suggest
 from smartmob_agent.command.logs import copy_log, words
 from smartmob_agent.command.output import clean
+from smartmob_agent.command.runner import run
 from smartmob_agent.command.terminal import ago
 from tests.client.memory import MemoryAgent, client_of
 
@@ -70,9 +72,22 @@ def test_the_help_and_the_page_have_all_exit_codes() -> None:
         assert [int(code) for code in found] == sorted(codes)
 
 
+@pytest.mark.parametrize(("endless", "code"), [(False, 130), (True, 0)])
+def test_elsewhere_than_on_a_terminal_ctrl_c_says_nothing(
+    endless: bool, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def work() -> int:
+        await trio.lowlevel.checkpoint()
+        raise KeyboardInterrupt
+
+    assert run(work, endless=endless) == code
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_cell_has_no_control_characters() -> None:
     assert clean("a\tb\nc\x1b[31m") == "a b c [31m"
     assert [clean(value) for value in (None, "", 0)] == ["-", "-", "0"]
+    assert clean({"a": [1, None]}) == '{"a": [1, null]}'
 
 
 @pytest.mark.parametrize(
