@@ -69,7 +69,7 @@ def make_families(it: Snapshot) -> Sequence[Family]:
 
 
 def _agent_rows(it: Snapshot) -> Mapping[Metric, Sequence[Row]]:
-    by_state = dict.fromkeys(_SHOWN_STATES, 0)
+    by_state: dict[State, int] = dict.fromkeys(_SHOWN_STATES, 0)
     for process in it.processes:
         by_state[process.state] += 1
     return {

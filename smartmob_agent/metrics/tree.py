@@ -20,8 +20,10 @@ __all__ = ["TreeReader", "Usage"]
 _MOST_MEMBERS = 2000
 """Of one tree: what a fork bomb has beyond that is not looked at, or a scrape would never end."""
 _PSS_INTERVAL = 300.0
-"""Seconds for which the share of a process is good while its pages do not change in number.
-Then it may be another one only because others share its pages; it is the dearest figure of all."""
+"""Seconds for which the share of a process is good while the number of its pages is about the same.
+It is the dearest figure of all, and where memory is short the kernel takes pages of the idle."""
+_PSS_TOLERANCE = 0.05
+"""How many of its pages may come or go meanwhile."""
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +43,19 @@ class Usage:
     processes: int
 
 
+@attrs.frozen(kw_only=True)
+class _Share:
+    """The share of a process, and its pages, when that was read."""
+
+    rss_bytes: int
+    share_bytes: int
+    read_at: float
+
+    def is_good(self, rss_bytes: int, now: float) -> bool:
+        change = abs(rss_bytes - self.rss_bytes)
+        return now - self.read_at < _PSS_INTERVAL and change <= _PSS_TOLERANCE * self.rss_bytes
+
+
 class TreeReader:
     """Reads trees.
 
@@ -54,8 +69,8 @@ class TreeReader:
         self._cgroup = cgroup
         self._now = now
         self._lists_children = proc.lists_children
-        self._shares: dict[tuple[int, int], tuple[int, int, float]] = {}
-        self._old_shares: dict[tuple[int, int], tuple[int, int, float]] = {}
+        self._shares: dict[tuple[int, int], _Share] = {}
+        self._old_shares: dict[tuple[int, int], _Share] = {}
         self._families: Mapping[int, Collection[int]] = {}
 
     def read(self, pids: Collection[int], check: Callable[[], None]) -> Mapping[int, Usage]:
@@ -108,12 +123,13 @@ class TreeReader:
 
     def _share(self, pid: int, stat: Stat) -> int:
         key, now = (pid, stat.start), self._now()
-        rss, share, read_at = self._old_shares.get(key, (-1, 0, 0.0))
-        if rss != stat.rss_bytes or now - read_at >= _PSS_INTERVAL:
+        known = self._old_shares.get(key)
+        if known is None or not known.is_good(stat.rss_bytes, now):
             found = self._proc.pss_bytes(pid)
-            share, read_at = stat.rss_bytes if found is None else found, now
-        self._shares[key] = (stat.rss_bytes, share, read_at)
-        return share
+            share = stat.rss_bytes if found is None else found
+            known = _Share(rss_bytes=stat.rss_bytes, share_bytes=share, read_at=now)
+        self._shares[key] = known
+        return known.share_bytes
 
     def _read_cgroup(self, pid: int) -> tuple[float | None, int | None]:
         """Seconds and bytes, as far as the cgroup of the child knows them."""

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,18 @@ def test_alerts_fire_when_they_should() -> None:
         cwd=DEPLOY,
     )
     assert process.returncode == 0, process.stdout + process.stderr
+
+
+@needs_promtool
+@pytest.mark.slow
+def test_prometheus_understands_the_configuration_on_the_page(tmp_path: Path) -> None:
+    page = (DEPLOY.parent / "docs/operating.rst").read_text(encoding="utf-8")
+    blocks = re.findall(r"::\n\n((?:    .*\n)+)", page)
+    (scrape,) = (block for block in blocks if "scrape_configs:" in block)
+    (rules,) = (block for block in blocks if "rule_files:" in block)
+    path = tmp_path / "prometheus.yaml"
+    path.write_text(textwrap.dedent(scrape + rules))
+    promtool("check", "config", "--syntax-only", str(path))
 
 
 def test_each_alert_is_tested() -> None:

@@ -119,13 +119,15 @@ def test_a_share_is_read_again_when_pages_change_or_after_a_while(machine: Machi
     machine.share(CHILD, 301)
     clock.now += 299
     assert share() == 300
-    machine.run(CHILD, GUARD, 1, pages=91)
+    machine.run(CHILD, GUARD, 1, pages=94)
+    assert share() == 300
+    machine.run(CHILD, GUARD, 1, pages=95)
     assert share() == 301
     machine.share(CHILD, 302)
     clock.now += 300
     assert share() == 302
     machine.share(CHILD, 303)
-    machine.run(CHILD, GUARD, 1, pages=91, start=2)  # another process of that number
+    machine.run(CHILD, GUARD, 1, pages=95, start=2)  # another process of that number
     assert share() == 303
 
 
