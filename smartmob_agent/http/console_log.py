@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -11,7 +12,7 @@ from smartmob_agent.output.batch import Batch, Event, Record
 from smartmob_agent.output.console import Console
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
 
-__all__ = ["FORMATS", "FollowedLog", "read_log"]
+__all__ = ["FORMATS", "FollowedLog", "KeptLog"]
 
 FORMATS = {
     "text": "text/plain; charset=utf-8",
@@ -22,22 +23,70 @@ FORMATS = {
 
 
 _PART_BYTES = 64 * 1024
-"""Each part of a followed log is a chunk to encode and a call of the server: few large ones."""
+"""Each part of a log is a chunk to encode and a call of the server: few large ones."""
 
 
-def read_log(cursor: Cursor[Batch | Event], form: str) -> bytes:
-    """Return what the console holds behind the cursor."""
-    parts = []
+class KeptLog:
+    """The body of an answer with what the console holds behind the cursor, and nothing later.
+
+    It holds no more than the console; records are made as they are sent, since those of short lines
+    take a hundred times as much.
+    """
+
+    def __init__(self, cursor: Cursor[Batch | Event], form: str) -> None:
+        self._items = deque(_take(cursor))
+        self._parts = _join(self._pieces(form))
+
+    def __aiter__(self) -> KeptLog:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Make the next part."""
+        await trio.lowlevel.checkpoint()
+        if (part := next(self._parts, None)) is None:
+            raise StopAsyncIteration
+        return part
+
+    def _pieces(self, form: str) -> Iterator[bytes]:
+        if form == "text":
+            yield from (_render(item, form) for item in self._drain())
+            return
+        records = (record for item in self._drain() for record in item.records)
+        if form == "ndjson":
+            yield from map(_render_record, records)
+            return
+        yield b'{"records": ['
+        for number, record in enumerate(records):
+            yield (b", " if number else b"") + json.dumps(record).encode()
+        yield b"]}"
+
+    def _drain(self) -> Iterator[Batch | Event]:
+        """Let go of what is rendered."""
+        while self._items:
+            yield self._items.popleft()
+
+
+def _take(cursor: Cursor[Batch | Event]) -> Iterator[Batch | Event]:
+    """Go through what is there; what is gone from it is an event."""
     while True:
         try:
             if (item := cursor.receive_nowait()) is None:
-                break
-            parts.append(_render(item, form))
+                return
+            yield item
         except LinesMissedError as exc:
-            parts.append(_render_gap(exc, form))
-    if form == "json":
-        return b'{"records": [' + b", ".join(filter(None, parts)) + b"]}"
-    return b"".join(parts)
+            yield Event(first=cursor.next_number, record=_gap_record(exc))
+
+
+def _join(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Make few large parts of many small pieces, none of them empty."""
+    part = bytearray()
+    for piece in pieces:
+        part += piece
+        if len(part) >= _PART_BYTES:
+            yield bytes(part)
+            part.clear()
+    if part:
+        yield bytes(part)
 
 
 class FollowedLog:
@@ -84,7 +133,7 @@ class FollowedLog:
         if self._format == "text":
             self._abort()
             raise StopAsyncIteration
-        return _render_gap(gap, self._format)
+        return _render_record(_gap_record(gap))
 
     def _with_more(self, part: bytes) -> bytes:
         """Add what is there already: without a wait in between there is no gap."""
@@ -98,22 +147,18 @@ class FollowedLog:
         if self._ended or self._format == "text" or self._console.end is None:
             raise StopAsyncIteration
         self._ended = True
-        return _render_record({"event": "end", "reason": self._console.end.value}, self._format)
+        return _render_record({"event": "end", "reason": self._console.end.value})
 
 
 def _render(item: Batch | Event, form: str) -> bytes:
     if form == "text":
         return item.text if isinstance(item, Batch) else b""
-    if form == "json":
-        return b", ".join(json.dumps(record).encode() for record in item.records)
-    return b"".join(_render_record(record, form) for record in item.records)
+    return b"".join(map(_render_record, item.records))
 
 
-def _render_gap(gap: LinesMissedError, form: str) -> bytes:
-    return _render_record({"event": "dropped", "lines": gap.lines}, form)
+def _render_record(record: Record) -> bytes:
+    return json.dumps(record).encode() + b"\n"
 
 
-def _render_record(record: Record, form: str) -> bytes:
-    if form == "text":
-        return b""
-    return json.dumps(record).encode() + (b"" if form == "json" else b"\n")
+def _gap_record(gap: LinesMissedError) -> Record:
+    return {"event": "dropped", "lines": gap.lines}

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from smartmob_agent.http.attach import PATH as ATTACH_PATH
-from smartmob_agent.http.console_log import FORMATS, FollowedLog, read_log
+from smartmob_agent.http.console_log import FORMATS, FollowedLog, KeptLog
 from smartmob_agent.http.console_query import LOG_OPTIONS, parse_console_query
 from smartmob_agent.http.documents import (
     parse_create_request,
@@ -71,7 +71,7 @@ def process_routes(supervisor: Supervisor) -> Sequence[Route]:
         if query.follow:
             log = FollowedLog(console, cursor, query.format, request.abort)
             return Answer(body=log, headers=headers)
-        return Answer(body=read_log(cursor, query.format), headers=headers)
+        return Answer(body=KeptLog(cursor, query.format), headers=headers)
 
     async def attach_without_upgrade(request: Request) -> Answer:
         supervisor.get(request.slug)

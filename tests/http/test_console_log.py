@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.config import AgentConfig, OutputLimits
-from smartmob_agent.http.console_log import FollowedLog
+from smartmob_agent.http.console_log import FollowedLog, KeptLog
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.testing import FakeChild
@@ -147,6 +147,32 @@ async def test_a_follower_gets_much_at_once_but_not_all() -> None:
         console.publish(Stream.STDOUT, b"x" * 999 + b"\n")
     console.close(ConsoleEnd.PROCESS)
     assert [len(part) async for part in log] == [66_000, 34_000]
+
+
+@pytest.mark.parametrize("format_", ["json", "ndjson"])
+async def test_records_are_made_as_they_are_sent(format_: str) -> None:
+    """Those of short lines take a hundred times as much as these."""
+    console = Console(1 << 20, wall_clock)
+    console.publish(Stream.STDOUT, b"\n" * 5000)
+    log = KeptLog(console.subscribe(tail=5000), format_)
+    console.publish(Stream.STDOUT, b"later\n")
+    parts = [part async for part in log]
+    text = b"".join(parts).decode()
+    records = (
+        json.loads(text)["records"]
+        if format_ == "json"
+        else [json.loads(line) for line in text.splitlines()]
+    )
+    assert [record["seq"] for record in records] == list(range(1, 5001))
+    assert (len(parts), max(map(len, parts)) < 66_000) == (7, True)
+
+
+@pytest.mark.parametrize(
+    ("format_", "body"), [("text", b""), ("ndjson", b""), ("json", b'{"records": []}')]
+)
+async def test_a_log_may_be_empty(format_: str, body: bytes) -> None:
+    log = KeptLog(Console(1 << 20, wall_clock).subscribe(tail=9), format_)
+    assert b"".join([part async for part in log]) == body
 
 
 async def follow_with_gap(format_: str, aborts: list[str]) -> list[bytes]:
