@@ -17,6 +17,7 @@ __all__ = ["METHOD", "PATH", "UploadSource", "make_bodies"]
 
 METHOD = "PUT"
 PATH = "/upload-source"
+_ALLOW = {"Allow": f"OPTIONS, {METHOD}"}
 
 
 def make_bodies(config: AgentConfig, upload_bytes: int) -> Bodies:
@@ -50,9 +51,11 @@ class UploadSource:
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, scope: Scope, body: _Body) -> Answer:
+        if scope["method"] == "OPTIONS":
+            return Answer(body=b"", headers=_ALLOW)
         if scope["method"] != METHOD:
             document = problem(405, f"{scope['method']} {PATH}: method not allowed")
-            return json_answer(405, document, {"Allow": METHOD})
+            return json_answer(405, document, _ALLOW)
         try:
             if any(name == b"content-range" for name, _ in scope["headers"]):  # RFC 9110, 14.5
                 raise BadRequestError("expected the whole archive, found a Content-Range")

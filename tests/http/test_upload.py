@@ -111,7 +111,14 @@ async def test_another_method_is_refused() -> None:
     async with open_site() as site:
         answer = await site.client.get("/upload-source")
         check_problem(answer, 405)
-        assert answer.headers["allow"] == "PUT"
+        assert answer.headers["allow"] == "OPTIONS, PUT"
+
+
+async def test_who_asks_for_the_methods_is_told() -> None:
+    """As at all other paths."""
+    async with open_site() as site:
+        answer = await site.client.options("/upload-source")
+        assert (answer.status_code, answer.headers["allow"]) == (200, "OPTIONS, PUT")
 
 
 async def test_an_agent_that_stops_takes_no_upload() -> None:
