@@ -8,6 +8,7 @@
     │   ├── BadRequestError       400, `errors` has one line per field
     │   ├── ProcessNotFoundError  404
     │   ├── SlugInUseError        409
+    │   ├── WrongStateError       409, in `process/states.py`, which knows the states
     │   ├── BodyTooLargeError     413
     │   └── StoppingError         503
     ├── SourceError               the app's: trying again cannot mend it

@@ -74,6 +74,14 @@ OPTIONS: Sequence[Option] = (
         help="bytes of output that are kept in memory for each process",
         group="output",
     ),
+    Option(
+        name="events-bytes",
+        metavar="N",
+        parse=values.size,
+        default=_DEFAULTS.output.events_bytes,
+        help="bytes of events that are kept in memory, for all processes together",
+        group="output",
+    ),
     *SOURCE_OPTIONS,
     Option(
         name="max-processes",

@@ -66,14 +66,16 @@ def positive_seconds(value: str) -> float:
 
 
 def size(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and int(value) > 0):
-        raise argparse.ArgumentTypeError(f"expected a number of bytes above 0, found {value!r}")
-    return int(value)
+    return _positive(value, "a number of bytes above 0")
 
 
 def count(value: str) -> int:
+    return _positive(value, "a number above 0")
+
+
+def _positive(value: str, expected: str) -> int:
     if not (value.isascii() and value.isdigit() and int(value) > 0):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {value!r}")
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {value!r}")
     return int(value)
 
 

@@ -9,6 +9,7 @@ from typing import Any, NewType
 import attrs
 
 from smartmob_agent.http.json_object import JSON_NAMES
+from smartmob_agent.source.assignments import VARIABLE_NAME
 from smartmob_agent.source.digests import DIGEST, SCHEME, check_digest, digest_of_upload
 from smartmob_agent.source.urls import check_source_url
 
@@ -47,9 +48,6 @@ SIGNALS = (
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SLUG_PATTERN = rf"^{_NAME.pattern}\.{_NAME.pattern}$"
 """Of a slug, as JSON Schema wants it."""
-
-_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-"""POSIX.1-2017, Base Definitions, section 3.235."""
 
 
 @attrs.frozen
@@ -99,7 +97,7 @@ def _digest(value: object) -> str:
 
 def _variable_name(value: object) -> str:
     text = _text(value)
-    if not _VARIABLE_NAME.fullmatch(text):
+    if not VARIABLE_NAME.fullmatch(text):
         raise ValueError("expected the name of a variable: letters, digits, _, no digit first")
     return text
 
@@ -129,7 +127,7 @@ KINDS: Mapping[Any, FieldKind] = {
         _source_url, _string(format="uri", pattern=f"^(https?://|{SCHEME}sha256:)")
     ),
     Digest: FieldKind(_digest, _string(pattern=f"^{DIGEST.pattern}$")),
-    VariableName: FieldKind(_variable_name, _string(pattern=f"^{_VARIABLE_NAME.pattern}$")),
+    VariableName: FieldKind(_variable_name, _string(pattern=f"^{VARIABLE_NAME.pattern}$")),
     VariableValue: FieldKind(_variable_value, _string(pattern="^[^\0]*$")),
     SignalName: FieldKind(
         _signal_name, _string(enum=[f"{start}{name}" for name in SIGNALS for start in ("", "SIG")])

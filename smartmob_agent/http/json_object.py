@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,6 @@ from smartmob_agent.errors import BadRequestError
 
 __all__ = ["JSON_NAMES", "json_path", "parse_object"]
 
-_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 JSON_NAMES: Mapping[type, str] = {
     type(None): "null",
     bool: "a boolean",
@@ -58,4 +56,5 @@ def _refuse_constant(name: str) -> None:
 
 def json_path(parent: str, key: str) -> str:
     """Return where a key is, as errors say it."""
-    return f"{parent}.{key}" if _PLAIN_KEY.fullmatch(key) else f"{parent}[{key!a}]"
+    plain = key.isascii() and key.isidentifier()
+    return f"{parent}.{key}" if plain else f"{parent}[{key!a}]"

@@ -13,7 +13,9 @@ __all__ = ["AssignmentError", "split_assignments"]
 
 BLANKS = frozenset(" \t")
 
-NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
+VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""POSIX.1-2017, Base Definitions, section 3.235."""
+NAME = re.compile(rf"({VARIABLE_NAME.pattern})=")
 
 # `env` as a word of its own, with an assignment behind it.
 ENV = re.compile(rf"env[ \t]+(?={NAME.pattern})")
