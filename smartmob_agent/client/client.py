@@ -64,11 +64,13 @@ class Client:
         node: str,
         process_type: str,
         source_url: str,
+        source_sha256: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Process:
         """Create a process; what follows is seen in its status.
 
         source_url: of the archive, or the one that `upload` returned.
+        source_sha256: the digest that the archive must have, as 64 hexadecimal digits.
         """
         document = {
             "app": app,
@@ -76,6 +78,7 @@ class Client:
             "process_type": process_type,
             "source_url": source_url,
             "env": dict(env or {}),
+            **({} if source_sha256 is None else {"source_sha256": source_sha256}),
         }
         body = json.dumps(document).encode()
         answer = await self._requests.request("POST", "/create-process", body=body)

@@ -133,6 +133,7 @@ def logs(agents: Sequence[str], token_file: Path | None, follow: bool, **options
     metavar="FILE",
     help="File with lines of K=V.",
 )
+@click.option("--sha256", metavar="DIGEST", help="What the archive must have.")
 @click.option("--attach", is_flag=True, help="Go on with its output; CTRL-C leaves it running.")
 @_addressed
 def run(

@@ -25,15 +25,25 @@ async def launch(
     process_type: str,
     app: str | None,
     node: str | None,
+    sha256: str | None,
     env: Mapping[str, str],
     attach: bool,
     as_json: bool,
 ) -> int:
     """Create a process, write its slug, and wait until it runs.
 
+    sha256: the digest that the archive must have.
     attach: go on with its output, from the first line.
     """
-    create = partial(_create, source=source, process_type=process_type, app=app, node=node, env=env)
+    create = partial(
+        _create,
+        source=source,
+        process_type=process_type,
+        app=app,
+        node=node or f"{process_type}.0",
+        sha256=sha256,
+        env=env,
+    )
     slug = ""
 
     async def begin(client: Client) -> int:
@@ -64,7 +74,8 @@ async def _create(
     source: str,
     process_type: str,
     app: str | None,
-    node: str | None,
+    node: str,
+    sha256: str | None,
     env: Mapping[str, str],
 ) -> Process:
     name = app or app_name(source)
@@ -72,9 +83,10 @@ async def _create(
     try:
         return await client.create(
             app=name,
-            node=node or f"{process_type}.0",
+            node=node,
             process_type=process_type,
             source_url=url,
+            source_sha256=sha256,
             env=env,
         )
     except ConflictError as exc:

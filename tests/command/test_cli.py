@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -148,8 +149,12 @@ async def test_an_archive_is_uploaded_as_it_is(
     archive = tmp_path / "x.tar.gz"
     archive.write_bytes(packed(make(tmp_path / "x", {"Procfile": "web: true\n"})))
     async with open_shell(capsys) as shell:
-        assert await shell.on("run", str(archive), "--app", "other") == 0
+        digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+        argv = ("run", str(archive), "--app", "other", "--sha256")
+        assert await shell.on(*argv, digest) == 0
         assert shell.out == "other.web.0\n"
+        assert await shell.on(*argv, "5e", "--node", "1") == 1
+        assert "$.source_sha256" in shell.err
 
 
 @pytest.mark.parametrize(("options", "wanted"), [((), "1\n2\n3\n"), (("--tail", "2"), "2\n3\n")])
