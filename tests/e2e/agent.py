@@ -167,11 +167,14 @@ class RunningAgent:
 
 @asynccontextmanager
 async def running_agent(
-    *options: str, env: Mapping[str, str] | None = None
+    *options: str, env: Mapping[str, str] | None = None, limit: float = LIMIT
 ) -> AsyncIterator[RunningAgent]:
-    """Start the command on a free port; at the end it is stopped, if it still runs."""
+    """Start the command on a free port; at the end it is stopped, if it still runs.
+
+    limit: seconds for all that is done with it.
+    """
     command = [sys.executable, "-m", "smartmob_agent", "--port=0", "--log-format=json", *options]
-    with trio.fail_after(LIMIT):
+    with trio.fail_after(limit):
         async with trio.open_nursery() as nursery:
             start = partial(
                 trio.run_process,
