@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -19,15 +20,16 @@ import pytest
 import trio.testing
 
 from smartmob_agent.config import AgentConfig, Security
+from smartmob_agent.errors import RequestError
 from smartmob_agent.http.examples import EXAMPLES
 from smartmob_agent.http.gate import open_gate
 from smartmob_agent.http.openapi import PATH, describe, openapi_routes
 from smartmob_agent.http.operations import OPERATIONS
-from smartmob_agent.http.problem_replies import PROBLEMS
+from smartmob_agent.http.problem_replies import ANYWHERE, PROBLEMS
 from smartmob_agent.http.schemas import SCHEMAS
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.process.states import State
-from tests.http.asgi import config, open_site
+from tests.http.asgi import attached, config, open_site
 from tests.http.asking import Recorder, ask
 from tests.http.description import DESCRIPTION, Description
 from tests.process.world import World
@@ -82,6 +84,28 @@ def test_each_operation_says_what_it_is() -> None:
     for method, path, operation in operations(DESCRIPTION.document):
         assert operation["summary"], (method, path)
         assert {"400", "403", "500"} < set(operation["responses"]), (method, path)
+
+
+def test_the_table_of_the_page_has_each_operation_and_its_statuses() -> None:
+    """Those that any operation may have stand below it, unless a route has them of its own."""
+    page = (Path(__file__).parents[2] / "docs/http.rst").read_text(encoding="utf-8")
+    rows = re.findall(r"\* - :(?:ref|doc):`(\w+) (\S+) <.*\n     - (.*)", page)
+    table = {
+        (method, path.replace("SLUG", "<slug>")): set(
+            statuses.replace("WebSocket", "101").split(", ")
+        )
+        for method, path, statuses in rows
+    }
+    assert set(table) == set(OPERATIONS)
+    anywhere = {str(PROBLEMS[name].status) for name in ANYWHERE}
+    for key, operation in OPERATIONS.items():
+        own = {*operation.replies, *(PROBLEMS[name].status for name in operation.problems)}
+        assert table[key] - anywhere == {str(status) for status in own}, key
+
+
+def test_each_error_of_a_client_is_a_problem_that_is_described() -> None:
+    statuses = {error.status for error in RequestError.__subclasses__()}
+    assert statuses <= {known.status for known in PROBLEMS.values()}
 
 
 async def test_who_begins_at_the_index_finds_it() -> None:
@@ -176,6 +200,25 @@ async def test_the_examples_are_what_the_agent_says(autojump_clock: Clock) -> No
         answer = await client.post("/signal-process/hello.web.0", json=EXAMPLES["SignalRequest"])
         assert answer.status_code == 200
     assert live == EXAMPLES
+
+
+async def test_the_messages_of_an_attach_are_records(autojump_clock: Clock) -> None:
+    async with open_site() as site:
+        await site.create()
+        async with attached(site, query="format=json") as client:
+            process = site.supervisor.get("app.web.0")
+            await process.wait_state(State.RUNNING)
+            process.console.publish(Stream.STDOUT, b"tick 1\n")
+            await site.supervisor.delete("app.web.0")
+        records = [json.loads(text) for text in client.texts]
+    for record in records:
+        DESCRIPTION.validate(SCHEMAS["LogRecord"], record)
+    assert [record.get("event", "line") for record in records] == [
+        "started",
+        "line",
+        "exited",
+        "end",
+    ]
 
 
 def answer_of(document: Any, status: int = 200) -> tuple[dict[str, Any], bytes]:
