@@ -1,4 +1,4 @@
-"""Waiting for a process group that was told to end.
+"""The process group of an app: what is told to it, and waiting for its end.
 
 Standard library only: the guard imports this module without the rest of the package.
 """
@@ -8,19 +8,44 @@ from __future__ import annotations
 import os
 import select
 
-from .bare import suppress
+from .bare import signal, suppress
+from .calm import Calm
 from .kernel import walk
 
 __all__ = ["Group"]
 
 
+_LAST_SIGNAL = 64
+"""SIGRTMAX; the letters that are words come after it."""
+
+
 class Group:
-    """Watches a member of a process group below us."""
+    """A process group below us."""
 
     def __init__(self, poll: select.poll) -> None:
         """Let `poll` tell when the member that is watched ends."""
+        self.leader = 0
+        """Its number, while it has not been reaped."""
+        self.was_told = False
+        """Whether it was told to end."""
+        self.calm = Calm()
         self._poll = poll
         self._member = -1
+
+    def tell(self, words: bytes) -> None:
+        """Send the signals that words of the agent ask for, if there still is a leader."""
+        for word in words:
+            number = signal.SIGTERM if word == ord("t") else word
+            if number <= _LAST_SIGNAL and self.leader:
+                _signal(self.leader, number)
+        if b"t" in words:
+            self.was_told = True
+            if self.leader and self.calm.begin():
+                _signal(self.leader, signal.SIGCONT)
+
+    def kill(self, group: int) -> None:
+        """Send SIGKILL to all members."""
+        _signal(group, signal.SIGKILL)
 
     def watch(self, group: int) -> bool:
         """Watch for the end of a member of the group; False if none is left.
@@ -45,3 +70,8 @@ class Group:
                     self._poll.register(self._member, select.POLLIN)
                     return True
         return False
+
+
+def _signal(group: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)

@@ -24,6 +24,7 @@ from smartmob_agent.child.cgroup import Cgroups, open_cgroups
 from smartmob_agent.child.ends import Ends
 from smartmob_agent.child.orphans import reap_orphans
 from smartmob_agent.child.request import Request
+from smartmob_agent.child.schedule import wake_quickly
 from smartmob_agent.child.spawn import Command
 from smartmob_agent.child.tree import GuardedChild, Shim
 from smartmob_agent.child.zygote import Zygote
@@ -97,6 +98,7 @@ class GuardedSpawner:
             self._cgroups = await trio.to_thread.run_sync(stack.enter_context, cgroups)
         if self._max_processes and not (self._cgroups and self._cgroups.limits_processes):
             self._limits["RLIMIT_NPROC"] = self._max_processes
+        wake_quickly()
         self._nursery.start_soon(self._zygote.run, name="guard")
         if os.getpid() == 1:
             self._nursery.start_soon(reap_orphans, lambda: {self._zygote.pid})

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Process",
+    "are_many",
     "become_subreaper",
     "children",
     "die_with_parent",
@@ -180,6 +181,16 @@ def stop_below(spared: Collection[int] = ()) -> set[int]:
         found.add(pid)
         todo += children(pid)
     return found
+
+
+def are_many(limit: int) -> bool:
+    """Whether we have more descendants than that, without looking at many more."""
+    found = children(os.getpid())
+    for pid in found:  # grows meanwhile
+        if len(found) > limit:
+            return True
+        found += children(pid)
+    return False
 
 
 def resume(pids: Collection[int]) -> None:

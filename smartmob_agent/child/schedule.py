@@ -19,6 +19,7 @@ __all__ = ["take_precedence", "wake_quickly"]
 # <asm/unistd.h>, <linux/sched/types.h>
 _SYS_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274}
 _ATTRIBUTES = "=IIQiIQQQ"
+_RESET_ON_FORK = 1
 _SLICE = 100_000
 """Nanoseconds, the least that the kernel takes."""
 
@@ -44,7 +45,9 @@ def _prepare() -> tuple[Any, ...]:
         return ()
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     size = struct.calcsize(_ATTRIBUTES)
-    attributes = struct.pack(_ATTRIBUTES, size, os.SCHED_OTHER, 0, nice, 0, _SLICE, 0, 0)
+    attributes = struct.pack(
+        _ATTRIBUTES, size, os.SCHED_OTHER, _RESET_ON_FORK, nice, 0, _SLICE, 0, 0
+    )
     return ctypes.CDLL(None).syscall, ctypes.c_long(number), 0, attributes, 0
 
 
@@ -54,6 +57,7 @@ _CALL = _prepare() if hasattr(os, "sched_getscheduler") else ()
 def wake_quickly() -> None:
     """Ask to run as soon as we are woken, for a short time: a storm of forks leaves us a long wait.
 
+    It is asked for the calling thread, and for nobody that it starts.
     Needs Linux 6.12 (sched_setattr(2), with a slice of its own for an ordinary process); without
     it we wait.
     """

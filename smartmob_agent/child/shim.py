@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Shim"]
 
 
-_LAST_SIGNAL = 64
-"""SIGRTMAX; the letters that are words come after it."""
-
 _FIRST_LOOK, _LAST_LOOK = 0.025, 1.0
 """Seconds between two looks at a group that was told to end."""
 
@@ -66,7 +63,7 @@ class Shim:
         self._main = 0
         """The app: our child, or that of the first process of its namespace."""
         self._status: int | None = None
-        self._kill = self._terminated = self._is_over = False
+        self._kill = self._is_subreaper = False
 
     def run(self) -> None:
         """Wait for the request, start the app, serve the agent, end the tree.
@@ -74,7 +71,7 @@ class Shim:
         Raises whatever it did not expect; then something may be left.
         """
         os.setsid()
-        become_subreaper()
+        self._is_subreaper = become_subreaper()
         self._wakeup = Wakeup()
         self._poll = select.poll()
         self._poll.register(self._wakeup.fd, select.POLLIN)
@@ -116,7 +113,7 @@ class Shim:
         if self._isolated:
             self._poll.register(self._report, select.POLLIN)
         else:
-            self._main = self._child
+            self._main = self._group.leader = self._child
         return True
 
     def _live(self) -> None:
@@ -124,15 +121,15 @@ class Shim:
         wake_quickly()
         patience: float | None = None
         while True:
-            self._wait(patience)
+            self._wait(self._group.calm.limit(patience))
             if self._kill:
                 return
             self._reap()
-            if self._status is None:
-                continue
-            if not (self._terminated and self._group.watch(self._main)):
-                return
-            patience = min(2 * (patience or _FIRST_LOOK), _LAST_LOOK)
+            if self._status is not None:
+                if not (self._group.was_told and self._group.watch(self._main)):
+                    return
+                patience = min(2 * (patience or _FIRST_LOOK), _LAST_LOOK)
+            self._group.calm.end_in_time()
 
     def _end(self) -> None:
         """Return when nothing is left."""
@@ -140,8 +137,8 @@ class Shim:
             kill_cgroup(cgroup)
         if self._isolated and self._child:
             os.kill(self._child, signal.SIGKILL)  # takes the namespace along
-        elif self._main and self._status is None:
-            self._signal_group(signal.SIGKILL)
+        elif self._main and (self._status is None or not self._is_subreaper):
+            self._group.kill(self._main)  # not a subreaper: the group is all that is known
         self._wait(_PATIENCE if self._lifeline.is_alone else 0)
         if self._reap():
             self._purge()
@@ -190,15 +187,7 @@ class Shim:
         if b"k" in words:
             self._kill = True
         if self._main and self._status is None:
-            if b"t" in words:
-                self._terminated = True
-            for word in words:
-                self._signal_group(signal.SIGTERM if word == ord("t") else word)
-
-    def _signal_group(self, number: int) -> None:
-        if number <= _LAST_SIGNAL and not self._is_over:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._main, number)
+            self._group.tell(words)
 
     def _tell_start(self) -> None:
         """Pass on what became of the exec, once it is known."""
@@ -230,7 +219,7 @@ class Shim:
     def _note_exit(self, status: int) -> None:
         if self._status is None:
             self._tell_start()
-            self._is_over = True
+            self._group.leader = 0
             self._hear()  # what was told before the end counts as told before it
             self._status = status
             self._lifeline.say(f"exited {status}")
@@ -245,7 +234,7 @@ class Shim:
             return
         for word, number in zip(words[::2], words[1::2], strict=True):
             if word == b"main":
-                self._main = int(number)
+                self._main = self._group.leader = int(number)
             else:
                 self._note_exit(int(number))
         if not words:

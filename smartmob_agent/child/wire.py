@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 import marshal
+import os
 import sys
 
 from .bare import TYPE_CHECKING
@@ -56,7 +57,11 @@ def receive(source: _socket.socket) -> tuple[bytes, list[int]]:
         return b"", []
     rights = b"".join(payload for _, _, payload in messages)
     fds = (rights[start : start + _INT] for start in range(0, len(rights), _INT))
-    return data, [int.from_bytes(fd, sys.byteorder) for fd in fds]
+    numbers = [int.from_bytes(fd, sys.byteorder) for fd in fds]
+    if not _CLOEXEC:  # not on Linux
+        for number in numbers:
+            os.set_inheritable(number, False)
+    return data, numbers
 
 
 class Frames:

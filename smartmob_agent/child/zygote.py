@@ -169,7 +169,10 @@ def _start(isolation: str | None) -> tuple[socket.socket, subprocess.Popen[bytes
 
 
 async def _wait_ended(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a process without a thread, and without SIGCHLD."""
+    """Wait for the end of a process without SIGCHLD and, on Linux, without a thread."""
+    if not hasattr(os, "pidfd_open"):
+        await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
+        return
     pidfd = os.pidfd_open(process.pid)
     try:
         await trio.lowlevel.wait_readable(pidfd)

@@ -261,7 +261,8 @@ async def test_a_killed_zygote_is_replaced_and_its_children_live(
 
 
 async def test_a_shim_killed_after_its_zygote_ends_its_child(spawner: GuardedSpawner) -> None:
-    child = await spawner.spawn(shell(SLEEP))
+    """Its child alone: what that has started would stay."""
+    child = await spawner.spawn(shell(f"exec {SLEEP}"))
     shim = parent(child.pid)
     guard = parent(shim)
     os.kill(guard, signal.SIGKILL)

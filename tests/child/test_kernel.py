@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from smartmob_agent.child import kernel
-from smartmob_agent.child.kernel import children, kill_below, look, resume, stop_below, walk
+from smartmob_agent.child.kernel import (
+    are_many,
+    children,
+    kill_below,
+    look,
+    resume,
+    stop_below,
+    walk,
+)
 
 TREE = """
 import os, signal, sys
@@ -63,6 +71,13 @@ def test_a_process_that_is_gone_has_no_children() -> None:
 def test_walk_finds_descendants_but_for_the_spared(tree: list[int]) -> None:
     assert {process.pid for process in walk()} >= set(tree)
     assert not {process.pid for process in walk(spared={tree[0]})} & set(tree)
+
+
+def test_many_are_told_from_few(tree: list[int]) -> None:
+    count = len({process.pid for process in walk()})
+    assert are_many(count - 1)
+    assert not are_many(count)
+    assert set(tree) <= {process.pid for process in walk()}
 
 
 def wait_ends(pids: list[int]) -> None:

@@ -6,9 +6,11 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smartmob_agent.child import wire
 from smartmob_agent.child.wire import Frames, Lines, pack, receive, receive_message, rehearse, send
 
 MESSAGES: list[dict[str, object]] = [{"argv": ["sh", "-c", "\udcff é \n"]}, {}, {"kill": 7}]
@@ -35,7 +37,11 @@ def test_descriptors_go_with_their_frame() -> None:
     assert found == [({"n": 1}, [10, 11]), ({"n": 0}, []), ({"n": 2}, [12])]
 
 
-def test_a_message_crosses_a_socket_with_its_descriptors() -> None:
+@pytest.mark.parametrize("cloexec", [wire._CLOEXEC, 0])
+def test_a_message_crosses_a_socket_with_its_descriptors(
+    cloexec: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "_CLOEXEC", cloexec)
     ours, theirs = socket.socketpair()
     with ours, theirs, open(os.devnull, "rb") as file:  # noqa: PTH123  only its number counts
         message = {"env": {"X": "x" * 10_000}}

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import trio
+import trio._core._thread_cache as thread_cache
 
-from smartmob_agent.child import tree
+from smartmob_agent.child import tree, zygote
 from smartmob_agent.child.guarded import GuardedSpawner, open_spawner
 from smartmob_agent.child.spawn import Child, Command, Exit
 from smartmob_agent.errors import AgentError
@@ -109,12 +110,20 @@ class Holder:
             self._nursery.start_soon(pour_one_after_the_other)
         return None
 
+    async def start_naively(self) -> object:
+        """Start what shall die with its parent as trio does it, in a thread; return its end."""
+        argv = ["setpriv", "--pdeathsig", "KILL", "sleep", "1000"]
+        process = await trio.lowlevel.open_process(argv)
+        return await process.wait()
+
     async def containment(self) -> object:
         return self._spawner.containment
 
 
 async def main(options: dict[str, Any]) -> None:
+    zygote._GUARD = Path(options.pop("guard", zygote._GUARD))
     tree._SHIM_TIMEOUT = options.pop("shim_timeout", tree._SHIM_TIMEOUT)
+    thread_cache.IDLE_TIMEOUT = options.pop("thread_timeout", thread_cache.IDLE_TIMEOUT)
     lines = trio.lowlevel.FdStream(os.dup(0))
     if "cgroup" in options:
         options["cgroup"] = Path(options["cgroup"])

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.agents import NOBODY, Agent, open_agent, users
+from tests.e2e.agent import shell_app
+from tests.e2e.agents import NOBODY, Agent, as_user, open_agent, users
 from tests.e2e.oracle import CgroupSandbox, cgroup_root
+from tests.e2e.served import open_archive, open_command
 from tests.e2e.test_isolation import kill_all_of_the_guard
 
 ROOT = cgroup_root()
@@ -27,6 +29,9 @@ pytestmark = [
 ]
 
 DAEMON = "setsid sleep 1000 & echo; exec sleep 1000"
+
+ENTER = ["/bin/sh", "-c", 'echo 0 > "$0" && exec "$@"']
+"""Before the cgroup.procs of a directory and a command: start it in there."""
 
 StartAgent = Callable[..., Agent]
 
@@ -55,14 +60,17 @@ def start(sandbox: CgroupSandbox, directory: Path) -> Iterator[StartAgent]:
     with contextlib.ExitStack() as stack:
 
         def start(**options: Any) -> Agent:
-            user = directory.name.rpartition("-")[2]
-            enter = ["/bin/sh", "-c", 'echo 0 > "$0" && exec "$@"']
-            wrapper = [*enter, str(directory / "cgroup.procs")]
+            wrapper = [*ENTER, str(directory / "cgroup.procs")]
+            user = user_of(directory)
             return stack.enter_context(
                 open_agent(sandbox, user, wrapper=wrapper, cgroup=str(directory), **options)
             )
 
         yield start
+
+
+def user_of(directory: Path) -> str:
+    return directory.name.rpartition("-")[2]
 
 
 def apps(directory: Path) -> list[Path]:
@@ -123,6 +131,37 @@ def test_what_a_killed_agent_left_is_cleared_at_the_next_start(
 def test_a_second_agent_is_refused(start: StartAgent, directory: Path) -> None:
     start()
     assert refusal(directory) == f"cannot use cgroup {directory}: another agent uses it"
+
+
+def test_what_systemd_delegates_is_used_unasked(sandbox: CgroupSandbox, directory: Path) -> None:
+    """It marks the cgroup of a unit with `Delegate=yes`, and starts the command in there.
+
+    So this plays systemd's part: nothing here is started by systemd itself.
+    """
+    os.setxattr(directory, "user.delegate", b"1")
+    wrapper = [*ENTER, str(directory / "cgroup.procs"), *as_user(user_of(directory))]
+    with (
+        open_archive(shell_app("setsid sleep 1000 & exec sleep 1000")) as source,
+        open_command(sandbox, wrapper=wrapper) as agent,
+    ):
+        slug = agent.create(source)
+        assert agent.ask(f"/process-status/{slug}")["containment"] == "cgroup"
+        assert len(apps(directory)) == 1
+        agent.ask(f"/delete-process/{slug}", {})
+        assert apps(directory) == []
+
+
+def test_the_kernel_bounds_the_processes_of_each(start: StartAgent, directory: Path) -> None:
+    if "pids" not in (directory / "cgroup.controllers").read_text().split():
+        pytest.skip("needs the pids controller in cgroup v2")
+    agent = start(max_processes=20)
+    bomb = str(Path(__file__).with_name("bomb.py"))
+    agent("spawn", script=f"exec {sys.executable} -ISE {bomb} 1000", lines=1)
+    (app,) = apps(directory)
+    assert (app / "pids.max").read_text() == "20\n"
+    assert len(agent.apps()) == 20
+    agent("kill", child=0)
+    assert agent.apps() == set()
 
 
 def test_what_is_no_cgroup_is_refused(tmp_path: Path) -> None:

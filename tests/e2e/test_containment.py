@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
-import select
 import signal
 import sys
 import time
@@ -15,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from smartmob_agent.child.kernel import children, look
-from tests.e2e.agents import LIMIT, Agent, as_user, open_agent, users
+from tests.e2e.agents import LIMIT, Agent, open_agent, users
 from tests.e2e.oracle import Sandbox, open_sandbox
 
 pytestmark = [
@@ -26,7 +23,7 @@ pytestmark = [
 
 OpenAgent = Callable[..., Agent]
 
-BOMB = 256
+BOMB = 512
 """Processes of a fork bomb."""
 
 PLAIN = "echo; exec sleep 1000"
@@ -227,11 +224,13 @@ def test_exit_codes_are_never_stolen(start: OpenAgent) -> None:
 
 
 def test_a_child_keeps_its_pid_beside_an_idle_agent(sandbox: Sandbox) -> None:
-    """What is forked by a worker thread of trio loses its parent after 10 idle seconds."""
-    with open_agent(sandbox, "ordinary") as agent:
+    """What a worker thread of trio has forked loses its parent when the thread has idled out.
+
+    That takes 10 s in earnest; the first child is the proof that it has happened here.
+    """
+    with open_agent(sandbox, "ordinary", thread_timeout=0.1) as agent:
         spawned = agent("spawn", script=PLAIN, lines=1)
-        with pytest.raises(AssertionError, match="left after"):
-            sandbox.wait_empty(12)
+        assert agent("start_naively") == -signal.SIGKILL
         assert agent.apps() == {spawned["pid"]}
 
 
@@ -246,7 +245,10 @@ def test_an_ordinary_agent_refuses_new_privileges(start: OpenAgent) -> None:
 
 
 def test_a_fork_bomb_is_gone_in_time(start: OpenAgent, sandbox: Sandbox) -> None:
-    """Each process in a session of its own; root is not bound, so there the bomb counts."""
+    """Each process in a session of its own; root is not bound, so there the bomb counts.
+
+    Who would kill one after the other would never come to an end: each is replaced at once.
+    """
     agent = start(max_processes=BOMB)
     count = BOMB if agent.uid() == 0 else 100 * BOMB
     script = f"exec {sys.executable} -ISE {Path(__file__).with_name('bomb.py')} {count}"
@@ -255,47 +257,3 @@ def test_a_fork_bomb_is_gone_in_time(start: OpenAgent, sandbox: Sandbox) -> None
     agent("kill", child=0)
     assert time.monotonic() - began < 20  # bench/spawn.py measures; a busy machine may be slow
     assert agent.apps() == set()
-
-
-def test_many_cycles_leave_agent_and_guard_as_they_were(start: OpenAgent) -> None:
-    agent = start()
-    agent("cycle", script="exit 0", count=5)
-    (zygote,) = children(agent.pid)
-    before = [weigh(agent.pid), weigh(zygote)]
-    agent("cycle", script="setsid sleep 1000 & exit 0", count=500 // len(users()))
-    assert [weigh(agent.pid), weigh(zygote)] == before
-    assert children(agent.pid) == [zygote]
-    assert agent.apps() == set()
-
-
-def weigh(pid: int) -> dict[str, int]:
-    """How many descriptors, threads and zombies a process has.
-
-    One descriptor more for each child: the zygote may have a shim in store or not.
-    """
-    below = [look(child) for child in children(pid)]
-    fds, threads = (len([*Path(f"/proc/{pid}/{what}").iterdir()]) for what in ("fd", "task"))
-    zombies = sum(1 for process in below if process and not process.is_alive)
-    return {"fds": fds - len(below), "threads": threads, "zombies": zombies}
-
-
-# At random moments
-
-
-@pytest.mark.parametrize("user", users())
-def test_nothing_survives_a_kill_at_any_moment(user: str, sandbox: Sandbox) -> None:
-    """While it starts children, and ends some of them, as fast as it can."""
-    argv = [*as_user(user), sys.executable, str(Path(__file__).with_name("holders.py"))]
-    process = sandbox.start(argv)
-    assert process.stdout
-    assert process.stdin
-    process.stdout.readline()
-    mother = sandbox.main_pid()
-    for _ in range(100 // len(users())):
-        moment = random.uniform(0.02, 0.15)
-        process.stdin.write(b"\n")
-        process.stdin.flush()
-        holder = int(process.stdout.readline())
-        select.select([], [], [], moment)  # the random moment
-        os.kill(sandbox.pid(holder), signal.SIGKILL)
-        sandbox.wait_only({mother}, 20)

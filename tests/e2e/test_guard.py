@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
 
 from smartmob_agent.child.kernel import children, look
 from tests.e2e.agent import LIMIT, alive, archive_server, running_agent, shell_app
-from tests.e2e.oracle import cgroup_root
+from tests.e2e.agents import NOBODY, as_user
+from tests.e2e.oracle import cgroup_root, open_sandbox
+from tests.e2e.served import open_archive, open_command
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper (prctl(2))"),
@@ -58,6 +61,19 @@ async def test_a_killed_zygote_is_replaced_and_processes_live() -> None:
         await agent.wait_state("other.web.0", "running")
         after = await agent.status("one.web.0")
         assert (after["state"], after["pid"]) == ("running", one["pid"])
+
+
+def test_an_ordinary_users_agent_gives_no_privileges() -> None:
+    user = os.geteuid() or NOBODY
+    with (
+        open_archive(shell_app(SLEEPER)) as source,
+        open_sandbox() as sandbox,
+        open_command(sandbox, wrapper=as_user("ordinary")) as agent,
+    ):
+        slug = agent.create(source)
+        pid = sandbox.pid(agent.ask(f"/process-status/{slug}")["pid"])
+        status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    assert {"NoNewPrivs:\t1", "Uid:" + f"\t{user}" * 4} <= set(status)
 
 
 @pytest.mark.skipif(not cgroup_root(), reason="needs to be root")
