@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import attrs
 import trio
@@ -14,7 +16,10 @@ __all__ = ["PacedSpawner", "StartRate"]
 
 
 class StartRate:
-    """Lets so many through in any second, and in the order in which they came.
+    """Gives so many turns in any second, in the order in which they are asked for.
+
+    A turn comes back a second after its start is over, not after it began: so a child and the
+    one that takes its turn are a second apart, however long a start takes.
 
     A process waits here with at most one start, so the order of arrival is fair: whoever
     crashes more often than others waits behind all of them each time.
@@ -23,21 +28,36 @@ class StartRate:
     """
 
     def __init__(self, most: float) -> None:
-        limited = 0 < most < math.inf
-        self._most = max(math.floor(most), 1) if limited else 1
-        self._window = self._most / most if limited else 0.0
-        self._starts = deque[float](maxlen=self._most)
-        self._turn = trio.Lock()  # First come, first served.
+        self._limited = 0 < most < math.inf
+        turns = max(math.floor(most), 1) if self._limited else 0
+        self._window = turns / most if self._limited else 0.0
+        self._back = deque([-math.inf] * turns)  # When each comes back; earliest first.
+        self._order = trio.Lock()  # First come, first served.
+        self._given_back = trio.lowlevel.ParkingLot()
 
-    async def wait_turn(self) -> None:
-        """Wait until one more child may be started, and count it.
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until one more child may be started; the block is to start it.
 
-        If cancelled: it counts for nothing, and the next in turn goes on at once.
+        If cancelled while it waits: that counts for nothing, and the next goes on at once.
         """
-        async with self._turn:
-            if len(self._starts) == self._most:
-                await trio.sleep_until(self._starts[0] + self._window)
-            self._starts.append(trio.current_time())
+        if not self._limited:
+            await trio.lowlevel.checkpoint()
+            yield
+            return
+        await self._wait_turn()
+        try:
+            yield
+        finally:
+            self._back.append(trio.current_time() + self._window)
+            self._given_back.unpark()
+
+    async def _wait_turn(self) -> None:
+        async with self._order:
+            if not self._back:
+                await self._given_back.park()
+            await trio.sleep_until(self._back[0])
+            self._back.popleft()
 
 
 @attrs.frozen(eq=False)
@@ -53,5 +73,5 @@ class PacedSpawner:
 
     async def spawn(self, command: Command) -> Child:
         """See `Spawner.spawn`; waits for its turn first."""
-        await self._rate.wait_turn()
-        return await self._spawner.spawn(command)
+        async with self._rate.turn():
+            return await self._spawner.spawn(command)

@@ -13,7 +13,7 @@ import trio.testing
 from smartmob_agent.config import AgentConfig, RestartDelays
 from smartmob_agent.process.start_rate import PacedSpawner, StartRate
 from smartmob_agent.process.supervisor import Supervisor
-from tests.process.world import World, make_spec
+from tests.process.world import World, make_spec, settle
 
 Clock = trio.testing.MockClock
 
@@ -21,8 +21,8 @@ Clock = trio.testing.MockClock
 async def times_of(rate: StartRate, count: int) -> list[float]:
     times = []
     for _ in range(count):
-        await rate.wait_turn()
-        times.append(trio.current_time())
+        async with rate.turn():
+            times.append(trio.current_time())
     return times
 
 
@@ -53,8 +53,8 @@ async def test_whoever_crashes_most_waits_behind_all_others(autojump_clock: Cloc
 
     async def crash(number: int) -> None:
         while True:
-            await rate.wait_turn()
-            turns[number] += 1
+            async with rate.turn():
+                turns[number] += 1
 
     with trio.move_on_after(59.5):
         async with trio.open_nursery() as nursery:
@@ -65,17 +65,42 @@ async def test_whoever_crashes_most_waits_behind_all_others(autojump_clock: Cloc
 
 async def test_who_leaves_gives_its_turn_to_the_next(autojump_clock: Clock) -> None:
     rate, ends = StartRate(1), []
-    await rate.wait_turn()
+    await times_of(rate, 1)
 
     async def wait() -> None:
-        await rate.wait_turn()
-        ends.append(trio.current_time())
+        ends.extend(await times_of(rate, 1))
 
     async with trio.open_nursery() as nursery:
         with trio.move_on_after(0.5):
             nursery.start_soon(wait)
-            await rate.wait_turn()
+            await times_of(rate, 1)
     assert ends == [1]
+
+
+async def test_a_start_that_takes_long_counts_until_it_is_over(autojump_clock: Clock) -> None:
+    """So no second has more children in it, however long each took to come."""
+    rate = StartRate(2)
+    times: list[float] = []
+
+    async def start() -> None:
+        async with rate.turn():
+            await trio.sleep(0.3 if len(times) == 0 else 2.0)
+            times.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(6):
+            nursery.start_soon(start)
+            await settle()
+    assert times == [0.3, 0.3, 3.3, 3.3, 6.3, 6.3]
+
+
+async def test_a_start_that_is_cancelled_counts_all_the_same(autojump_clock: Clock) -> None:
+    """Its child may have come to life."""
+    rate = StartRate(1)
+    with trio.move_on_after(0.5):
+        async with rate.turn():
+            await trio.sleep_forever()
+    assert await times_of(rate, 1) == [1.5]
 
 
 async def test_a_crash_loop_of_a_day_is_exact(autojump_clock: Clock) -> None:
