@@ -114,12 +114,19 @@ async def test_processes_are_counted_by_state() -> None:
         assert await stage.values("smartmob_starts_total") == {"": 2.0}
 
 
-async def test_the_series_of_a_deleted_process_vanish() -> None:
+async def test_the_series_of_a_deleted_process_vanish(
+    mock_clock: trio.testing.MockClock,
+) -> None:
     async with open_stage() as stage:
         await running(stage.supervisor)
+        process = stage.supervisor.get("app.web.0")
+        await stage.lines()
         await stage.supervisor.delete("app.web.0")
         assert [line for line in await stage.lines() if "app.web.0" in line] == []
         assert await stage.values("smartmob_exits_total") == {'code="",signal="SIGTERM"': 1.0}
+        mock_clock.jump(READ_INTERVAL)
+        await stage.lines()
+        assert stage.metrics._usages.cpu_seconds(process) is None, "it is forgotten"
 
 
 async def test_a_process_that_ends_while_trees_are_read_is_left_out() -> None:
@@ -234,7 +241,7 @@ PLAIN = "text/plain; version=0.0.4; charset=utf-8"
         ("*/*", PLAIN),
         ("text/plain;version=0.0.4", PLAIN),
         ("application/openmetrics-text;version=nonsense", PLAIN),
-        ("application/openmetrics-text;version=1.0.0\u00b2", PLAIN),
+        ("application/openmetrics-text;version=1.0.0\u00a0", PLAIN),
         (
             "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
             "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",

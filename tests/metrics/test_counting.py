@@ -40,21 +40,20 @@ async def test_starts_exits_and_delays_are_counted(autojump_clock: Clock) -> Non
     async with world.open() as supervisor:
         supervisor.events.observers.append(lives.observe)
         process = await running(supervisor)
-        world.spawner.children[0].exit(3)  # at once: put off by 1 s, then by 2 s
-        await process.wait_state(State.BACKOFF)
-        await process.wait_state(State.RUNNING)
-        world.spawner.children[1].exit(3)
-        await process.wait_state(State.BACKOFF)
-        await process.wait_state(State.RUNNING)
-        assert (lives.starts, lives.exits) == (3, {("3", ""): 2})
-        assert [*lives.delays.now.counts] == [0, 1, 2, 2, 2, 2, 2, 2, 2]
-        assert lives.delays.now.total == 3.0
         process.restart()
         await process.wait_state(State.BACKOFF)
         await process.wait_state(State.RUNNING)
+        assert (lives.delays.now.counts[0], lives.exits) == (1, {("", "SIGTERM"): 1})
+        world.spawner.children[1].exit(3)  # at once: put off by 1 s, then by 2 s
+        await process.wait_state(State.BACKOFF)
+        await process.wait_state(State.RUNNING)
+        world.spawner.children[2].exit(3)
+        await process.wait_state(State.BACKOFF)
+        await process.wait_state(State.RUNNING)
+        assert [*lives.delays.now.counts] == [1, 2, 3, 3, 3, 3, 3, 3, 3]
+        assert lives.delays.now.total == 3.0
         await supervisor.delete(process.slug)
     assert (lives.starts, lives.exits) == (4, {("3", ""): 2, ("", "SIGTERM"): 2})
-    assert lives.delays.now.counts[0] == 1
 
 
 async def test_a_process_without_a_child_has_no_exit(autojump_clock: Clock) -> None:
@@ -83,6 +82,7 @@ async def test_what_is_stuck_has_not_ended(autojump_clock: Clock) -> None:
         await trio.sleep(20)
         assert (len(supervisor), lives.exits) == (0, {})
         world.spawner.children[0].let_go()
+    assert lives._running == set()
 
 
 async def test_spawns_are_timed_and_failures_counted(autojump_clock: Clock) -> None:

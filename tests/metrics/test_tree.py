@@ -46,8 +46,8 @@ def read(machine: Machine, cgroup: Path | None = None, pid: int = CHILD) -> Usag
 
 def test_a_tree_is_all_below_its_guard_but_not_the_guard(machine: Machine) -> None:
     """What the child left behind is the guard's, and so is the time of what has ended."""
-    machine.add(102, CHILD, cpu=0.5, pss_kib=20, fds=3)
-    machine.add(103, GUARD, cpu=0.25, pss_kib=1, fds=1)
+    machine.add(102, CHILD, cpu=0.5, pss_kib=20, pages=9, fds=3)
+    machine.add(103, GUARD, cpu=0.25, pss_kib=1, pages=2, fds=1)
     machine.add(104, 103, cpu=4, state="Z")
     assert read(machine) == Usage(
         cpu_seconds=0.25 + 1 + 2 + 0.5 + 0.25 + 4,
@@ -119,8 +119,8 @@ def test_a_share_is_read_again_when_pages_change_or_after_a_while(machine: Machi
     machine.share(CHILD, 301)
     clock.now += 299
     assert share() == 300
-    machine.run(CHILD, GUARD, 1, pages=94)
-    assert share() == 300
+    machine.run(CHILD, GUARD, 1, pages=93)
+    assert share() == 310  # as if it had grown with the pages
     machine.run(CHILD, GUARD, 1, pages=95)
     assert share() == 301
     machine.share(CHILD, 302)
@@ -129,6 +129,36 @@ def test_a_share_is_read_again_when_pages_change_or_after_a_while(machine: Machi
     machine.share(CHILD, 303)
     machine.run(CHILD, GUARD, 1, pages=95, start=2)  # another process of that number
     assert share() == 303
+
+
+def test_few_shares_are_read_again_at_once_and_each_has_its_turn(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile they are estimated by the number of pages."""
+    monkeypatch.setattr(tree, "_MOST_READ_AGAIN", 1)
+    machine.add(200, 99)
+    machine.add(201, 200, pss_kib=300, pages=100)
+    reader = make_reader(machine)
+
+    def shares(pages: int) -> list[int]:
+        machine.run(CHILD, GUARD, 1, pages=pages)
+        machine.run(201, 200, 1, pages=pages)
+        usages = reader.read([CHILD, 201], lambda: None)
+        return sorted(usage.memory_bytes // 1024 for usage in usages.values())
+
+    assert shares(100) == [300, 300]
+    machine.share(CHILD, 1)
+    machine.share(201, 2)
+    assert shares(200) in ([1, 600], [2, 600])
+    assert shares(200) == [1, 2]
+
+
+def test_what_had_no_pages_has_as_many_as_now(machine: Machine) -> None:
+    machine.add(102, CHILD, pss_kib=0)
+    reader = make_reader(machine)
+    reader.read([CHILD], lambda: None)
+    machine.run(102, CHILD, 0, pages=0)
+    assert reader.read([CHILD], lambda: None)[CHILD].memory_bytes == 300 * 1024
 
 
 def test_what_has_ended_is_forgotten(machine: Machine) -> None:
