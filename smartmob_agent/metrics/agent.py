@@ -118,7 +118,12 @@ class Metrics:
     def _figures(self, process: ManagedProcess) -> ProcessFigures:
         spec, console = process.spec, process.console
         return ProcessFigures(
-            labels=(spec.slug, spec.app, spec.node, spec.process_type),
+            labels={
+                "slug": spec.slug,
+                "app": spec.app,
+                "node": spec.node,
+                "process_type": spec.process_type,
+            },
             state=process.state,
             starts=process.starts,
             lines=console.next_line - 1,

@@ -6,7 +6,7 @@ Names and units are by the conventions of Prometheus.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -28,7 +28,7 @@ class Kind(enum.StrEnum):
 class Metric:
     """One metric.
 
-    labels: their names; the values of one series are in the same order.
+    labels: their names.
     """
 
     name: str
@@ -37,16 +37,16 @@ class Metric:
     labels: tuple[str, ...] = ()
 
 
-Row = tuple[Sequence[str], float | Distribution]
-"""Values of the labels, and that of the series."""
+Row = tuple[dict[str, str], float | Distribution]
+"""Labels in the order of the metric, and the value of the series."""
 
 
 @attrs.frozen
 class Family:
-    """A metric and all its series at one moment."""
+    """A metric and all its series at one moment, which can be gone through once."""
 
     metric: Metric
-    rows: Sequence[Row]
+    rows: Iterable[Row]
 
 
 _PROCESS = ("slug", "app", "node", "process_type")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import HistogramMetricFamily
@@ -33,9 +33,9 @@ class Exposition:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
         self._registry.register(_Ours(self))
-        self.families: Sequence[Family] = ()
+        self.families: Iterable[Family] = ()
 
-    def render(self, families: Sequence[Family], accept: str) -> tuple[bytes, str]:
+    def render(self, families: Iterable[Family], accept: str) -> tuple[bytes, str]:
         """Return text and media type; it takes about 10 µs for each series.
 
         accept: the header of that name.  What is not understood stands for the plain format.
@@ -64,17 +64,17 @@ def _show(family: Family) -> Shown:
     if metric.kind is Kind.HISTOGRAM:
         return _show_histogram(name, family)
     shown = Shown(name, metric.help, metric.kind.value)
-    for values, value in family.rows:
+    for labels, value in family.rows:
         assert not isinstance(value, Distribution)  # noqa: S101  # by its kind
-        shown.add_sample(metric.name, dict(zip(metric.labels, values, strict=True)), value)
+        shown.add_sample(metric.name, labels, value)
     return shown
 
 
 def _show_histogram(name: str, family: Family) -> Shown:
     shown = HistogramMetricFamily(name, family.metric.help, labels=family.metric.labels)
-    for values, value in family.rows:
+    for labels, value in family.rows:
         assert isinstance(value, Distribution)  # noqa: S101  # by its kind
         bounds = [*map(floatToGoString, value.bounds), "+Inf"]
         buckets = list(zip(bounds, value.counts, strict=True))
-        shown.add_metric(values, buckets, value.total)
+        shown.add_metric([*labels.values()], buckets, value.total)
     return shown

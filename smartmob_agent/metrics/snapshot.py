@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -14,6 +14,7 @@ from smartmob_agent.process.states import State
 
 __all__ = ["ProcessFigures", "Snapshot", "make_families"]
 
+Value = float | Distribution
 _SHOWN_STATES = tuple(state for state in State if state is not State.GONE)
 """A process that is gone is not listed any more."""
 
@@ -22,12 +23,12 @@ _SHOWN_STATES = tuple(state for state in State if state is not State.GONE)
 class ProcessFigures:
     """What is known of one process.
 
-    labels: slug, app, node and process type.
+    labels: name → value; the same for all metrics of the process.
     cpu_seconds: of all its children; None if none has been looked at.
     usage: of the child that runs; None if none does, or it has not been looked at.
     """
 
-    labels: tuple[str, str, str, str]
+    labels: dict[str, str]
     state: State
     starts: int
     lines: int
@@ -62,13 +63,25 @@ class Snapshot:
     open_requests: Mapping[str, int]
 
 
-def make_families(it: Snapshot) -> Sequence[Family]:
-    """Return all metrics of the catalogue, in its order; some may have no series."""
-    rows = {**_agent_rows(it), **_process_rows(it.processes)}
-    return [Family(metric, rows[metric]) for metric in catalogue.ALL]
+def make_families(it: Snapshot) -> Iterator[Family]:
+    """Go through all metrics of the catalogue, in its order; some may have no series.
+
+    All is made when it is asked for: thousands of rows at once would be reason enough for
+    Python to look for garbage among all that an agent has.
+    """
+    rows = _agent_rows(it)
+    for metric in catalogue.ALL:
+        if metric in rows:
+            yield Family(metric, [(_name(metric, values), value) for values, value in rows[metric]])
+        else:
+            yield Family(metric, _process_rows(_FIGURES[metric], it.processes))
 
 
-def _agent_rows(it: Snapshot) -> Mapping[Metric, Sequence[Row]]:
+def _name(metric: Metric, values: Iterable[str]) -> dict[str, str]:
+    return dict(zip(metric.labels, values, strict=True))
+
+
+def _agent_rows(it: Snapshot) -> Mapping[Metric, Iterable[tuple[Iterable[str], Value]]]:
     by_state: dict[State, int] = dict.fromkeys(_SHOWN_STATES, 0)
     for process in it.processes:
         by_state[process.state] += 1
@@ -76,24 +89,30 @@ def _agent_rows(it: Snapshot) -> Mapping[Metric, Sequence[Row]]:
         catalogue.BUILD: [((it.version, it.containment), 1)],
         catalogue.PROCESSES: [((state.value,), number) for state, number in by_state.items()],
         catalogue.STARTS: [((), it.starts)],
-        catalogue.EXITS: list(it.exits.items()),
+        catalogue.EXITS: it.exits.items(),
         catalogue.RESTART_DELAY: [((), it.restart_delay)],
         catalogue.SPAWN: [((), it.spawn)],
         catalogue.SPAWN_FAILURES: [((), it.spawn_failures)],
         catalogue.DOWNLOAD: [((outcome,), seconds) for outcome, seconds in it.downloads.items()],
         catalogue.DOWNLOAD_BYTES: [((), it.download_bytes)],
-        catalogue.HTTP: list(it.requests.items()),
+        catalogue.HTTP: it.requests.items(),
         catalogue.HTTP_OPEN: [((route,), number) for route, number in it.open_requests.items()],
+        catalogue.PROCESS_STATE: [
+            ((*process.labels.values(), process.state.value), 1) for process in it.processes
+        ],
     }
 
 
-_USAGE: Mapping[Metric, Callable[[Usage], float]] = {
-    catalogue.PROCESS_MEMORY: lambda usage: usage.memory_bytes,
-    catalogue.PROCESS_FDS: lambda usage: usage.open_fds,
-    catalogue.PROCESS_MEMBERS: lambda usage: usage.processes,
-}
-_FIGURES: Mapping[Metric, Callable[[ProcessFigures], float]] = {
+def _of_usage(figure: Callable[[Usage], float]) -> Callable[[ProcessFigures], float | None]:
+    return lambda process: None if process.usage is None else figure(process.usage)
+
+
+_FIGURES: Mapping[Metric, Callable[[ProcessFigures], float | None]] = {
     catalogue.PROCESS_STARTS: lambda process: process.starts,
+    catalogue.PROCESS_CPU: lambda process: process.cpu_seconds,
+    catalogue.PROCESS_MEMORY: _of_usage(lambda usage: usage.memory_bytes),
+    catalogue.PROCESS_FDS: _of_usage(lambda usage: usage.open_fds),
+    catalogue.PROCESS_MEMBERS: _of_usage(lambda usage: usage.processes),
     catalogue.CONSOLE_LINES: lambda process: process.lines,
     catalogue.CONSOLE_BYTES: lambda process: process.text_bytes,
     catalogue.CONSOLE_MISSED: lambda process: process.missed_lines,
@@ -101,19 +120,10 @@ _FIGURES: Mapping[Metric, Callable[[ProcessFigures], float]] = {
 }
 
 
-_OF_PROCESSES = (catalogue.PROCESS_STATE, catalogue.PROCESS_CPU, *_FIGURES, *_USAGE)
-
-
-def _process_rows(processes: Iterable[ProcessFigures]) -> Mapping[Metric, Sequence[Row]]:
-    rows: dict[Metric, list[Row]] = {metric: [] for metric in _OF_PROCESSES}
+def _process_rows(
+    figure: Callable[[ProcessFigures], float | None], processes: Iterable[ProcessFigures]
+) -> Iterator[Row]:
     for process in processes:
-        labels = process.labels
-        rows[catalogue.PROCESS_STATE].append(((*labels, process.state.value), 1))
-        for metric, figure in _FIGURES.items():
-            rows[metric].append((labels, figure(process)))
-        if process.cpu_seconds is not None:
-            rows[catalogue.PROCESS_CPU].append((labels, process.cpu_seconds))
-        if process.usage is not None:
-            for metric, use in _USAGE.items():
-                rows[metric].append((labels, use(process.usage)))
-    return rows
+        value = figure(process)
+        if value is not None:
+            yield process.labels, value

@@ -150,7 +150,7 @@ def test_few_shares_are_read_again_at_once_and_each_has_its_turn(
     machine.share(CHILD, 1)
     machine.share(201, 2)
     assert shares(200) in ([1, 600], [2, 600])
-    assert shares(200) == [1, 2]
+    assert shares(400)[1] < 600, "the other one, though both have changed"
 
 
 def test_what_had_no_pages_has_as_many_as_now(machine: Machine) -> None:
