@@ -1,10 +1,14 @@
 """What containment costs, beside a bare `subprocess.Popen` in the same run.
 
-    python bench/spawn.py [--repeats N] [--processes N]
+    python bench/spawn.py [--only PART]... [--repeats N] [--processes N]
 
-Prints a table: spawn to the first instruction of the child, memory of the guard for each
-process, time from SIGKILL of the agent until nothing is left, and how long the event loop is
-held up.  Variants take turns, so that noise meets all of them.  Linux only.
+Parts: `spawn` to the first instruction of the child; `memory` of the guard for each process;
+`kill` of the agent until nothing is left, and `kill1000` with a single tree of so many; `turn` of
+the event loop while a large agent spawns; `bomb`, a delete over HTTP of 512 processes that fork
+without end, each in a session of its own, by an ordinary user; `keep`, whether a child has its pid
+after 60 seconds beside an idle agent, which is left out unless it is asked for.
+
+Variants take turns, so that noise meets all of them.  Linux only.
 """
 
 from __future__ import annotations
@@ -22,9 +26,21 @@ from pathlib import Path
 
 import trio
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 from smartmob_agent.child.guarded import GuardedSpawner, open_spawner
 from smartmob_agent.child.kernel import children
 from smartmob_agent.child.spawn import Command
+from tests.e2e.agent import tar_gz
+from tests.e2e.agents import as_user
+from tests.e2e.oracle import open_sandbox
+from tests.e2e.served import open_archive, open_command
+
+E2E = Path(__file__).parent.parent / "tests" / "e2e"
+
+SLEEPER = ["/bin/sleep", "1000"]
+BOMB_SECONDS = 2
+"""So long a bomb may grow."""
 
 # Tells the clock as its first act; C starts in less time than what is measured.
 CHILD = """
@@ -94,7 +110,7 @@ async def compare_spawns(program: str, repeats: int) -> dict[str, list[float]]:
 
 async def weigh_shims(count: int) -> float:
     """Mebibytes (USS) of the guard for each process."""
-    sleeper = Command(argv=("/bin/sleep", "1000"), env={}, cwd=Path("/"))
+    sleeper = Command(argv=tuple(SLEEPER), env={}, cwd=Path("/"))
     async with open_spawner() as spawner:
         kept = [await spawner.spawn(sleeper) for _ in range(count)]
         (zygote,) = children(os.getpid())
@@ -147,26 +163,28 @@ async def hold_up(program: str, repeats: int) -> list[float]:
     return turns.taken
 
 
-async def be_agent(count: int) -> None:
-    """Start so many apps, tell it, and wait to be killed."""
-    sleeper = Command(argv=("/bin/sleep", "1000"), env={}, cwd=Path("/"))
+async def be_agent(argv: list[str], count: int) -> None:
+    """Start so many apps, tell what they have written, and wait to be killed."""
+    command = Command(argv=tuple(argv), env={}, cwd=Path("/"))
     async with open_spawner() as spawner:
-        kept = [await spawner.spawn(sleeper) for _ in range(count)]
+        kept = [await spawner.spawn(command) for _ in range(count)]
+        if argv != SLEEPER:  # a tree that tells when it stands
+            await kept[0].stdout.receive_some()
         sys.stdout.write(f"{len(kept)}\n")
         sys.stdout.flush()
         await trio.sleep_forever()
 
 
-def kill_agent(count: int) -> float:
+def kill_agent(argv: list[str], count: int) -> float:
     """Milliseconds from SIGKILL of an agent until nothing of it is left."""
-    argv = [sys.executable, __file__, "--agent", str(count)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+    agent = [sys.executable, __file__, f"--agent={count}", *argv]
+    with subprocess.Popen(agent, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
-        (zygote,) = children(process.pid)
-        shims = children(zygote)
-        below = [app for shim in shims for app in children(shim)]
-        pidfds = [os.pidfd_open(pid) for pid in (zygote, *shims, *below)]
+        below = [process.pid]
+        for pid in below:  # grows meanwhile
+            below += children(pid)
+        pidfds = [os.pidfd_open(pid) for pid in below]
         start = time.perf_counter()
         process.kill()
         for pidfd in pidfds:
@@ -177,34 +195,114 @@ def kill_agent(count: int) -> float:
     return taken * 1e3
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--processes", type=int, default=300)
-    parser.add_argument("--agent", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.agent:
-        trio.run(be_agent, options.agent)
-        return
+def delete_bomb(source: str) -> float:
+    """Seconds from the request to delete a bomb until the answer, when nothing of it is left."""
+    with open_sandbox() as sandbox:
+        wrapper = as_user("ordinary")
+        with open_command(sandbox, "--max-processes=512", wrapper=wrapper) as agent:
+            before = sandbox.pids()
+            slug = agent.create(source)
+            time.sleep(BOMB_SECONDS)
+            start = time.monotonic()
+            agent.ask(f"/delete-process/{slug}", {})
+            taken = time.monotonic() - start
+            left = sandbox.pids() - before
+            assert len(left) <= 2, left  # a shim in store, with the fork that becomes its app
+            return taken
+
+
+async def keep() -> bool:
+    """Whether a child lives after a minute in which its agent did nothing."""
+    async with open_spawner() as spawner:
+        child = await spawner.spawn(Command(argv=tuple(SLEEPER), env={}, cwd=Path("/")))
+        with trio.move_on_after(60) as scope:
+            await child.wait()
+        return scope.cancelled_caught
+
+
+# What is printed
+
+
+def print_spawn(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        program = build(Path(directory))
-        spawns = trio.run(compare_spawns, program, options.repeats)
-        turns = trio.run(hold_up, program, options.repeats)
+        spawns = trio.run(compare_spawns, build(Path(directory)), options.repeats)
     least = statistics.median(spawns["Popen"])
     print("spawn to first instruction, ms: median (times Popen), 95 %")
     for name, times in spawns.items():
         median, high = statistics.median(times), statistics.quantiles(times, n=20)[-1]
         print(f"  {name:14} {median:6.2f} ({median / least:.1f})  {high:6.2f}")
-    print(f"memory of the guard for a process, MiB: {trio.run(weigh_shims, 50):.2f}")
-    ends = [kill_agent(options.processes) for _ in range(5)]
+
+
+def print_memory(_: argparse.Namespace) -> None:
+    found = trio.run(weigh_shims, 50)
+    print(f"memory of the guard for a process, MB: {found * (1 << 20) / 1e6:.2f}")
+
+
+def print_kill(options: argparse.Namespace) -> None:
+    ends = [kill_agent(SLEEPER, options.processes) for _ in range(7)]
     print(
         f"SIGKILL of an agent with {options.processes} processes to nothing left, ms: "
         f"{statistics.median(ends):.0f} (most {max(ends):.0f})"
     )
+
+
+def print_kill1000(_: argparse.Namespace) -> None:
+    tree = [sys.executable, "-ISE", str(E2E / "grow.py"), "1000"]
+    ends = [kill_agent(tree, 1) for _ in range(5)]
+    print(
+        "SIGKILL of an agent with a tree of 1,000, every fifth a daemon, to nothing left, ms: "
+        f"{statistics.median(ends):.0f} (most {max(ends):.0f})"
+    )
+
+
+def print_turn(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        turns = trio.run(hold_up, build(Path(directory)), options.repeats)
+    high = statistics.quantiles(turns, n=100)[-1]
     print(
         f"turn of the event loop of an agent with 400 MiB, ms: "
-        f"median {statistics.median(turns):.2f}, 99 % {statistics.quantiles(turns, n=100)[-1]:.2f}"
+        f"median {statistics.median(turns):.2f}, 99 % {high:.2f}, most {max(turns):.2f}"
     )
+
+
+def print_bomb(_: argparse.Namespace) -> None:
+    procfile = f"web: exec {sys.executable} -ISE bomb.py 51200\n"
+    app = tar_gz({"Procfile": procfile, "bomb.py": (E2E / "bomb.py").read_text()})
+    with open_archive(app) as source:
+        taken = [delete_bomb(source) for _ in range(5)]
+    listed = ", ".join(f"{seconds:.1f}" for seconds in sorted(taken))
+    print(f"delete of a bomb of 512 processes, s: {statistics.median(taken):.1f} ({listed})")
+
+
+def print_keep(_: argparse.Namespace) -> None:
+    print(f"a child has its pid after 60 s beside an idle agent: {trio.run(keep)}")
+
+
+PARTS = {
+    "spawn": print_spawn,
+    "memory": print_memory,
+    "kill": print_kill,
+    "kill1000": print_kill1000,
+    "turn": print_turn,
+    "bomb": print_bomb,
+    "keep": print_keep,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", action="append", choices=PARTS)
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--processes", type=int, default=300)
+    parser.add_argument("--agent", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("argv", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.agent:
+        trio.run(be_agent, options.argv, options.agent)
+        return
+    for part in options.only or [part for part in PARTS if part != "keep"]:
+        PARTS[part](options)
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

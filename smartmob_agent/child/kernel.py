@@ -18,7 +18,7 @@ import sys
 from .bare import TYPE_CHECKING, signal, suppress
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 __all__ = [
     "Process",
@@ -170,17 +170,21 @@ def stop_below(spared: Collection[int] = ()) -> set[int]:
     A process that makes others can be outrun only by stopping it first, so there is no time
     to look twice whom a number belongs to: see `resume()`.
     """
-    found: set[int] = set()
-    todo = [pid for pid in children(os.getpid()) if pid not in spared]
-    while todo:
-        pid = todo.pop()
+    found: list[int] = []
+    _stop((pid for pid in children(os.getpid()) if pid not in spared), found)
+    for pid in found:  # grows meanwhile
+        _stop(children(pid), found)
+    return set(found)
+
+
+def _stop(pids: Iterable[int], stopped: list[int]) -> None:
+    """Stop them before anybody looks for their children, which takes four times as long."""
+    for pid in pids:
         try:  # a context manager would take a twentieth of the time
             os.kill(pid, signal.SIGSTOP)
         except (ProcessLookupError, PermissionError):
             continue
-        found.add(pid)
-        todo += children(pid)
-    return found
+        stopped.append(pid)
 
 
 def are_many(limit: int) -> bool:

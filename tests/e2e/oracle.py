@@ -20,7 +20,7 @@ from typing import Protocol
 
 from smartmob_agent.child.kernel import children
 
-__all__ = ["Sandbox", "cgroup_root", "open_sandbox"]
+__all__ = ["Sandbox", "cgroup_root", "open_sandbox", "wait_end"]
 
 _NS_GET_PARENT = 0xB702  # <linux/nsfs.h>
 
@@ -149,7 +149,8 @@ class NamespaceSandbox:
         self, argv: Sequence[str], *, env: dict[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         # With --kill-child its end ends all: that is `close()`.
-        enter = ["unshare", "-Urpf", "--mount-proc", "--kill-child"]
+        # Not -r, which would let an ordinary user's agent take itself for root's.
+        enter = ["unshare", "-Ucpf", "--mount-proc", "--kill-child"]
         init = [sys.executable, "-ISE", "-c", _INIT]
         self._outer = outer = _popen([*enter, *init, *argv], env)
         return outer
@@ -161,6 +162,8 @@ class NamespaceSandbox:
         return children(self._init)[0]
 
     def pids(self) -> set[int]:
+        if not self._init:
+            self.main_pid()
         everyone = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
         return {pid for pid in everyone if self._contains(pid)} - {self._init}
 
@@ -237,10 +240,11 @@ def _wait_only(sandbox: Sandbox, spared: set[int], timeout: float) -> None:
         for pid in pids:
             left = end - time.monotonic()
             assert left > 0, f"left after {timeout} s: {_names(pids)}"
-            _wait_end(pid, left)
+            wait_end(pid, left)
 
 
-def _wait_end(pid: int, timeout: float) -> None:
+def wait_end(pid: int, timeout: float) -> None:
+    """Wait for the end of a process that is nobody's child here."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -228,10 +228,10 @@ def test_a_child_keeps_its_pid_beside_an_idle_agent(sandbox: Sandbox) -> None:
 
     That takes 10 s in earnest; the first child is the proof that it has happened here.
     """
-    with open_agent(sandbox, "ordinary", thread_timeout=0.1) as agent:
+    with open_agent(sandbox, users()[-1], thread_timeout=0.1) as agent:
         spawned = agent("spawn", script=PLAIN, lines=1)
         assert agent("start_naively") == -signal.SIGKILL
-        assert agent.apps() == {spawned["pid"]}
+        assert agent.apps() == {sandbox.pid(spawned["pid"])}
 
 
 # What an app is given

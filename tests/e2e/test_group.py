@@ -18,8 +18,8 @@ import trio
 from smartmob_agent.child import zygote
 from smartmob_agent.child.guarded import open_spawner
 from smartmob_agent.child.spawn import Command, Exit
-from tests.e2e.agents import LIMIT, Agent, open_agent
-from tests.e2e.oracle import Sandbox, open_sandbox
+from tests.e2e.agents import LIMIT, Agent, open_agent, users
+from tests.e2e.oracle import Sandbox, open_sandbox, wait_end
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs /proc to count survivors"),
@@ -39,7 +39,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def agent(sandbox: Sandbox) -> Iterator[Agent]:
-    with open_agent(sandbox, "ordinary", guard=str(ELSEWHERE)) as agent:
+    with open_agent(sandbox, users()[-1], guard=str(ELSEWHERE)) as agent:
         yield agent
 
 
@@ -65,17 +65,21 @@ def test_what_leaves_the_group_stays(agent: Agent, sandbox: Sandbox) -> None:
 
 def test_a_group_ends_with_its_leader(agent: Agent, sandbox: Sandbox) -> None:
     """The news may come a little earlier than the end: nobody is told of that."""
-    agent("spawn", script="sleep 1000 & echo; exit 3", lines=1)
+    (member,) = agent("spawn", script="sleep 1000 & echo $!; sleep 0.1; exit 3", lines=1)["lines"]
+    pid = sandbox.pid(int(member))
     assert agent("wait", child=0) == {"code": 3, "signal": None}
-    sandbox.wait_only(sandbox.pids() - agent.apps(), 20)
+    wait_end(pid, 20)
+    assert agent.apps() == set()
 
 
-def test_delete_ends_a_group_and_no_other(agent: Agent, sandbox: Sandbox) -> None:
+def test_delete_ends_a_group_and_no_other(agent: Agent) -> None:
     agent("spawn", script=PIPELINE, lines=1)
     before = agent.apps()
     agent("spawn", script=PIPELINE, lines=1)
+    members = agent.apps() - before
     agent("delete", child=1)
-    sandbox.wait_only(sandbox.pids() - agent.apps() | before, 20)
+    for pid in members:
+        wait_end(pid, 20)
     assert agent.apps() == before
 
 

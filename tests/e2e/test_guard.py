@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from tests.e2e.agent import LIMIT, alive, archive_server, running_agent, shell_a
 from tests.e2e.agents import NOBODY, as_user
 from tests.e2e.oracle import cgroup_root, open_sandbox
 from tests.e2e.served import open_archive, open_command
+from tests.e2e.test_deploy import setting
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper (prctl(2))"),
@@ -78,9 +80,18 @@ def test_an_ordinary_users_agent_gives_no_privileges() -> None:
 
 @pytest.mark.skipif(not cgroup_root(), reason="needs to be root")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-async def test_as_first_process_it_stops_by_signals(signum: signal.Signals) -> None:
-    command = [sys.executable, "-m", "smartmob_agent", "--port=0"]
-    argv = ["unshare", "-pf", "--mount-proc", *command]
+async def test_as_first_process_it_stops_by_signals(signum: signal.Signals, tmp_path: Path) -> None:
+    """Started as the container file does it, but for its paths, in a network of its own."""
+    token_file = tmp_path / "tokens"
+    token_file.write_text("0123456789abcdef0123456789abcdef\n")
+    token_file.chmod(0o600)
+    here = [f"--work-dir={tmp_path}", f"--token-file={token_file}"]
+    names = [option.partition("=")[0] for option in here]
+    options = json.loads(setting("Containerfile", "CMD", " "))
+    assert sorted(names) == sorted(o.partition("=")[0] for o in options if "/" in o)
+    there = [option for option in options if "/" not in option]
+    command = [sys.executable, "-m", "smartmob_agent", *there, *here]
+    argv = ["unshare", "-pfn", "--mount-proc", *command]
     with trio.fail_after(LIMIT):
         async with trio.open_nursery() as nursery:
             run = partial(trio.run_process, argv, stderr=subprocess.PIPE, check=False)
