@@ -152,9 +152,9 @@ class Turns(trio.abc.Instrument):
 async def hold_up(program: str, repeats: int) -> list[float]:
     """Milliseconds of the turns of the event loop while a large agent spawns."""
     ballast = bytearray(os.urandom(1 << 20) * 400)
-    turns = Turns()
     async with open_spawner() as spawner:
         spawn = by(spawner)
+        turns = Turns()  # now: to start the guard is no part of a spawn
         trio.lowlevel.add_instrument(turns)
         for _ in range(repeats):
             await spawn(program)
