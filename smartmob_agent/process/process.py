@@ -219,7 +219,9 @@ class ManagedProcess(ProcessStatus):
         """The child ended by itself: see to the next start."""
         self._note_exit(how)
         error = f"the child ended with {how} after {uptime:.1f} s{how.shell_hint}"
-        self._back_off(self._backoff.after_run(uptime), error=error)
+        # Someone may have asked for a new child when this one had ended and nobody had noticed.
+        asked = self._turn.cancel_called
+        self._back_off(0.0 if asked else self._backoff.after_run(uptime), error=error)
 
     def _note_exit(self, how: Exit) -> None:
         self._child, self.pid, self.exit = None, None, how

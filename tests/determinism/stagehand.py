@@ -63,9 +63,11 @@ class Stagehand:
         self.questions.answer(f"{slug}.0", process.waiting, answer)
         process.answer(answer, self.model.now)
 
-    async def exit(self, slug: str) -> None:
+    async def exit(self, slug: str, *, restart: bool = False) -> None:
         self.spawner.child_of(f"{slug}.0").exit(1)
         self.model.processes[slug].exit(self.model.now)
+        if restart:
+            await self.restart(slug)
 
     async def write(self, slug: str, line: str) -> None:
         self.spawner.child_of(f"{slug}.0").write(line.encode() + b"\n")

@@ -54,6 +54,10 @@ class Machine(RuleBasedStateMachine):
     def some(self, wanted: Callable[[ModelProcess], object]) -> list[str]:
         return [slug for slug, process in self.model.processes.items() if wanted(process)]
 
+    @property
+    def free(self) -> list[str]:
+        return [slug for slug in SLUGS if slug not in self.model.processes]
+
     def add(self, step: Step) -> None:
         self.steps.append(step)
         list(self.model.forget_gone())
@@ -66,6 +70,18 @@ class Machine(RuleBasedStateMachine):
     def create(self, slug: str) -> None:
         self.model.create(slug)
         self.add(partial(Stagehand.create, slug=slug))
+
+    @precondition(lambda self: not self.model.stopping and self.free)
+    @rule(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        """All goes well until a child runs: else few of them would."""
+        slug = data.draw(st.sampled_from(self.free))
+        self.model.create(slug)
+        self.add(partial(Stagehand.create, slug=slug))
+        process = self.model.processes[slug]
+        while process.waiting is not None:
+            process.answer(Answer.GOOD, self.model.now)
+            self.add(partial(Stagehand.answer, slug=slug, answer=Answer.GOOD))
 
     @precondition(lambda self: self.some(lambda one: one.waiting))
     @rule(data=st.data())
@@ -80,11 +96,15 @@ class Machine(RuleBasedStateMachine):
         self.add(partial(Stagehand.answer, slug=slug, answer=answer))
 
     @precondition(lambda self: self.some(lambda one: one.has_child))
-    @rule(data=st.data())
-    def exit(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), restart=st.booleans())
+    def exit(self, data: st.DataObject, restart: bool) -> None:
+        """restart: someone wants that in the very same moment."""
         slug = data.draw(st.sampled_from(self.some(lambda one: one.has_child)))
-        self.model.processes[slug].exit(self.model.now)
-        self.add(partial(Stagehand.exit, slug=slug))
+        process = self.model.processes[slug]
+        process.exit(self.model.now)
+        if restart:
+            process.restart(self.model.now)
+        self.add(partial(Stagehand.exit, slug=slug, restart=restart))
 
     @precondition(lambda self: self.some(lambda one: one.has_child))
     @rule(data=st.data(), line=st.sampled_from(["x", "y"]))
@@ -130,7 +150,7 @@ def test_the_supervisor_does_what_the_model_does() -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=100, stateful_step_count=40, derandomize=True, database=None
+            max_examples=200, stateful_step_count=40, derandomize=True, database=None
         ),
     )
     allowed = {(old, new) for old, following in TRANSITIONS.items() for new in following}

@@ -107,6 +107,21 @@ async def test_a_restart_while_an_ended_tree_is_cleared_skips_the_backoff(
         assert trio.current_time() == 0
 
 
+async def test_a_restart_in_the_moment_in_which_the_child_ends_skips_the_backoff(
+    autojump_clock: Clock,
+) -> None:
+    """The process has been told of the end, and has not noticed it yet."""
+    world = World()
+    async with world.open() as supervisor:
+        process = await running(supervisor)
+        child = await world.spawner.next_child()
+        await settle()
+        child.exit(1)
+        process.restart()
+        await process.wait_started(1)
+        assert (process.state, process.starts, trio.current_time()) == (State.RUNNING, 2, 0)
+
+
 async def test_a_restart_of_what_is_about_to_start_changes_nothing(autojump_clock: Clock) -> None:
     world = World(fetcher=FakeFetcher(delay=3))
     async with world.open() as supervisor:
