@@ -47,6 +47,17 @@ def test_a_short_slice_is_asked_for() -> None:
     assert apart(slice_of_this_thread) == before
 
 
+@pytest.mark.skipif(not schedule._CALL, reason="needs an ordinary policy on a machine we know")
+def test_nobody_inherits_a_short_slice() -> None:
+    """Else apps would have it, too."""
+
+    def ask_and_start() -> int:
+        wake_quickly()
+        return apart(slice_of_this_thread)
+
+    assert apart(ask_and_start) == apart(slice_of_this_thread)
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("_SYS_SCHED_SETATTR", {}), ("_ask_policy", lambda: os.SCHED_BATCH)]
 )

@@ -202,6 +202,16 @@ def test_delete_returns_when_the_tree_is_gone_and_no_other_lost_a_pid(
     assert agent.apps() == before
 
 
+def test_many_daemons_are_held_for_a_moment_only(sandbox: Sandbox) -> None:
+    """While their app is told to end, which may still need them."""
+    herd = Path(__file__).with_name("herd.py")
+    with open_agent(sandbox, users()[-1]) as agent:
+        agent("spawn", script=f"exec {sys.executable} -ISE {herd}", lines=1)
+        agent("delete", child=0, patience=LIMIT)
+        assert agent("wait", child=0) == {"code": 5, "signal": None}
+        assert agent.apps() == set()
+
+
 def test_a_crash_clears_the_tree_so_that_its_port_is_free(
     start: OpenAgent, sandbox: Sandbox
 ) -> None:
