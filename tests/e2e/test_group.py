@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 ELSEWHERE = Path(__file__).with_name("elsewhere") / "guard.py"
-PIPELINE = "sleep 1000 | sleep 1000 & echo; wait"
+MEMBERS = "sleep 1000 & sleep 1000 & echo; wait"
 DAEMON = "setsid sh -c 'echo $$; exec sleep 1000' & exec sleep 1000"
 
 
@@ -48,7 +48,7 @@ def test_the_level_is_told(agent: Agent) -> None:
 
 
 def test_a_group_ends_with_the_agent(agent: Agent, sandbox: Sandbox) -> None:
-    agent("spawn", script=PIPELINE, lines=1)
+    agent("spawn", script=MEMBERS, lines=1)
     agent("spawn", script="trap '' TERM; echo; sleep 1000 & wait", lines=1)
     agent.kill()
     assert sandbox.wait_empty(20) < 20
@@ -73,9 +73,9 @@ def test_a_group_ends_with_its_leader(agent: Agent, sandbox: Sandbox) -> None:
 
 
 def test_delete_ends_a_group_and_no_other(agent: Agent) -> None:
-    agent("spawn", script=PIPELINE, lines=1)
+    agent("spawn", script=MEMBERS, lines=1)
     before = agent.apps()
-    agent("spawn", script=PIPELINE, lines=1)
+    agent("spawn", script=MEMBERS, lines=1)
     members = agent.apps() - before
     agent("delete", child=1)
     for pid in members:
