@@ -33,9 +33,10 @@ class Counts:
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
     async def read(self) -> None:
-        async for data in trio.lowlevel.FdStream(self._fd):
-            self._latest = struct.unpack("<II", data[-8:])
-            self._changed.unpark_all()
+        async with trio.lowlevel.FdStream(self._fd) as stream:
+            async for data in stream:
+                self._latest = struct.unpack("<II", data[-8:])
+                self._changed.unpark_all()
 
     def forget(self) -> None:
         """Know nothing until it tells again."""
@@ -45,13 +46,21 @@ class Counts:
         self._latest = None
 
     async def wait(self, tasks: int | None = None) -> int:
-        """Wait until no thread and so many tasks are left, or any number; return it."""
-        while True:
-            if self._latest is not None:
-                left, threads = self._latest
-                if not threads and tasks in (None, left):
-                    return left
-            await self._changed.park()
+        """Wait until no thread and so many tasks are left, or any number; return it.
+
+        Raises `AssertionError` with what is left if it does not come to that.
+        """
+        with trio.move_on_after(LIMIT):
+            await trio.lowlevel.checkpoint()
+            while self._latest is None or not self._is_idle(tasks):
+                await self._changed.park()
+            return self._latest[0]
+        raise AssertionError(f"expected {tasks} tasks and 0 threads, found {self._latest}")
+
+    def _is_idle(self, tasks: int | None) -> bool:
+        assert self._latest is not None
+        left, threads = self._latest
+        return not threads and tasks in (None, left)
 
 
 @asynccontextmanager
@@ -63,38 +72,67 @@ async def counted_agent(place: Path) -> AsyncIterator[tuple[RunningAgent, Counts
     pipe, temporary = place / "counts", place / "tmp"
     temporary.mkdir()
     os.mkfifo(pipe)
-    counts = Counts(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+    # Open for writing, too: so it has no end before the agent has begun.
+    counts = Counts(os.open(pipe, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
     env = {
         "PYTHONPATH": os.fspath(COUNTING),
         "SMARTMOB_TEST_COUNTS": os.fspath(pipe),
         "TMPDIR": os.fspath(temporary),
     }
     agent_runs = running_agent("--max-start-rate=0", env=env, limit=5 * LIMIT)
-    async with agent_runs as agent, trio.open_nursery() as nursery:
-        nursery.start_soon(counts.read)
-        yield agent, counts
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(counts.read)  # Until the agent has ended: it must not write to nobody.
+        async with agent_runs as agent:
+            yield agent, counts
         nursery.cancel_scope.cancel()
 
 
 @attrs.frozen
 class Traces:
-    """What the kernel and the disk have of an agent and its guard."""
+    """What the kernel and the disk have of an agent that has nothing to do, and of its guard."""
 
     descriptors: Counter[str]
-    below: int
     files: list[str]
 
     @classmethod
-    def of(cls, agent: RunningAgent, place: Path) -> Traces:
-        """Look at them; there is no zombie."""
-        below = list(descendants(agent.process.pid))
-        dead = [pid for pid in below if (found := look(pid)) and found.state == "Z"]
-        assert dead == []
-        return cls(
-            descriptors=Counter(descriptors_of(agent.process.pid, *below)),
-            below=len(below),
-            files=sorted(map(str, place.rglob("*"))),
-        )
+    async def of(cls, agent: RunningAgent, place: Path) -> Traces:
+        """Look at them when no child is left, not even as a zombie.
+
+        Raises `AssertionError` with the processes that there are if it does not come to that.
+        """
+        with trio.move_on_after(LIMIT):
+            while True:  # It is about to rest, and tells nobody when it does.
+                await trio.lowlevel.checkpoint()
+                if rests(agent.process.pid):
+                    break
+            [guard] = children(agent.process.pid)
+            return cls(
+                descriptors=Counter(descriptors_of(agent.process.pid, guard)),
+                files=files_of(place),
+            )
+        left = {pid: state_of(pid) for pid in descendants(agent.process.pid)}
+        raise AssertionError(f"expected a guard with its store, found {left}")
+
+
+def files_of(place: Path) -> list[str]:
+    return sorted(map(str, place.rglob("*")))
+
+
+def rests(pid: int) -> bool:
+    """Whether an agent has its guard alone, with one shim and one process in store for the next."""
+    sleeping = []
+    for _ in ("guard", "shim", "process"):
+        below = children(pid)
+        if len(below) != 1:
+            return False
+        [pid] = below
+        sleeping.append(pid)
+    return all(state_of(one) == "S" for one in sleeping)
+
+
+def state_of(pid: int) -> str:
+    found = look(pid)
+    return found.state if found else "gone"
 
 
 def descendants(pid: int) -> Iterator[int]:

@@ -18,8 +18,6 @@ from tests.e2e.agent import LIMIT, ArchiveServer, RunningAgent, read_to_end, tar
 
 __all__ = ["Game", "sources"]
 
-PLAYERS = 8
-
 APPS = {
     "good": {"Procfile": "web: echo line; exec sleep 1000\n"},
     "no-procfile": {"README": "nothing to run\n"},
@@ -36,6 +34,7 @@ OUTCOMES = {
     "broken": (Answer.GOOD, Answer.BROKEN_PROCFILE),
     "other": (Answer.GOOD, Answer.OTHER_TYPES),
 }
+PLAYERS = len(OUTCOMES)
 KINDS = (*OUTCOMES, "good", "good", "good", "good")
 TRYING = {State.BACKOFF.value, State.DOWNLOADING.value}
 
@@ -72,7 +71,7 @@ class Game:
         async with trio.open_nursery() as nursery:
             for number in range(PLAYERS):
                 chance = random.Random(f"{seed}-{number}")
-                player = Player(self, f"app{number}", chance, nursery)
+                player = Player(self, number, chance, nursery)
                 nursery.start_soon(player.play, rounds // PLAYERS)
 
     def connect(self) -> httpx.AsyncClient:
@@ -91,7 +90,7 @@ class Player:
     """
 
     game: Game
-    name: str
+    number: int
     chance: random.Random
     nursery: trio.Nursery
     process: ModelProcess | None = None
@@ -120,12 +119,13 @@ class Player:
 
     @property
     def app(self) -> str:
-        return f"{self.name}-{self.lives}"
+        return f"app{self.number}-{self.lives}"
 
     async def create(self) -> ModelProcess:
         self.lives += 1
         process = ModelProcess(f"{self.app}.web.0")
-        kind = self.chance.choice(KINDS)
+        # At first each player has a kind of its own, so that all of them are there.
+        kind = KINDS[self.number] if self.lives == 1 else self.chance.choice(KINDS)
         source = self.game.sources[kind]
         if kind == "upload":
             uploaded = await self.game.client.put("/upload-source", content=self.game.archive)
@@ -146,8 +146,8 @@ class Player:
         if process.state is State.BACKOFF:
             assert status["state"] in TRYING
         else:
-            assert status["state"] == process.state.value
-        assert status["restarts"] == max(process.starts - 1, 0)
+            assert status["state"] == process.state.value, status
+        assert status["restarts"] == max(process.starts - 1, 0), status
         assert (status["pid"] is not None) == process.has_child
 
     async def create_again(self, _: ModelProcess) -> None:

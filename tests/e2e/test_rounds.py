@@ -39,8 +39,8 @@ async def test_after_a_thousand_rounds_the_agent_is_what_it_was(tmp_path: Path) 
         with sources(server) as urls:
             game = Game(agent, urls, server.bodies["/good"])
             await play(game, counts, idle, WARM_UP, seed=-1)
-            before, resident = Traces.of(agent, tmp_path), memory(agent)
+            before, resident = await Traces.of(agent, tmp_path), memory(agent)
             await play(game, counts, idle, ROUNDS, seed=FIRST_SEED)
-        assert Traces.of(agent, tmp_path) == before
+        assert await Traces.of(agent, tmp_path) == before
         assert memory(agent) - resident < LEAK_BYTES * ROUNDS
         assert (await agent.client.get("/list-processes")).json() == {"processes": []}
