@@ -17,4 +17,4 @@ def test_each_mutation_has_a_name() -> None:
 def test_what_a_mutation_changes_is_there_and_what_it_leaves_is_python(mutation: Mutation) -> None:
     """Else each test would catch it, for no reason of its own."""
     text = mutation.find(ROOT / "smartmob_agent").read_text(encoding="utf-8")
-    assert ast.parse(text.replace(mutation.old, mutation.new))
+    assert ast.parse(text.replace(mutation.old, mutation.new)).body
