@@ -114,7 +114,7 @@ def logs(agents: Sequence[str], token_file: Path | None, follow: bool, **options
     from smartmob_agent.command.logs import show_logs
 
     found = find(agents, token_file)
-    finish(partial(show_logs, found, follow=follow, **options), endless=follow)
+    finish(partial(show_logs, found, follow=follow, **options))
 
 
 @cli.command()
@@ -151,7 +151,7 @@ def run(
     from smartmob_agent.command.launch import launch
 
     agent, env = find_one(agents, token_file), variables(given, files)
-    finish(partial(launch, agent, env=env, attach=attach, **options), endless=attach)
+    finish(partial(launch, agent, env=env, attach=attach, **options))
 
 
 @cli.command()
@@ -199,7 +199,7 @@ def events(agents: Sequence[str], token_file: Path | None, **options: Any) -> No
     """
     from smartmob_agent.command.control import show_events
 
-    finish(partial(show_events, find_one(agents, token_file), **options), endless=True)
+    finish(partial(show_events, find_one(agents, token_file), **options))
 
 
 @cli.command("open")

@@ -10,7 +10,7 @@ import trio
 from smartmob_agent.client import Change, Client, Gap, Process, ProcessFailedError, Snapshot
 from smartmob_agent.command.failure import TIMED_OUT, CommandError
 from smartmob_agent.command.output import clean, is_terminal, note, write_json, write_rows
-from smartmob_agent.command.runner import with_client
+from smartmob_agent.command.runner import endless, with_client
 from smartmob_agent.command.settings import Settings
 
 __all__ = ["restart", "show_events", "wait"]
@@ -71,7 +71,8 @@ async def show_events(
                     _show(event)
         return 0
 
-    return await with_client(agent, work)
+    with endless():
+        return await with_client(agent, work)
 
 
 def _write(event: Change | Snapshot, *, as_json: bool) -> None:

@@ -16,14 +16,11 @@ __all__ = ["find", "find_one", "finish", "or_exit", "variables"]
 T = TypeVar("T")
 
 
-def finish(work: Callable[[], Awaitable[int]], *, endless: bool = False) -> NoReturn:
-    """Run something; ends the program with its exit code.
-
-    endless: it has no end by itself, so CTRL-C is a good one.
-    """
+def finish(work: Callable[[], Awaitable[int]]) -> NoReturn:
+    """Run something; ends the program with its exit code."""
     from smartmob_agent.command.runner import run
 
-    sys.exit(run(work, endless=endless))
+    sys.exit(run(work))
 
 
 def or_exit(read: Callable[[], T]) -> T:

@@ -23,12 +23,13 @@ __all__ = [
     "UNREACHABLE",
     "WRONG_USE",
     "CommandError",
+    "DetachedError",
     "explain",
     "suggest",
 ]
 
 DETACHED = 0
-"""CTRL-C, in what has no end by itself."""
+"""CTRL-C, in what has no end by itself and goes on without us."""
 FAILED = 1
 WRONG_USE = 2
 UNREACHABLE = 3
@@ -57,6 +58,10 @@ class CommandError(Exception):
     def line(self) -> str:
         """All of it in one line."""
         return f"{self} ({self.hint})" if self.hint else f"{self}"
+
+
+class DetachedError(Exception):
+    """CTRL-C has ended what has no end by itself."""
 
 
 def explain(error: ClientError) -> CommandError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import trio
@@ -11,7 +11,7 @@ from smartmob_agent.client import Client, ConflictError, Process
 from smartmob_agent.command.failure import CommandError
 from smartmob_agent.command.logs import show_logs
 from smartmob_agent.command.output import note, write_json, write_rows
-from smartmob_agent.command.runner import with_client
+from smartmob_agent.command.runner import endless, with_client
 from smartmob_agent.command.settings import Settings
 from smartmob_agent.command.source import app_name, source_url
 
@@ -60,6 +60,14 @@ async def launch(
     watch = partial(with_client, agent, partial(_watch, slug=slug), slug=slug)
     if not attach:
         return await watch()
+    with endless():
+        return await _follow(agent, slug, watch, as_json=as_json)
+
+
+async def _follow(
+    agent: Settings, slug: str, watch: Callable[[], Awaitable[int]], *, as_json: bool
+) -> int:
+    """Write the output until its end, or until the process has failed."""
     async with trio.open_nursery() as nursery:
         # A process that fails before it runs has no output that would ever end.
         nursery.start_soon(watch)

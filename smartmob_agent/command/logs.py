@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import trio
 
 from smartmob_agent.client import Client, Event, Feed, Line, LogPart
 from smartmob_agent.command.failure import NO_PROCESS, CommandError
 from smartmob_agent.command.output import is_terminal, note, write_bytes
-from smartmob_agent.command.runner import with_client
+from smartmob_agent.command.runner import endless, with_client
 from smartmob_agent.command.settings import Settings
 
 __all__ = ["copy_log", "follow_on_terminal", "show_logs", "words"]
@@ -55,9 +56,10 @@ async def show_logs(
                 note(error.line)
                 codes.append(error.code)
 
-    async with trio.open_nursery() as nursery:
-        for agent, slug in sources:
-            nursery.start_soon(show, agent, slug)
+    with endless() if follow else nullcontext():
+        async with trio.open_nursery() as nursery:
+            for agent, slug in sources:
+                nursery.start_soon(show, agent, slug)
     return max(codes, default=0)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import trio
 
@@ -15,22 +16,20 @@ from smartmob_agent.command.failure import (
     INTERRUPTED,
     PIPE_CLOSED,
     CommandError,
+    DetachedError,
     explain,
     suggest,
 )
 from smartmob_agent.command.output import note
 from smartmob_agent.command.settings import Settings
 
-__all__ = ["Work", "run", "with_client"]
+__all__ = ["Work", "endless", "run", "with_client"]
 
 Work = Callable[[Client], Awaitable[int]]
 
 
-def run(work: Callable[[], Awaitable[int]], *, endless: bool = False) -> int:
-    """Run to the end and return the exit code.
-
-    endless: it has no end by itself, so CTRL-C is a good one.
-    """
+def run(work: Callable[[], Awaitable[int]]) -> int:
+    """Run to the end and return the exit code."""
     _show_losses()
     code = 0
     try:
@@ -43,17 +42,29 @@ def run(work: Callable[[], Awaitable[int]], *, endless: bool = False) -> int:
         # Python would try to flush once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = PIPE_CLOSED
+    except* DetachedError:
+        _say_behind_ctrl_c("left; what runs goes on")
+        code = DETACHED
     except* KeyboardInterrupt:
-        code = _leave(endless=endless)
+        _say_behind_ctrl_c("interrupted")
+        code = INTERRUPTED
     return code
 
 
-def _leave(*, endless: bool) -> int:
+@contextmanager
+def endless() -> Iterator[None]:
+    """Do what has no end by itself: in here CTRL-C is a good one, and raises `DetachedError`."""
+    try:
+        yield
+    except* KeyboardInterrupt:
+        raise DetachedError from None
+
+
+def _say_behind_ctrl_c(text: str) -> None:
     """Say what CTRL-C did, and did not, behind the `^C` that a terminal shows."""
     if sys.stderr.isatty():
         sys.stderr.write("\n")
-        note("left; what runs goes on" if endless else "interrupted")
-    return DETACHED if endless else INTERRUPTED
+        note(text)
 
 
 async def with_client(settings: Settings, work: Work, *, slug: str = "") -> int:

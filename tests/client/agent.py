@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ import smartmob_agent
 from smartmob_agent import Agent, AgentConfig
 from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
 
-__all__ = ["CREATE", "LIMIT", "World", "open_world", "raw_server"]
+__all__ = ["CREATE", "LIMIT", "World", "open_world", "raw_server", "silent_server"]
 
 LIMIT = 30.0
 """Seconds for anything on real sockets."""
@@ -65,6 +65,27 @@ async def raw_server(answer: bytes) -> AsyncGenerator[str]:
             await stream.receive_some()
             await stream.send_all(answer)
 
+    async with _serving(handle) as url:
+        yield url
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncGenerator[str]:
+    """Take all that comes, and answer nothing."""
+
+    async def handle(stream: trio.SocketStream) -> None:
+        async with stream:
+            async for _data in stream:
+                pass
+
+    async with _serving(handle) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _serving(
+    handle: Callable[[trio.SocketStream], Awaitable[None]],
+) -> AsyncGenerator[str]:
     with trio.fail_after(LIMIT):
         async with trio.open_nursery() as nursery:
             [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")

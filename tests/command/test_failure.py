@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from smartmob_agent.command.asking import EPILOG
 from smartmob_agent.command.failure import explain, suggest
 from smartmob_agent.command.logs import copy_log, words
 from smartmob_agent.command.output import clean
-from smartmob_agent.command.runner import run
+from smartmob_agent.command.runner import endless, run
 from smartmob_agent.command.terminal import ago
 from tests.client.memory import MemoryAgent, client_of
 
@@ -72,15 +74,16 @@ def test_the_help_and_the_page_have_all_exit_codes() -> None:
         assert [int(code) for code in found] == sorted(codes)
 
 
-@pytest.mark.parametrize(("endless", "code"), [(False, 130), (True, 0)])
+@pytest.mark.parametrize(("end", "code"), [(nullcontext, 130), (endless, 0)])
 def test_elsewhere_than_on_a_terminal_ctrl_c_says_nothing(
-    endless: bool, code: int, capsys: pytest.CaptureFixture[str]
+    end: Callable[[], AbstractContextManager[None]], code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def work() -> int:
         await trio.lowlevel.checkpoint()
-        raise KeyboardInterrupt
+        with end():
+            raise KeyboardInterrupt
 
-    assert run(work, endless=endless) == code
+    assert run(work) == code
     assert capsys.readouterr() == ("", "")
 
 

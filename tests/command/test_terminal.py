@@ -16,7 +16,8 @@ import attrs
 import pytest
 import trio
 
-from tests.e2e.agent import LIMIT, RunningAgent, running_agent
+from tests.client.agent import silent_server
+from tests.e2e.agent import LIMIT, running_agent
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +70,7 @@ class Terminal:
 
 @asynccontextmanager
 async def at_terminal(
-    agent: RunningAgent, *argv: str, env: Mapping[str, str] | None = None
+    url: str, *argv: str, env: Mapping[str, str] | None = None
 ) -> AsyncGenerator[Terminal]:
     """Start a command; CTRL-C reaches it."""
     main, child = pty.openpty()
@@ -84,7 +85,7 @@ async def at_terminal(
             **{key: value for key, value in os.environ.items() if key != "NO_COLOR"},
             "TERM": "xterm-256color",
             "COLUMNS": "200",
-            "SMARTMOB_AGENT": agent.url,
+            "SMARTMOB_AGENT": url,
             "SMARTMOB_CONFIG": "/nowhere",
             **(env or {}),
         },
@@ -119,7 +120,7 @@ def app(tmp_path: Path) -> Path:
 async def test_an_app_is_run_and_left(app: Path) -> None:
     """It is uploaded with a bar, its stderr is in another colour, and CTRL-C stops nothing."""
     async with running_agent("--stop-timeout=0") as agent:
-        async with at_terminal(agent, "run", str(app), "--attach") as terminal:
+        async with at_terminal(agent.url, "run", str(app), "--attach") as terminal:
             await terminal.wait_for(f"{SLUG}\r\n")
             assert "uploading" in terminal.seen
             await terminal.wait_for(r"-- started, pid \d+ --")
@@ -130,24 +131,24 @@ async def test_an_app_is_run_and_left(app: Path) -> None:
             assert terminal.seen.endswith("^C\r\nsmartmob: left; what runs goes on\r\n")
         assert (await agent.status(SLUG))["state"] == "running"
 
-        async with at_terminal(agent, "ps") as terminal:
+        async with at_terminal(agent.url, "ps") as terminal:
             assert await terminal.end() == 0
             assert "SLUG" in terminal.seen
             assert re.search("\x1b\\[32mrunning *\x1b\\[0m", terminal.seen)
             assert re.search(r"\d+ s ago|now", terminal.seen)
 
-        async with at_terminal(agent, "status", SLUG, env={"NO_COLOR": "1"}) as terminal:
+        async with at_terminal(agent.url, "status", SLUG, env={"NO_COLOR": "1"}) as terminal:
             assert await terminal.end() == 0
             assert re.search("slug +(\x1b\\[0m)? +app\\.web\\.0", terminal.seen)
             assert "\x1b[32m" not in terminal.seen
 
         async with (
-            at_terminal(agent, "events", SLUG) as terminal,
-            at_terminal(agent, "logs", SLUG, "-f", "--tail", "1") as other,
+            at_terminal(agent.url, "events", SLUG) as terminal,
+            at_terminal(agent.url, "logs", SLUG, "-f", "--tail", "1") as other,
         ):
             await other.wait_for("(out|err)")
             await terminal.wait_for(rf"\d\d:\d\d:\d\d.*{SLUG}.*running.*pid \d+")
-            async with at_terminal(agent, "restart", SLUG) as third:
+            async with at_terminal(agent.url, "restart", SLUG) as third:
                 assert await third.end() == 0
             await terminal.wait_for(r"running → .*backoff.* it is started again because")
             await terminal.wait_for("backoff → \x1b\\[32mrunning\x1b\\[0m\x1b\\[2m  pid")
@@ -156,18 +157,29 @@ async def test_an_app_is_run_and_left(app: Path) -> None:
                 assert await left.end() == 0
                 assert left.seen.endswith("^C\r\nsmartmob: left; what runs goes on\r\n")
 
-        async with at_terminal(agent, "open", env={"BROWSER": "echo opened %s"}) as terminal:
+        async with at_terminal(agent.url, "open", env={"BROWSER": "echo opened %s"}) as terminal:
             assert await terminal.end() == 0
             assert f"opened {agent.url}" in terminal.seen
 
         # Both lines: two pipes have no common order, so either may be the last.
-        async with at_terminal(agent, "logs", SLUG, "-f", "--tail", "2") as terminal:
+        async with at_terminal(agent.url, "logs", SLUG, "-f", "--tail", "2") as terminal:
             await terminal.wait_for("err")
             os.kill((await agent.status(SLUG))["pid"], signal.SIGKILL)
             await terminal.wait_for("-- ended: SIGKILL --")
             await agent.delete(SLUG)
             assert await terminal.end() == 0
             assert terminal.seen.endswith("-- the process was deleted --\x1b[0m\r\n")
+
+
+async def test_ctrl_c_before_there_is_a_process_leaves_none(app: Path) -> None:
+    """The archive is on its way, at a server that never answers."""
+    async with silent_server() as url:
+        argv = ("run", str(app), "--attach", "--agent", url)
+        async with at_terminal(url, *argv) as terminal:
+            await terminal.wait_for("uploading")
+            await terminal.press(b"\x03")
+            assert await terminal.end() == 130
+            assert terminal.seen.endswith("\r\nsmartmob: interrupted\r\n")
 
 
 async def test_a_reader_that_goes_ends_the_command_without_a_word(app: Path) -> None:
