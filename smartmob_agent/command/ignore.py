@@ -25,25 +25,25 @@ class Ignored:
     @classmethod
     def at(cls, directory: Path) -> Ignored:
         """Return the rules for a directory anywhere in a repository, or in none."""
-        above: list[tuple[Path, GitIgnoreSpec]] = []
-        for parent in reversed(list(_up_to_top(directory))):
-            if (rules := _read(parent)) is not None:
-                above.insert(0, (parent, rules))
-        return cls(directory, above)
+        parents = list(_up_to_top(directory))
+        found = [(parent, rules) for parent in parents if (rules := _read(parent)) is not None]
+        chain = [directory, *parents]
+        return cls(directory, [(base, _not_of(rules, base, chain)) for base, rules in found])
 
     def below(self, directory: Path) -> Ignored:
         """Return the rules for a directory in this one."""
         return Ignored(directory, self._rules)
 
     def __contains__(self, path: Path) -> bool:
-        if path.name == ".git":
-            return True
-        slash = "/" if path.is_dir() and not path.is_symlink() else ""
+        return path.name == ".git" or self.file_for(path) is not None
+
+    def file_for(self, path: Path) -> Path | None:
+        """Return the file whose rules leave a path out, None if none does."""
         for base, rules in self._rules:
-            found = rules.check_file(f"{path.relative_to(base).as_posix()}{slash}").include
+            found = rules.check_file(_name(path, base)).include
             if found is not None:
-                return found
-        return False
+                return base / _FILE if found else None
+        return None
 
 
 def _up_to_top(directory: Path) -> Iterator[Path]:
@@ -53,6 +53,26 @@ def _up_to_top(directory: Path) -> Iterator[Path]:
         if (path / ".git").exists():
             yield from chain[1 : number + 1]
             return
+
+
+def _not_of(rules: GitIgnoreSpec, base: Path, chain: Sequence[Path]) -> GitIgnoreSpec:
+    """Return rules without those that leave out one of some directories below them.
+
+    Who names a directory wants what is in it, though git would not look there.
+    """
+    below = [_name(path, base) for path in chain if base in path.parents]
+    left_out = [name for name in below if rules.check_file(name).include]
+    return GitIgnoreSpec(
+        rule
+        for rule in rules.patterns
+        if not (rule.include and any(rule.match_file(name) for name in left_out))
+    )
+
+
+def _name(path: Path, base: Path) -> str:
+    """Return a path as rules in a directory have it."""
+    slash = "/" if path.is_dir() and not path.is_symlink() else ""
+    return f"{path.relative_to(base).as_posix()}{slash}"
 
 
 def _read(directory: Path) -> GitIgnoreSpec | None:

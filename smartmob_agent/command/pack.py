@@ -28,13 +28,20 @@ def pack(directory: Path, file: IO[bytes], check: Callable[[], object]) -> None:
             hint="it names what to run: web: python3 web.py",
             code=WRONG_USE,
         )
+    top = directory.resolve()
+    ignored = Ignored.at(top)
+    if (file_of_rules := ignored.file_for(top / "Procfile")) is not None:
+        raise CommandError(
+            f"expected a Procfile in {directory}, but {file_of_rules} leaves it out",
+            hint="the rule !/Procfile takes it in",
+            code=WRONG_USE,
+        )
     # No times and no names of users: who packs what has not changed, gets the same digest.
     with (
         gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
-        top = directory.resolve()
-        for path in _walk(top, Ignored.at(top)):
+        for path in _walk(top, ignored):
             check()
             _add(tar, path, top)
 

@@ -92,6 +92,26 @@ def test_git_would_take_the_same(below: str, tmp_path: Path) -> None:
     assert files(packed(directory)) == set(listed.stdout.splitlines())
 
 
+@pytest.mark.parametrize("below", ["build", "build/app", "x/build/y"])
+def test_who_names_a_directory_wants_what_is_in_it(below: str, tmp_path: Path) -> None:
+    """Though a rule above leaves it out; other rules count."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("build/\n*.log\n/x\n")
+    directory = make(tmp_path / below, {"Procfile": "", "a/b": "", "a/c.log": ""})
+    assert files(packed(directory)) == {"Procfile", "a/b"}
+
+
+@pytest.mark.parametrize("where", [".", "app"])
+def test_a_procfile_that_is_left_out_is_told(where: str, tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    directory = make(tmp_path / "app", {"Procfile": ""})
+    rules = tmp_path / where / ".gitignore"
+    rules.write_text("*file\n")
+    with pytest.raises(CommandError, match=f"but {rules} leaves it out$") as caught:
+        packed(directory)
+    assert caught.value.code == 2
+
+
 def test_the_same_files_make_the_same_bytes(tmp_path: Path) -> None:
     one, two = make(tmp_path / "1"), make(tmp_path / "2")
     os.utime(two / "run.sh", (1, 1))
