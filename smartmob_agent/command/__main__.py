@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from smartmob_agent.command.cli import main
+from smartmob_agent.command.start import main
 
 sys.exit(main())

@@ -5,6 +5,7 @@ What is done is loaded when it is asked for, so that help and completion come at
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +19,9 @@ from smartmob_agent.command.asking import EPILOG, complete_agent, complete_slug,
 from smartmob_agent.command.entry import find, find_one, finish, variables
 
 __all__ = ["main"]
+
+_COMPLETE = "_SMARTMOB_COMPLETE"
+"""The variable by which the script in a shell asks."""
 
 _agent = click.option(
     "-a",
@@ -223,14 +227,26 @@ def completion(shell: str) -> None:
     For example, in ~/.bashrc: eval "$(smartmob completion bash)"
     """
     complete = shell_completion.get_completion_class(shell) or shell_completion.BashComplete
-    click.echo(complete(cli, {}, "smartmob", "_SMARTMOB_COMPLETE").source())
+    click.echo(complete(cli, {}, "smartmob", _COMPLETE).source())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what was asked for and return the exit code."""
+    """Do what was asked for and return the exit code.
+
+    Neither CTRL-C nor an error of the output is taken care of, as click's own `main` would do.
+    """
     # httpx would load its own command, and with it rich, which takes 0.1 s.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: no such module
+    if instruction := os.environ.get(_COMPLETE):
+        return shell_completion.shell_complete(cli, {}, "smartmob", _COMPLETE, instruction)
     try:
-        cli.main(args=argv, prog_name="smartmob")
+        with cli.make_context("smartmob", list(sys.argv[1:] if argv is None else argv)) as context:
+            cli.invoke(context)
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 0
+    return 0

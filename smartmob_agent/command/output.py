@@ -8,7 +8,15 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["clean", "is_terminal", "note", "write_bytes", "write_json", "write_rows"]
+__all__ = [
+    "clean",
+    "is_terminal",
+    "note",
+    "say_behind_ctrl_c",
+    "write_bytes",
+    "write_json",
+    "write_rows",
+]
 
 
 def clean(value: object) -> str:
@@ -41,6 +49,13 @@ def note(text: str) -> None:
     """Say something that is not part of the output."""
     sys.stderr.write(f"smartmob: {text}\n")
     sys.stderr.flush()
+
+
+def say_behind_ctrl_c(text: str) -> None:
+    """Say what CTRL-C did, and did not, behind the `^C` that a terminal shows."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\n")
+        note(text)
 
 
 def is_terminal(environ: Mapping[str, str] = os.environ) -> bool:

@@ -20,7 +20,7 @@ from smartmob_agent.command.failure import (
     explain,
     suggest,
 )
-from smartmob_agent.command.output import note
+from smartmob_agent.command.output import note, say_behind_ctrl_c
 from smartmob_agent.command.settings import Settings
 
 __all__ = ["Work", "endless", "run", "with_client"]
@@ -43,10 +43,10 @@ def run(work: Callable[[], Awaitable[int]]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = PIPE_CLOSED
     except* DetachedError:
-        _say_behind_ctrl_c("left; what runs goes on")
+        say_behind_ctrl_c("left; what runs goes on")
         code = DETACHED
     except* KeyboardInterrupt:
-        _say_behind_ctrl_c("interrupted")
+        say_behind_ctrl_c("interrupted")
         code = INTERRUPTED
     return code
 
@@ -58,13 +58,6 @@ def endless() -> Iterator[None]:
         yield
     except* KeyboardInterrupt:
         raise DetachedError from None
-
-
-def _say_behind_ctrl_c(text: str) -> None:
-    """Say what CTRL-C did, and did not, behind the `^C` that a terminal shows."""
-    if sys.stderr.isatty():
-        sys.stderr.write("\n")
-        note(text)
 
 
 async def with_client(settings: Settings, work: Work, *, slug: str = "") -> int:
