@@ -5,6 +5,7 @@ What is done is loaded when it is asked for, so that help and completion come at
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from click import shell_completion
 
 from smartmob_agent.command.asking import EPILOG, complete_agent, complete_slug, complete_state
 from smartmob_agent.command.entry import find, find_one, finish, variables
+from smartmob_agent.command.output import OutputError, give_up, say
 
 __all__ = ["main"]
 
@@ -233,7 +235,7 @@ def completion(shell: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what was asked for and return the exit code.
 
-    Neither CTRL-C nor an error of the output is taken care of, as click's own `main` would do.
+    CTRL-C is not taken care of, as click's own `main` would do.
     """
     # httpx would load its own command, and with it rich, which takes 0.1 s.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: no such module
@@ -243,10 +245,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         with cli.make_context("smartmob", list(sys.argv[1:] if argv is None else argv)) as context:
             cli.invoke(context)
     except click.ClickException as exc:
-        exc.show()
+        message = io.StringIO()
+        exc.show(message)
+        say(message.getvalue())
         return exc.exit_code
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 0
+    except OutputError as exc:
+        return give_up(exc.cause)
+    except OSError as exc:  # click wrote help.
+        return give_up(exc)
     return 0

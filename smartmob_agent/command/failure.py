@@ -12,6 +12,7 @@ from smartmob_agent.client.errors import (
     NoSuchProcessError,
     NotAllowedError,
 )
+from smartmob_agent.command.output import FAILED, PIPE_CLOSED
 
 __all__ = [
     "DETACHED",
@@ -30,7 +31,6 @@ __all__ = [
 
 DETACHED = 0
 """CTRL-C, in what has no end by itself and goes on without us."""
-FAILED = 1
 WRONG_USE = 2
 UNREACHABLE = 3
 NO_PROCESS = 4
@@ -38,8 +38,6 @@ TIMED_OUT = 124
 """As timeout(1) has it."""
 INTERRUPTED = 130
 """CTRL-C: 128 and the number of the signal, as shells have it."""
-PIPE_CLOSED = 141
-"""Whoever read the output has gone: the same with SIGPIPE."""
 
 
 class CommandError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -9,14 +10,60 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 __all__ = [
+    "FAILED",
+    "PIPE_CLOSED",
+    "OutputError",
     "clean",
+    "give_up",
     "is_terminal",
     "note",
+    "open_closed",
+    "say",
     "say_behind_ctrl_c",
     "write_bytes",
     "write_json",
     "write_rows",
 ]
+
+FAILED = 1
+PIPE_CLOSED = 141
+"""Whoever read the output has gone: 128 and the number of SIGPIPE, as shells have it."""
+
+
+class OutputError(Exception):
+    """What there is to write cannot be written."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(f"{cause}")
+        self.cause = cause
+
+
+def open_closed() -> None:
+    """Give the program a stdin, stdout and stderr where it was started without (`>&-`).
+
+    Else the next file or socket would get the number, and what is written.  stdout refuses all.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # Gets the lowest number that is free: this one.
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 -- as Python does
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def give_up(exc: OSError) -> int:
+    """Say why stdout takes no more, and return the exit code; nothing is written from now on."""
+    _silence(1)
+    if exc.errno == errno.EPIPE:
+        return PIPE_CLOSED
+    note(f"cannot write: {exc.strerror}")
+    return FAILED
+
+
+def _silence(number: int) -> None:
+    """Python would try to flush once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def clean(value: object) -> str:
@@ -39,22 +86,36 @@ def write_json(document: Mapping[str, Any], *, indent: int | None = 2) -> None:
 
 
 def write_bytes(data: bytes) -> None:
-    """Write to stdout at once.  A reader that does not read stops the command: so it should."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    """Write to stdout at once.  A reader that does not read stops the command: so it should.
+
+    Raises `OutputError`.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as exc:
+        raise OutputError(exc) from exc
 
 
 def note(text: str) -> None:
-    """Say something that is not part of the output."""
-    sys.stderr.write(f"smartmob: {text}\n")
-    sys.stderr.flush()
+    """Say something that is not part of the output; if nobody can hear it, so be it."""
+    say(f"smartmob: {text}\n")
+
+
+def say(text: str) -> None:
+    """Write to stderr."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        _silence(2)
 
 
 def say_behind_ctrl_c(text: str) -> None:
     """Say what CTRL-C did, and did not, behind the `^C` that a terminal shows."""
     if sys.stderr.isatty():
-        sys.stderr.write("\n")
+        say("\n")
         note(text)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import trio
 
@@ -14,17 +13,17 @@ from smartmob_agent.client import Client, ClientError, NoSuchProcessError, open_
 from smartmob_agent.command.failure import (
     DETACHED,
     INTERRUPTED,
-    PIPE_CLOSED,
     CommandError,
     DetachedError,
     explain,
     suggest,
 )
-from smartmob_agent.command.output import note, say_behind_ctrl_c
+from smartmob_agent.command.output import OutputError, give_up, note, say_behind_ctrl_c
 from smartmob_agent.command.settings import Settings
 
 __all__ = ["Work", "endless", "run", "with_client"]
 
+E = TypeVar("E", bound=BaseException)
 Work = Callable[[Client], Awaitable[int]]
 
 
@@ -38,10 +37,8 @@ def run(work: Callable[[], Awaitable[int]]) -> int:
         error = _first(group)
         note(error.line)
         code = error.code
-    except* BrokenPipeError:
-        # Python would try to flush once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = PIPE_CLOSED
+    except* OutputError as group:
+        code = give_up(_first(group).cause)
     except* DetachedError:
         say_behind_ctrl_c("left; what runs goes on")
         code = DETACHED
@@ -94,6 +91,6 @@ def _show_losses() -> None:
     logger.propagate = False
 
 
-def _first(group: BaseExceptionGroup[CommandError]) -> CommandError:
+def _first(group: BaseExceptionGroup[E]) -> E:
     first = group.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -9,8 +9,9 @@ def main() -> int:
     """Do what was asked for and return the exit code."""
     try:
         # Loaded in here: that takes a quarter of a second, in which a human may press CTRL-C.
-        from smartmob_agent.command import cli
+        from smartmob_agent.command import cli, output
 
+        output.open_closed()
         return cli.main()
     except KeyboardInterrupt:
         from smartmob_agent.command.output import say_behind_ctrl_c

@@ -35,6 +35,27 @@ def run(program: Sequence[str], *argv: str) -> tuple[int, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("--help >/dev/full", 1, "smartmob: cannot write: No space left on device\n"),
+        ("--help >&-", 1, "smartmob: cannot write: Bad file descriptor\n"),
+        ("open -a http://a >/dev/full", 1, "smartmob: cannot write: No space left on device\n"),
+        ("open -a http://a >&-", 1, "smartmob: cannot write: Bad file descriptor\n"),
+        ("open -a http://a <&- 2>&-", 0, ""),
+        ("ps >&- 2>&-", 3, ""),
+        ("ps 2>/dev/full", 3, ""),
+        ("ps --nothing 2>/dev/full", 2, ""),
+    ],
+)
+def test_what_takes_no_output_is_told_where_that_can_be_done(
+    words: str, code: int, said: str
+) -> None:
+    command = f"exec {sys.executable} -m smartmob_agent.command {words}"
+    assert run(["sh", "-c", command]) == (code, said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
     "module", ["click", "smartmob_agent.command.settings", "trio", "smartmob_agent.command.runner"]
 )
 def test_ctrl_c_while_the_command_is_loaded_is_no_traceback(module: str) -> None:
