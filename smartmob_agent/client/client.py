@@ -113,17 +113,19 @@ class Client:
     async def wait_state(self, slug: str, *states: str) -> str:
         """Wait until a process is in one of some states, and return it; `gone` is one too.
 
-        Raises `NoSuchProcessError`, and `ProcessFailedError` when it is in a failure, or gone,
-        and that was not waited for.
+        Raises `NoSuchProcessError`, and `ProcessFailedError` when it is gone, or in a failure,
+        and that was not waited for; behind a failure `stopping` and `gone` are to come.
         """
         if GONE not in states:
             await self.status(slug)
+        # It leaves a failure when it is deleted, and only then.
+        ends = {GONE} if {"stopping", GONE} & {*states} else {*FAILURES, GONE}
         async with self.events(slugs=[slug]) as events:
             async for happening in events:
                 state, error = state_in(happening)
                 if state in states:
                     return state
-                if state in {*FAILURES, GONE}:
+                if state in ends:
                     raise ProcessFailedError(slug, state, error)
         raise ProcessFailedError(slug, "the agent has stopped", None)
 

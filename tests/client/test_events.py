@@ -181,6 +181,13 @@ async def test_a_state_is_waited_for() -> None:
     assert await wait(("gone",), message("snapshot", {"processes": []})) == "gone"
 
 
+@pytest.mark.parametrize("state", ["stopping", "gone"])
+async def test_behind_a_failure_comes_the_end(state: str) -> None:
+    changes = [{"state": "no procfile"}, {"state": state}]
+    stream = [message("state", {**CHANGE, **change}, 8) for change in changes]
+    assert await wait(("running", state), SNAPSHOT, *stream, END) == state
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
