@@ -38,6 +38,20 @@ _token = click.option(
     "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="File with the token."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+
+
+class _Seconds(click.FloatRange):
+    """A number of seconds, from 0; `inf` is one, `nan` is none."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if seconds != seconds:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
 _slug = click.argument("slug", shell_complete=complete_slug)
 
 
@@ -185,7 +199,7 @@ def restart(agents: Sequence[str], token_file: Path | None, as_json: bool, slug:
     help="One of the states, or gone; may be given again.",
     shell_complete=complete_state,
 )
-@click.option("--timeout", type=click.FloatRange(0), metavar="S", help="Give up after S seconds.")
+@click.option("--timeout", type=_Seconds(0), metavar="S", help="Give up after S seconds.")
 @_addressed
 def wait(agents: Sequence[str], token_file: Path | None, slug: str, **options: Any) -> None:
     """Wait until a process is in a state."""

@@ -8,7 +8,8 @@ from datetime import datetime
 import trio
 
 from smartmob_agent.client import Change, Client, Gap, Process, ProcessFailedError, Snapshot
-from smartmob_agent.command.failure import TIMED_OUT, CommandError
+from smartmob_agent.client.documents import STATES
+from smartmob_agent.command.failure import TIMED_OUT, WRONG_USE, CommandError, like
 from smartmob_agent.command.output import clean, is_terminal, note, write_json, write_rows
 from smartmob_agent.command.runner import endless, with_client
 from smartmob_agent.command.settings import Settings
@@ -36,6 +37,10 @@ async def wait(
     agent: Settings, slug: str, *, states: Sequence[str], timeout: float | None, as_json: bool
 ) -> int:
     """Wait until a process is in one of some states, and write it."""
+    for state in states:
+        if state not in STATES:
+            hint = like(state, STATES) or f"there are {', '.join(STATES)}"
+            raise CommandError(f"no state is called {state!r}", hint=hint, code=WRONG_USE)
 
     async def work(client: Client) -> int:
         try:

@@ -26,6 +26,7 @@ __all__ = [
     "CommandError",
     "DetachedError",
     "explain",
+    "like",
     "suggest",
 ]
 
@@ -80,6 +81,12 @@ def explain(error: ClientError) -> CommandError:
 def suggest(slug: str, known: Iterable[str]) -> str:
     """Return a hint on which process may have been meant."""
     names = sorted(known)
-    if close := difflib.get_close_matches(slug, names, n=1):
-        return f"did you mean {close[0]!r}?"
+    if close := like(slug, names):
+        return close
     return "there are no processes" if not names else "smartmob ps lists them"
+
+
+def like(word: str, known: Iterable[str]) -> str:
+    """Return a hint on which of some words is like this one, empty if none is."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
