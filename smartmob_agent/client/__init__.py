@@ -30,6 +30,7 @@ from smartmob_agent.client.errors import (
     ProcessEndedError,
     ProcessFailedError,
     RefusedError,
+    TlsError,
     TooLargeError,
     UnreachableError,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "Record",
     "RefusedError",
     "Snapshot",
+    "TlsError",
     "TooLargeError",
     "UnreachableError",
     "Upload",

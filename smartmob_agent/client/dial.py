@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Iterator
 
 import trio
 
 from smartmob_agent.client.address import Address
-from smartmob_agent.client.errors import UnreachableError
+from smartmob_agent.client.errors import TlsError, UnreachableError
 
-__all__ = ["CONNECT_TIMEOUT", "KEEPALIVE", "cause_of", "dial"]
+__all__ = ["CONNECT_TIMEOUT", "KEEPALIVE", "dial", "tls_error_in", "unreachable"]
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for a connection, TLS included."""
@@ -23,6 +24,17 @@ KEEPALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
 """Options of TCP sockets."""
+_PLAIN = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"}
+"""What OpenSSL calls bytes that are no TLS; the versions differ."""
+_CERTIFICATE = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",  # Of TLS 1.2, where none was given.
+    "SSLV3_ALERT_BAD_CERTIFICATE",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+    "TLSV1_ALERT_UNKNOWN_CA",
+}
+"""What OpenSSL calls the words of a peer on a certificate of ours: RFC 8446, section 6.2."""
 
 
 async def dial(address: Address, tls: ssl.SSLContext | None) -> trio.abc.Stream:
@@ -41,8 +53,7 @@ async def dial(address: Address, tls: ssl.SSLContext | None) -> trio.abc.Stream:
                 stream.setsockopt(*option)
             return await _secure(stream, address, tls) if address.tls else stream
     except (OSError, UnicodeError, trio.TooSlowError, trio.BrokenResourceError) as exc:
-        why = cause_of(exc)
-        raise UnreachableError(f"cannot reach the agent at {address.text}: {why}") from exc
+        raise unreachable(address.text, exc) from exc
 
 
 async def _secure(
@@ -63,19 +74,50 @@ async def _secure(
     return secured
 
 
-def cause_of(exc: BaseException) -> str:
-    """Return what the operating system, or TLS, says: its words of an errno, without an address."""
+def unreachable(where: str, exc: BaseException) -> UnreachableError:
+    """Return the error for a connection that was not made, or not as it should be."""
+    beginning = f"cannot reach the agent at {where}"
+    if (error := tls_error_in(exc)) is None:
+        return UnreachableError(f"{beginning}: {_cause_of(exc)}")
+    fault, words = _tls_fault(error)
+    return TlsError(f"{beginning}: {words}", fault=fault)
+
+
+def tls_error_in(exc: BaseException) -> ssl.SSLError | None:
+    """Return the error of TLS that is the cause of another one, if one is."""
+    return next((inner for inner in _causes(exc) if isinstance(inner, ssl.SSLError)), None)
+
+
+def _tls_fault(error: ssl.SSLError) -> tuple[str, str]:
+    """Return the kind of an error and words for it; its errno is none of the operating system."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "untrusted", f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLEOFError):
+        return "other", "it closed the connection before TLS had begun"
+    reason: str = getattr(error, "reason", None) or "unknown"
+    if reason in _PLAIN:
+        return "plain", "it does not speak TLS"
+    if reason in _CERTIFICATE:
+        return "certificate", "it wants a certificate of its clients that it trusts"
+    return "other", f"TLS: {reason.lower().replace('_', ' ')}"
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
     inner: BaseException | None = exc
     while inner is not None:
-        if isinstance(inner, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted: {inner.verify_message}"
         if isinstance(inner, BaseExceptionGroup):
             inner = inner.exceptions[0]
             continue
+        yield inner
+        inner = inner.__cause__ or inner.__context__
+
+
+def _cause_of(exc: BaseException) -> str:
+    """Return what the operating system says: its words of an errno, without an address."""
+    for inner in _causes(exc):
         if isinstance(inner, OSError) and inner.strerror:
             number = inner.errno or 0  # Those of name resolution are below 0.
             return (os.strerror(number) if number > 0 else inner.strerror).lower()
         if isinstance(inner, UnicodeError):
             return "no host has such a name"
-        inner = inner.__cause__ or inner.__context__
     return "no answer in time"

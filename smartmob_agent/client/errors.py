@@ -6,6 +6,7 @@
     ├── AddressError            no URL of an agent
     ├── NoConnectionError       trying again may help
     │   ├── UnreachableError    there was none
+    │   │   └── TlsError        TLS did not come about
     │   └── ConnectionLostError there was one
     ├── BadAnswerError          what answers is no agent, or one of another kind
     ├── ProcessEndedError       it was deleted or replaced while the connection was lost
@@ -41,6 +42,7 @@ __all__ = [
     "ProcessEndedError",
     "ProcessFailedError",
     "RefusedError",
+    "TlsError",
     "TooLargeError",
     "UnreachableError",
 ]
@@ -60,6 +62,18 @@ class NoConnectionError(ClientError):
 
 class UnreachableError(NoConnectionError):
     """No connection could be made."""
+
+
+class TlsError(UnreachableError):
+    """TLS did not come about.
+
+    fault: `untrusted` (the certificate of the agent), `certificate` (the agent wants one of ours,
+        or another one), `plain` (it speaks no TLS) or `other`.
+    """
+
+    def __init__(self, message: str, *, fault: str) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class ConnectionLostError(NoConnectionError):

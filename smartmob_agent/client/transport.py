@@ -14,12 +14,11 @@ import httpx
 import trio
 
 from smartmob_agent.client.address import Address
-from smartmob_agent.client.dial import CONNECT_TIMEOUT, KEEPALIVE, cause_of
+from smartmob_agent.client.dial import CONNECT_TIMEOUT, KEEPALIVE, tls_error_in, unreachable
 from smartmob_agent.client.errors import (
     BadAnswerError,
     ClientError,
     ConnectionLostError,
-    UnreachableError,
 )
 from smartmob_agent.client.refusals import refused
 from smartmob_agent.client.seams import Answer, Body, Query, StreamedAnswer
@@ -99,8 +98,10 @@ class Transport:
 
     def _ours(self, exc: Exception) -> ClientError:
         """Return our error for one of httpx."""
-        if isinstance(exc, (httpx.ConnectError, httpx.ConnectTimeout, UnicodeError)):
-            return UnreachableError(f"cannot reach the agent at {self._where}: {cause_of(exc)}")
+        # In TLS 1.3 the agent says behind the handshake what it thinks of our certificate.
+        begun = not isinstance(exc, (httpx.ConnectError, httpx.ConnectTimeout, UnicodeError))
+        if not begun or tls_error_in(exc) is not None:
+            return unreachable(self._where, exc)
         if isinstance(exc, httpx.TimeoutException):
             return ConnectionLostError(f"no answer in time from the agent at {self._where}")
         if isinstance(exc, (httpx.NetworkError, httpx.RemoteProtocolError)):

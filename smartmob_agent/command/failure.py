@@ -11,6 +11,7 @@ from smartmob_agent.client.errors import (
     NoConnectionError,
     NoSuchProcessError,
     NotAllowedError,
+    TlsError,
 )
 from smartmob_agent.command.output import FAILED, PIPE_CLOSED
 
@@ -35,6 +36,13 @@ DETACHED = 0
 WRONG_USE = 2
 UNREACHABLE = 3
 NO_PROCESS = 4
+CERTIFICATE_HINT = "cert_file and key_file of a named agent are a certificate for it"
+_TLS_HINTS = {
+    "untrusted": "ca_file of a named agent, or SSL_CERT_FILE, says whom to trust",
+    "certificate": CERTIFICATE_HINT,
+    "plain": "then its URL has http in place of https",
+    "other": "",
+}
 TIMED_OUT = 124
 """As timeout(1) has it."""
 INTERRUPTED = 130
@@ -65,6 +73,8 @@ class DetachedError(Exception):
 
 def explain(error: ClientError) -> CommandError:
     """Return what a human can do about an error of the client."""
+    if isinstance(error, TlsError):
+        return CommandError(f"{error}", hint=_TLS_HINTS[error.fault], code=UNREACHABLE)
     if isinstance(error, NoConnectionError):
         hint = "is smartmob-agent running there? --agent or SMARTMOB_AGENT names another one"
         return CommandError(f"{error}", hint=hint, code=UNREACHABLE)

@@ -9,8 +9,15 @@ from typing import TypeVar
 
 import trio
 
-from smartmob_agent.client import Client, ClientError, NoSuchProcessError, open_client
+from smartmob_agent.client import (
+    Client,
+    ClientError,
+    ConnectionLostError,
+    NoSuchProcessError,
+    open_client,
+)
 from smartmob_agent.command.failure import (
+    CERTIFICATE_HINT,
     DETACHED,
     INTERRUPTED,
     CommandError,
@@ -72,7 +79,11 @@ async def with_client(settings: Settings, work: Work, *, slug: str = "") -> int:
             error.hint = suggest(slug, [p.slug for p in await client.list_processes()])
             raise error from missing
     except ClientError as exc:
-        raise explain(exc) from exc
+        error = explain(exc)
+        if isinstance(exc, ConnectionLostError) and settings.without_certificate:
+            # Agents and others that want one may hang up without a word.
+            error.hint = f"does it want a certificate? {CERTIFICATE_HINT}"
+        raise error from exc
 
 
 class _Losses(logging.Handler):

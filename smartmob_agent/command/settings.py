@@ -35,6 +35,11 @@ class Settings:
     cert_file: Path | None = None
     key_file: Path | None = None
 
+    @property
+    def without_certificate(self) -> bool:
+        """Whether an agent that wants a certificate of its clients gets none."""
+        return self.url.startswith("https:") and self.cert_file is None
+
     def tls(self) -> ssl.SSLContext | None:
         """Return whom to trust, None for what the system does; raises `CommandError`."""
         if self.ca_file is None and self.cert_file is None:

@@ -14,7 +14,7 @@ import smartmob_agent
 from smartmob_agent import Agent, AgentConfig
 from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
 
-__all__ = ["CREATE", "LIMIT", "World", "open_world", "raw_server", "silent_server"]
+__all__ = ["CREATE", "LIMIT", "World", "open_world", "raw_server", "serving", "silent_server"]
 
 LIMIT = 30.0
 """Seconds for anything on real sockets."""
@@ -65,7 +65,7 @@ async def raw_server(answer: bytes) -> AsyncGenerator[str]:
             await stream.receive_some()
             await stream.send_all(answer)
 
-    async with _serving(handle) as url:
+    async with serving(handle) as url:
         yield url
 
 
@@ -78,14 +78,15 @@ async def silent_server() -> AsyncGenerator[str]:
             async for _data in stream:
                 pass
 
-    async with _serving(handle) as url:
+    async with serving(handle) as url:
         yield url
 
 
 @asynccontextmanager
-async def _serving(
+async def serving(
     handle: Callable[[trio.SocketStream], Awaitable[None]],
 ) -> AsyncGenerator[str]:
+    """Let something handle each connection."""
     with trio.fail_after(LIMIT):
         async with trio.open_nursery() as nursery:
             [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
 import trio.lowlevel
-import trustme
 
-from smartmob_agent import AgentConfig, Security
+from smartmob_agent import AgentConfig
 from smartmob_agent.client import (
     AddressError,
     BadAnswerError,
@@ -25,7 +22,6 @@ from smartmob_agent.client import (
     InvalidRequestError,
     Line,
     NoSuchProcessError,
-    NotAllowedError,
     RefusedError,
     UnreachableError,
     Upload,
@@ -207,62 +203,6 @@ async def test_a_unix_socket_that_is_not_there_is_told(tmp_path: Path) -> None:
         for call in (ask, attach):
             with pytest.raises(UnreachableError, match=r"/none: no such file or directory$"):
                 await call(client)
-
-
-@attrs.frozen
-class Secured:
-    """An agent with TLS and a token."""
-
-    config: AgentConfig
-    trust: ssl.SSLContext
-
-
-TOKEN = "0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Secured:
-    folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    leaf = authority.issue_cert("127.0.0.1")
-    cert, key, tokens = folder / "cert.pem", folder / "key.pem", folder / "tokens"
-    leaf.cert_chain_pems[0].write_to_path(str(cert))
-    leaf.private_key_pem.write_to_path(str(key))
-    tokens.touch(0o600)
-    tokens.write_text(TOKEN)
-    trust = ssl.create_default_context()
-    authority.configure_trust(trust)
-    security = Security(tls_cert=cert, tls_key=key, token_file=tokens)
-    return Secured(AgentConfig(port=0, stop_timeout=0, security=security), trust)
-
-
-async def test_an_agent_is_reached_by_tls_with_a_token(secured: Secured) -> None:
-    async with (
-        open_world(secured.config) as world,
-        open_client(world.url, token=TOKEN, tls=secured.trust) as client,
-    ):
-        await client.create(**CREATE)
-        child = await world.spawner.next_child()
-        async with client.attach(SLUG, tail=1) as lines:
-            child.write(b"line\n")
-            assert str(await lines.receive()) == "line"
-
-
-@CALLS
-async def test_without_a_token_nothing_is_allowed(call: Call, secured: Secured) -> None:
-    async with (
-        open_world(secured.config) as world,
-        open_client(world.url, tls=secured.trust) as client,
-    ):
-        with pytest.raises(NotAllowedError, match="token"):
-            await call(client)
-
-
-@pytest.mark.parametrize("call", [ask, attach])
-async def test_an_agent_that_is_not_trusted_is_told(call: Call, secured: Secured) -> None:
-    async with open_world(secured.config) as world, open_client(world.url) as client:
-        with pytest.raises(UnreachableError, match="its certificate is not trusted: unable to get"):
-            await call(client)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import trio
 
 from smartmob_agent.client import open_client
 from smartmob_agent.client.address import parse_address
-from smartmob_agent.client.dial import cause_of
+from smartmob_agent.client.dial import unreachable
 from smartmob_agent.client.errors import (
     BadAnswerError,
     ConnectionLostError,
@@ -82,11 +82,14 @@ async def test_nobody_there_is_told(url: str, message: str) -> None:
 
 async def test_a_server_that_speaks_no_tls_is_told() -> None:
     async with raw_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
-        with pytest.raises(UnreachableError, match=r"cannot reach the agent at https://"):
+        with pytest.raises(UnreachableError, match=r"it does not speak TLS$"):
             async with sockets_at(url.replace("http", "https")).open("/attach-console/x", {}):
                 pass
 
 
 def test_the_cause_is_what_the_system_says() -> None:
-    assert cause_of(socket.gaierror(-2, "Name not known")) == "name not known"
-    assert cause_of(trio.TooSlowError()) == "no answer in time"
+    for error, words in (
+        (socket.gaierror(-2, "Name not known"), "name not known"),
+        (trio.TooSlowError(), "no answer in time"),
+    ):
+        assert str(unreachable("x", error)) == f"cannot reach the agent at x: {words}"

@@ -20,6 +20,7 @@ from smartmob_agent.client import (
     LogPart,
     NoSuchProcessError,
     NotAllowedError,
+    TlsError,
     UnreachableError,
 )
 from smartmob_agent.command import failure
@@ -36,6 +37,9 @@ from tests.client.memory import MemoryAgent, client_of
     ("error", "code", "line"),
     [
         (UnreachableError("nobody"), 3, "nobody (is smartmob-agent running there? --agent or"),
+        (TlsError("no TLS", fault="plain"), 3, "no TLS (then its URL has http in place of https)"),
+        (TlsError("own", fault="certificate"), 3, "own (cert_file and key_file of a named agent"),
+        (TlsError("other", fault="other"), 3, "other"),
         (NoSuchProcessError(404, "none"), 4, "none (smartmob ps lists them)"),
         (AddressError("no URL"), 2, "no URL"),
         (NotAllowedError(401, "no token"), 1, "no token (SMARTMOB_TOKEN has a token, or --token-"),
