@@ -23,8 +23,9 @@ __all__ = ["refused"]
 
 _MEDIA_TYPE = "application/problem+json"
 """RFC 9457."""
-_GATEWAY_STATUSES = (502, 504)
-"""Of a proxy that does not reach the agent: RFC 9110, sections 15.6.3 and 15.6.5."""
+_GATEWAY_STATUSES = (502, 503, 504)
+"""Of a proxy that does not reach the agent: RFC 9110, sections 15.6.3 to 15.6.5; an agent's own
+503 is a problem document."""
 _BY_STATUS: Mapping[int, type[RefusedError]] = {
     400: InvalidRequestError,
     401: NotAllowedError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,19 @@ async def test_what_the_agent_refuses_is_an_error_of_its_own() -> None:
             await client.attach("nobody").receive()
 
 
+@pytest.mark.parametrize("slug", ["", ".", "..", "a/b", "x\n", "ä"])
+async def test_what_is_no_slug_names_no_process(slug: str) -> None:
+    """Nor does it make another request of the one that was meant: the agent is not asked."""
+    async with open_client(NOTHING_LISTENS) as client:
+        signal = partial(client.send_signal, signal="HUP")
+        calls = [
+            partial(call, slug) for call in (client.status, client.delete, client.restart, signal)
+        ]
+        for call in [*calls, client.log(slug).receive, client.attach(slug).receive]:
+            with pytest.raises(NoSuchProcessError, match="no process has the slug"):
+                await call()
+
+
 def problem(status: int, document: bytes) -> bytes:
     head = f"HTTP/1.1 {status} No\r\nContent-Type: application/problem+json\r\n"
     return f"{head}Content-Length: {len(document)}\r\n\r\n".encode() + document
@@ -143,6 +157,7 @@ def problem(status: int, document: bytes) -> bytes:
         (b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n", BadAnswerError, "found HTTP 302"),
         (problem(500, b"[]"), BadAnswerError, "found HTTP 500"),
         (b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n", UnreachableError, "a proxy does not"),
+        (b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", UnreachableError, "a proxy does not"),
         (problem(503, b'{"detail": "stopping"}'), BusyError, "stopping"),
         (problem(500, b'{"title": "a defect"}'), DefectError, "a defect"),
         (problem(418, b"{}"), RefusedError, "HTTP 418"),
