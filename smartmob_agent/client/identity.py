@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from urllib.parse import quote
 
 from smartmob_agent.client.documents import Process, parse_process
 from smartmob_agent.client.errors import NoConnectionError, NoSuchProcessError, ProcessEndedError
@@ -14,9 +14,18 @@ from smartmob_agent.client.seams import Requests
 __all__ = ["Identity", "over_connections", "path_of"]
 
 
+_SLUG = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]+")
+"""`.` and `..` would be taken out of a path on its way: RFC 3986, section 5.2.4."""
+
+
 def path_of(action: str, slug: str) -> str:
-    """Return the path of what can be done with a process."""
-    return f"/{action}/{quote(slug, safe='')}"
+    """Return the path of what can be done with a process.
+
+    Raises `NoSuchProcessError` for what is no slug, and might name something else in a path.
+    """
+    if not _SLUG.fullmatch(slug):
+        raise NoSuchProcessError(404, f"no process has the slug {slug!r}")
+    return f"/{action}/{slug}"
 
 
 class Identity:

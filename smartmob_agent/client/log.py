@@ -49,7 +49,7 @@ class LogReader:
         patience: Patience,
     ) -> None:
         self._requests = requests
-        self._path = path_of("process-log", slug)
+        self._slug = slug
         self._identity = Identity(requests, slug)
         self._query = {**query, "format": form}
         self._progress: Progress = FORMATS[form]()
@@ -67,7 +67,8 @@ class LogReader:
 
     async def _read(self, send: trio.MemorySendChannel[LogPart]) -> None:
         """Read by one connection."""
-        async with self._requests.stream("GET", self._path, query=self._query) as answer:
+        path = path_of("process-log", self._slug)
+        async with self._requests.stream("GET", path, query=self._query) as answer:
             first, missed = first_line(answer.headers)
             self._progress.begin(first, missed)
             self._patience.connected()
