@@ -1,4 +1,4 @@
-"""The tokens that let clients in: a file with one per line."""
+"""The tokens that let clients in: a file with one per line, in which `#` begins a comment."""
 
 from __future__ import annotations
 
@@ -62,14 +62,15 @@ def _read(path: Path) -> tuple[bytes, ...]:
     except OSError as error:
         raise StartError(f"token file {path}: {error.strerror}") from error
     digests = []
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        if line and not line.startswith("#"):
-            if not _TOKEN.fullmatch(line):
-                raise StartError(
-                    f"token file {path}, line {number}: expected 16 to 512 characters of "
-                    "A-Za-z0-9._~+/-"
-                )
-            digests.append(_digest(line))
+    for number, line in enumerate(lines, start=1):
+        token = line.partition("#")[0].strip()
+        if token and not _TOKEN.fullmatch(token):
+            raise StartError(
+                f"token file {path}, line {number}: expected 16 to 512 characters of "
+                "A-Za-z0-9._~+/-"
+            )
+        if token:
+            digests.append(_digest(token))
     if not digests:
         raise StartError(f"token file {path}: expected a token, found none")
     return tuple(digests)

@@ -21,7 +21,7 @@ def write(path: Path, text: str, mode: int = 0o600) -> Path:
 
 def test_each_token_of_the_file_is_accepted(tmp_path: Path) -> None:
     """One per line; comments and empty lines are none."""
-    tokens = Tokens(write(tmp_path / "tokens", f"# ours\n\n{ONE}\n  {TWO}  \n"))
+    tokens = Tokens(write(tmp_path / "tokens", f"# ours\n\n{ONE}\n  {TWO}  # of TWO\n"))
     accepted = [tokens.accept(text) for text in (ONE, TWO, "# ours", "", ONE + "x", "\udcff")]
     assert accepted == [True, True, False, False, False, False]
 
