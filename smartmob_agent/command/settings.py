@@ -82,11 +82,7 @@ def find_agents(
     ]
     if not wanted:
         wanted = [config["default"]] if "default" in config else [DEFAULT_URL]
-    token = _read_token(token_file) if token_file else _token_of(environ)
-    return [
-        _settings(name, named, token, own_token=token_file is None)
-        for name in dict.fromkeys(wanted)
-    ]
+    return [_settings(name, named, environ, token_file) for name in dict.fromkeys(wanted)]
 
 
 def agent_names(environ: Mapping[str, str]) -> list[str]:
@@ -95,20 +91,16 @@ def agent_names(environ: Mapping[str, str]) -> list[str]:
 
 
 def _settings(
-    name: str, named: Mapping[str, Any], token: str | None, *, own_token: bool
+    name: str, named: Mapping[str, Any], environ: Mapping[str, str], token_file: Path | None
 ) -> Settings:
-    if ":" in name:
-        return Settings(name=name, url=name, token=token)
-    if name not in named:
+    if ":" not in name and name not in named:
         known = ", ".join(sorted(named)) or "none is"
         raise _wrong(
             f"no agent is called {name!r}", hint=f"a URL has a colon; in the file: {known}"
         )
-    agent = named[name]
-    # A token for one agent is not sent to another one.
-    if own_token and "token_file" in agent:
-        token = _read_token(_path(agent["token_file"]))
+    agent = {"url": name} if ":" in name else named[name]
     files = {key: _path(agent[key]) for key in ("ca_file", "cert_file", "key_file") if key in agent}
+    token = _token_for(agent, environ, token_file)
     return Settings(name=name, url=agent["url"], token=token, **files)
 
 
@@ -116,12 +108,22 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _token_of(environ: Mapping[str, str]) -> str | None:
+def _token_for(
+    agent: Mapping[str, str], environ: Mapping[str, str], token_file: Path | None
+) -> str | None:
+    """Return the token for an agent: that of one is not sent to another one.
+
+    Only the file that counts is read: the others may be broken, or not be there.
+    """
+    if token_file is not None:
+        return _read_token(token_file)
+    if "token_file" in agent:
+        return _read_token(_path(agent["token_file"]))
     if token := environ.get("SMARTMOB_TOKEN"):
         return token
     # The agent's own variable and file: whoever may read it on its machine needs no other.
-    file = environ.get("SMARTMOB_TOKEN_FILE")
-    return _read_token(Path(file)) if file else None
+    shared = environ.get("SMARTMOB_TOKEN_FILE")
+    return _read_token(Path(shared)) if shared else None
 
 
 def _read_token(path: Path) -> str:
@@ -164,6 +166,8 @@ def _faults(config: Mapping[str, Any]) -> Sequence[str]:
             for key in _KEYS
             if not isinstance(agent.get(key, ""), str)
         ]
+        if "key_file" in agent and "cert_file" not in agent:
+            faults.append(f"expected cert_file beside key_file @ {where}")
     if "default" in config and not isinstance(config["default"], str):
         faults.append("expected a string @ default")
     return faults

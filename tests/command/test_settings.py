@@ -63,6 +63,13 @@ def test_a_token_file_that_is_named_counts_for_all(environ: dict[str, str], tmp_
     assert found(environ, "local") == [("local", "http://127.0.0.1:9000", "named")]
 
 
+def test_only_the_token_files_that_count_are_read(environ: dict[str, str]) -> None:
+    environ["SMARTMOB_TOKEN_FILE"] = "/nowhere"
+    assert found(environ, "prod") == [("prod", "https://agent.example", "prod-token")]
+    with pytest.raises(CommandError, match="cannot read the token in /nowhere"):
+        found(environ, "prod", "local")
+
+
 def test_a_token_is_not_shown(environ: dict[str, str]) -> None:
     assert "prod-token" not in repr(find_agents(environ, agents=["prod"]))
 
@@ -89,6 +96,7 @@ def test_the_file_is_where_it_should_be(environ: dict[str, str], expected: str) 
         ("default = [", "cannot read "),
         ("default = 1\nother = 2", "unknown key @ other; expected a string @ default"),
         ("agents = 1", "expected a table @ agents"),
+        ("[agents.a]\nurl = ''\nkey_file = ''", "expected cert_file beside key_file @ agents.a"),
         ("[agents]\na = 1", "expected a table with url @ agents.a"),
         (
             "[agents.a]\nurl = 1\nx = 2",
