@@ -11,7 +11,7 @@ import trio
 
 from smartmob_agent.client import Client, Event, Feed, Line, LogPart
 from smartmob_agent.command.failure import NO_PROCESS, CommandError
-from smartmob_agent.command.output import is_terminal, note, write_bytes
+from smartmob_agent.command.output import is_terminal, note, notes_are_of, write_bytes
 from smartmob_agent.command.runner import endless, with_client
 from smartmob_agent.command.settings import Settings
 
@@ -33,11 +33,13 @@ async def show_logs(
     Of several agents one need have it.
     """
     sources = [(agent, slug) for agent in agents for slug in slugs]
+    several = len(agents) > 1
     missing = Counter[str]()
     codes: list[int] = []
 
     async def show(agent: Settings, slug: str) -> None:
-        names = ([agent.name] if len(agents) > 1 else []) + ([slug] if len(slugs) > 1 else [])
+        notes_are_of(agent.name if several else "")
+        names = ([agent.name] if several else []) + ([slug] if len(slugs) > 1 else [])
 
         async def work(client: Client) -> int:
             if follow and is_terminal() and not as_json:
@@ -52,8 +54,12 @@ async def show_logs(
             await with_client(agent, work, slug=slug)
         except CommandError as error:
             missing[slug] += error.code == NO_PROCESS
-            if error.code != NO_PROCESS or missing[slug] == len(agents):
+            if error.code != NO_PROCESS:
                 note(error.line)
+                codes.append(error.code)
+            elif missing[slug] == len(agents):
+                notes_are_of("")  # It is what all of them say.
+                note(f"{error}" if several else error.line)
                 codes.append(error.code)
 
     with endless() if follow else nullcontext():

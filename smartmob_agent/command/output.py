@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "give_up",
     "is_terminal",
     "note",
+    "notes_are_of",
     "open_closed",
     "say",
     "say_behind_ctrl_c",
@@ -28,6 +30,9 @@ __all__ = [
 FAILED = 1
 PIPE_CLOSED = 141
 """Whoever read the output has gone: 128 and the number of SIGPIPE, as shells have it."""
+
+
+_agent = ContextVar("agent", default="")
 
 
 class OutputError(Exception):
@@ -100,7 +105,13 @@ def write_bytes(data: bytes) -> None:
 
 def note(text: str) -> None:
     """Say something that is not part of the output; if nobody can hear it, so be it."""
-    say(f"smartmob: {text}\n")
+    agent = _agent.get()
+    say(f"smartmob: {agent}: {text}\n" if agent else f"smartmob: {text}\n")
+
+
+def notes_are_of(agent: str) -> None:
+    """Name an agent, if not empty, in the notes of this task, and of those that it will start."""
+    _agent.set(agent)
 
 
 def say(text: str) -> None:

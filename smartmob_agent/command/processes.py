@@ -12,6 +12,7 @@ from smartmob_agent.command.output import (
     clean,
     is_terminal,
     note,
+    notes_are_of,
     write_json,
     write_rows,
 )
@@ -27,6 +28,8 @@ async def list_processes(agents: Sequence[Settings], *, as_json: bool) -> int:
     codes: list[int] = []
 
     async def ask(agent: Settings) -> None:
+        notes_are_of(agent.name if len(agents) > 1 else "")
+
         async def work(client: Client) -> int:
             found[agent.name] = await client.list_processes()
             return 0

@@ -27,7 +27,7 @@ from smartmob_agent.command import failure
 from smartmob_agent.command.asking import EPILOG
 from smartmob_agent.command.failure import explain, suggest
 from smartmob_agent.command.logs import copy_log, words
-from smartmob_agent.command.output import clean
+from smartmob_agent.command.output import clean, notes_are_of
 from smartmob_agent.command.runner import endless, run
 from smartmob_agent.command.terminal import ago
 from tests.client.memory import MemoryAgent, client_of
@@ -132,3 +132,18 @@ async def test_lines_that_are_lost_are_told(capsys: pytest.CaptureFixture[str]) 
     out, err = capsys.readouterr()
     assert out == "line 2\n"
     assert err == "smartmob: hello.web.0: 1 lines are lost: the agent has them no more\n"
+
+
+def test_a_loss_is_told_with_the_agent_where_there_are_several(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def work() -> int:
+        notes_are_of("prod")
+        async with client_of(MemoryAgent(["line 1"], cuts=[0])) as client:
+            return len([part async for part in client.log("hello.web.0")])
+
+    assert run(work) == 1
+    assert capsys.readouterr().err == (
+        "smartmob: prod: hello.web.0: connection lost: cut; trying again\n"
+        "smartmob: prod: hello.web.0: connected again\n"
+    )
