@@ -71,8 +71,12 @@ def _addressed(function: Callable[..., Any]) -> Callable[..., Any]:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="smartmob-agent", prog_name="smartmob")
-def cli() -> None:
+@_addressed
+@click.pass_context
+def cli(context: click.Context, /, **shared: Any) -> None:
     """Run apps on smartmob agents, and see what they do."""
+    # They count for the command as if they stood behind it, unless others do.
+    context.default_map = dict.fromkeys(cli.commands, shared)
 
 
 @cli.command()

@@ -196,8 +196,9 @@ async def test_several_agents_are_asked_at_once(capsys: pytest.CaptureFixture[st
         await shell.start()
         assert await shell("ps", "-a", NOBODY, "-a", shell.world.url) == 3
         assert shell.out.startswith(f"{SLUG}\trunning")
-        assert shell.err.startswith(f"smartmob: cannot reach the agent at {NOBODY}: ")
+        assert shell.err.startswith(f"smartmob: {NOBODY}: cannot reach the agent at {NOBODY}: ")
         assert await shell("ps", "-a", NOBODY) == 3
+        assert shell.err.startswith(f"smartmob: cannot reach the agent at {NOBODY}: ")
         assert shell.out == ""
         assert await shell("status", SLUG, "-a", NOBODY, "-a", shell.world.url) == 2
         assert shell.err == f"smartmob: expected one agent, found {NOBODY}, {shell.world.url}\n"
@@ -220,9 +221,28 @@ async def test_logs_come_from_several_agents_at_once(capsys: pytest.CaptureFixtu
         assert await shell("logs", "one.web.0", *agents) == 0
         assert (shell.out, shell.err) == (f"{other.url} | one\n", "")
         assert await shell("logs", "none.web.0", *agents) == 4
-        assert shell.err.count("no process has the slug 'none.web.0'") == 1
+        assert shell.err == "smartmob: no process has the slug 'none.web.0'\n"
+        assert await shell("logs", "one.web.0", *agents, "-a", NOBODY) == 3
+        assert shell.err.startswith(f"smartmob: {NOBODY}: cannot reach")
         assert await shell("ps", *agents) == 0
         assert shell.out.count(f"\t{other.url}\n") == 2
+
+
+async def test_options_may_stand_before_the_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Those behind it count more."""
+    token = tmp_path / "token"
+    token.write_text("x")
+    async with open_shell(capsys) as shell:
+        await shell.start()
+        assert await shell("--agent", shell.world.url, "--json", "ps") == 0
+        assert [process["slug"] for process in json.loads(shell.out)["processes"]] == [SLUG]
+        assert await shell("-a", NOBODY, "ps", "-a", shell.world.url) == 0
+        assert shell.out.startswith(f"{SLUG}\t")
+        assert await shell("--token-file", "/nowhere", "ps", "--token-file", str(token)) == 3
+        assert await shell("--token-file", "/nowhere", "ps") == 2
+        assert await shell("--json", "completion", "bash") == 0
 
 
 async def test_what_may_have_been_meant_is_said(capsys: pytest.CaptureFixture[str]) -> None:
