@@ -128,6 +128,8 @@ STDLIB = sys.stdlib_module_names
 ALLOWED_SEVERAL = {
     # Its protocol object has a stream for each kind of request: one module would be too long.
     "hypercorn": {"http.protocol", "http.request_stream", "http.websocket_stream"},
+    # So would one with all commands and what they share.
+    "click": {"command.cli", "command.options"},
     # The client shares no code with the agent, so both have what speaks HTTP and reads documents.
     "cattrs": {"http.documents", "client.documents"},
     "httpx": {"source.download", "client.transport"},

@@ -34,13 +34,16 @@ def complete_agent(_context: object, _parameter: object, incomplete: str) -> lis
 
 
 def complete_slug(context: Any, _parameter: object, incomplete: str) -> list[str]:
-    """Ask the agent which processes there are; without an answer there is nothing to offer.
+    """Ask the agents which processes there are; without an answer there is nothing to offer.
 
-    context: click's, with what stands before this word.
+    context: click's, with what stands before this word; its parent has what is before the command.
     """
     from smartmob_agent.command.completion import slugs
 
-    return slugs(os.environ, context.params.get("agents") or (), incomplete)
+    given = {**context.parent.params, **{k: v for k, v in context.params.items() if v}}
+    return slugs(
+        os.environ, incomplete, agents=given["agents"] or (), token_file=given["token_file"]
+    )
 
 
 def complete_state(_context: object, _parameter: object, incomplete: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command `smartmob`: what can be said.  Only this module knows click.
+"""The command `smartmob`: what can be said.  Only this module and `options` know click.
 
 What is done is loaded when it is asked for, so that help and completion come at once.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 import click
 from click import shell_completion
 
-from smartmob_agent.command.asking import EPILOG, complete_agent, complete_slug, complete_state
+from smartmob_agent.command.asking import EPILOG, complete_state
 from smartmob_agent.command.entry import find, find_one, finish, variables
+from smartmob_agent.command.options import Seconds, addressed, slug_, slugs_
 from smartmob_agent.command.output import OutputError, give_up, say
 
 __all__ = ["main"]
@@ -25,53 +26,13 @@ __all__ = ["main"]
 _COMPLETE = "_SMARTMOB_COMPLETE"
 """The variable by which the script in a shell asks."""
 
-_agent = click.option(
-    "-a",
-    "--agent",
-    "agents",
-    multiple=True,
-    metavar="AGENT",
-    help="URL (http, https, unix:PATH) or name of the agent.",
-    shell_complete=complete_agent,
-)
-_token = click.option(
-    "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="File with the token."
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-
-
-class _Seconds(click.FloatRange):
-    """A number of seconds, from 0; `inf` is one, `nan` is none."""
-
-    name = "seconds"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        seconds: float = super().convert(value, param, ctx)
-        if seconds != seconds:
-            self.fail(f"{value!r} is not a number of seconds", param, ctx)
-        return seconds
-
-
-_slug = click.argument("slug", shell_complete=complete_slug)
-
-
-def _slugs(*, metavar: str = "SLUG...", required: bool = False) -> Callable[..., Any]:
-    return click.argument(
-        "slugs", nargs=-1, metavar=metavar, required=required, shell_complete=complete_slug
-    )
-
-
-def _addressed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which agent is meant, and how it answers."""
-    return _agent(_token(_json(function)))
-
 
 @click.group(
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="smartmob-agent", prog_name="smartmob")
-@_addressed
+@addressed
 @click.pass_context
 def cli(context: click.Context, /, **shared: Any) -> None:
     """Run apps on smartmob agents, and see what they do."""
@@ -80,7 +41,7 @@ def cli(context: click.Context, /, **shared: Any) -> None:
 
 
 @cli.command()
-@_addressed
+@addressed
 def ps(agents: Sequence[str], token_file: Path | None, as_json: bool) -> None:
     """List processes.
 
@@ -93,8 +54,8 @@ def ps(agents: Sequence[str], token_file: Path | None, as_json: bool) -> None:
 
 
 @cli.command()
-@_slug
-@_addressed
+@slug_
+@addressed
 def status(agents: Sequence[str], token_file: Path | None, as_json: bool, slug: str) -> None:
     """Show one process."""
     from smartmob_agent.command.processes import show_status
@@ -103,9 +64,9 @@ def status(agents: Sequence[str], token_file: Path | None, as_json: bool, slug: 
 
 
 @cli.command()
-@_slugs()
+@slugs_()
 @click.option("--all", "everything", is_flag=True, help="All processes of the agent.")
-@_addressed
+@addressed
 def rm(
     agents: Sequence[str],
     token_file: Path | None,
@@ -126,10 +87,10 @@ def rm(
 
 
 @cli.command()
-@_slugs(required=True)
+@slugs_(required=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on; CTRL-C leaves, and stops nothing.")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
-@_addressed
+@addressed
 def logs(agents: Sequence[str], token_file: Path | None, follow: bool, **options: Any) -> None:
     """Show the output of processes.
 
@@ -142,7 +103,7 @@ def logs(agents: Sequence[str], token_file: Path | None, follow: bool, **options
 
 
 @cli.command()
-@click.argument("source", metavar="DIR|ARCHIVE|URL")
+@click.argument("source", type=click.Path(), metavar="DIR|ARCHIVE|URL")
 @click.option(
     "--type", "process_type", default="web", show_default=True, metavar="TYPE", help="In Procfile."
 )
@@ -159,7 +120,7 @@ def logs(agents: Sequence[str], token_file: Path | None, follow: bool, **options
 )
 @click.option("--sha256", metavar="DIGEST", help="What the archive must have.")
 @click.option("--attach", is_flag=True, help="Go on with its output; CTRL-C leaves it running.")
-@_addressed
+@addressed
 def run(
     agents: Sequence[str],
     token_file: Path | None,
@@ -179,8 +140,8 @@ def run(
 
 
 @cli.command()
-@_slug
-@_addressed
+@slug_
+@addressed
 def restart(agents: Sequence[str], token_file: Path | None, as_json: bool, slug: str) -> None:
     """Start a process again, now.
 
@@ -192,7 +153,7 @@ def restart(agents: Sequence[str], token_file: Path | None, as_json: bool, slug:
 
 
 @cli.command()
-@_slug
+@slug_
 @click.option(
     "--state",
     "states",
@@ -203,8 +164,8 @@ def restart(agents: Sequence[str], token_file: Path | None, as_json: bool, slug:
     help="One of the states, or gone; may be given again.",
     shell_complete=complete_state,
 )
-@click.option("--timeout", type=_Seconds(0), metavar="S", help="Give up after S seconds.")
-@_addressed
+@click.option("--timeout", type=Seconds(0), metavar="S", help="Give up after S seconds.")
+@addressed
 def wait(agents: Sequence[str], token_file: Path | None, slug: str, **options: Any) -> None:
     """Wait until a process is in a state."""
     from smartmob_agent.command import control
@@ -213,9 +174,9 @@ def wait(agents: Sequence[str], token_file: Path | None, slug: str, **options: A
 
 
 @cli.command()
-@_slugs(metavar="[SLUG...]")
+@slugs_(metavar="[SLUG...]")
 @click.option("--app", "apps", multiple=True, metavar="APP", help="Processes of this app.")
-@_addressed
+@addressed
 def events(agents: Sequence[str], token_file: Path | None, **options: Any) -> None:
     """Show what happens to processes.
 
@@ -228,7 +189,7 @@ def events(agents: Sequence[str], token_file: Path | None, **options: Any) -> No
 
 @cli.command("open")
 @click.option("--print", "only_print", is_flag=True, help="Write the URL, open no browser.")
-@_addressed
+@addressed
 def open_(agents: Sequence[str], token_file: Path | None, **options: Any) -> None:
     """Open the agent in a browser.
 

@@ -362,7 +362,12 @@ async def test_slugs_agents_and_states_are_completed(
             assert await offered("smartmob status he") == slugs
         assert await offered("smartmob rm --agent home he") == f"plain,{SLUG}"
         assert await offered("smartmob ps --agent ho") == "plain,home"
+        assert await offered(f"smartmob -a none rm -a {NOBODY} -a home he") == f"plain,{SLUG}"
+        assert await offered("smartmob --agent home rm he") == f"plain,{SLUG}"
+        assert await offered("smartmob --agent home rm --token-file /nowhere he") == ""
         assert await offered("smartmob wait --state ba") == "plain,backoff"
+        assert await offered("smartmob wait --state no") == ""
+        assert await offered("smartmob run ./") == "file,./"
         config.write_text("agents = 1")
         assert await offered("smartmob ps --agent ho") == ""
 
