@@ -7,7 +7,15 @@ from datetime import datetime
 
 import trio
 
-from smartmob_agent.client import Change, Client, Gap, Process, ProcessFailedError, Snapshot
+from smartmob_agent.client import (
+    Change,
+    Client,
+    Gap,
+    Happening,
+    Process,
+    ProcessFailedError,
+    Snapshot,
+)
 from smartmob_agent.client.documents import STATES
 from smartmob_agent.command.failure import TIMED_OUT, WRONG_USE, CommandError, like
 from smartmob_agent.command.output import clean, is_terminal, note, write_json, write_rows
@@ -63,35 +71,59 @@ async def wait(
 async def show_events(
     agent: Settings, slugs: Sequence[str], *, apps: Sequence[str], as_json: bool
 ) -> int:
-    """Write what happens, from now on, until the agent stops."""
+    """Write what happens, from now on, until the agent stops.
+
+    What is lost is told, and then what is now is written.
+    """
+    write = _write_json if as_json else _show if is_terminal() else _write_row
 
     async def work(client: Client) -> int:
+        first = True
         async with client.events(slugs=slugs, apps=apps) as events:
             async for event in events:
                 if isinstance(event, Gap):
                     note(f"{event.missed or 'some'} events are lost")
-                elif as_json or not is_terminal():
-                    _write(event, as_json=as_json)
-                else:
-                    _show(event)
+                if isinstance(event, Snapshot) and first:
+                    _note_missing(slugs, event)
+                write(event, first=first)
+                first = False
         return 0
 
     with endless():
         return await with_client(agent, work)
 
 
-def _write(event: Change | Snapshot, *, as_json: bool) -> None:
-    """Write a change; what is now, is for `ps` to say."""
-    if isinstance(event, Snapshot):
-        return
-    if as_json:
+def _note_missing(slugs: Sequence[str], now: Snapshot) -> None:
+    """Say which processes are not there: they may be to come, or were never meant."""
+    there = {process.slug for process in now.processes}
+    for slug in dict.fromkeys(slugs):
+        if slug not in there:
+            note(f"no process {slug!r} is there now; it is waited for")
+
+
+def _write_json(event: Happening, *, first: bool) -> None:
+    """Write a change as it came, a gap, and what is now behind one; at first `ps` says that."""
+    if isinstance(event, Change):
         write_json(event.document, indent=None)
+    elif isinstance(event, Gap):
+        write_json({"event": "gap", "missed": event.missed}, indent=None)
+    elif not first:
+        processes = [process.document for process in event.processes]
+        write_json({"event": "snapshot", "processes": processes}, indent=None)
+
+
+def _write_row(event: Happening, *, first: bool) -> None:
+    """Write a change, and what is now behind a gap, without a time: nobody knows since when."""
+    if isinstance(event, Change):
+        found: Sequence[tuple[object, Change | Process]] = [(event.document["time"], event)]
+    elif isinstance(event, Snapshot) and not first:
+        found = [(None, process) for process in event.processes]
     else:
-        time = event.document["time"]
-        write_rows([[time, event.slug, event.state, event.pid, event.exit, event.error]])
+        return
+    write_rows([[time, it.slug, it.state, it.pid, it.exit, it.error] for time, it in found])
 
 
-def _show(event: Change | Snapshot) -> None:
+def _show(event: Happening, *, first: bool) -> None:  # noqa: ARG001 -- as the others
     """Show a change, or what is now: a human sees then that something will come."""
     from smartmob_agent.command.terminal import show_step
 
@@ -101,6 +133,6 @@ def _show(event: Change | Snapshot) -> None:
 
     if isinstance(event, Change):
         show(event.time, event.previous or "", event)
-        return
-    for process in event.processes:
-        show(process.started_at or process.created_at, "", process)
+    elif isinstance(event, Snapshot):
+        for process in event.processes:
+            show(process.started_at or process.created_at, "", process)

@@ -21,6 +21,7 @@ from smartmob_agent.client import open_client
 from smartmob_agent.command.cli import main
 from smartmob_agent.testing import FakeChild
 from tests.client.agent import CREATE, World, open_world, raw_server
+from tests.client.test_documents import STATUS
 from tests.client.test_events import CHANGE, END, RUNNING, SNAPSHOT, message
 from tests.command.test_pack import make, packed
 
@@ -447,6 +448,16 @@ async def test_a_process_that_is_tried_again_is_no_failure(
         assert shell.err == f"smartmob: {SLUG}: no room; it is tried again\n"
 
 
+async def test_a_slug_that_is_not_there_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be to come."""
+    async with raw_server(b"HTTP/1.1 200 OK\r\n\r\n" + SNAPSHOT + SNAPSHOT + END) as url:
+        argv = ["events", "-a", url, SLUG, "typo", "typo"]
+        assert await trio.to_thread.run_sync(main, argv) == 0
+    assert capsys.readouterr().err == (
+        "smartmob: no process 'typo' is there now; it is waited for\n"
+    )
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 async def test_events_are_lines(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
     gaps = [message("gap", {"missed": count}) + SNAPSHOT for count in (5, None)]
@@ -456,7 +467,11 @@ async def test_events_are_lines(as_json: bool, capsys: pytest.CaptureFixture[str
         assert await trio.to_thread.run_sync(main, argv) == 0
     out, err = capsys.readouterr()
     if as_json:
-        assert json.loads(out) == CHANGE
+        now = {"event": "snapshot", "processes": [STATUS]}
+        gap, unknown = ({"event": "gap", "missed": missed} for missed in (5, None))
+        assert [json.loads(line) for line in out.splitlines()] == [CHANGE, gap, now, unknown, now]
     else:
-        assert out == f"2026-01-01T00:00:00.000Z\t{SLUG}\trunning\t5\t-\t-\n"
+        change = f"2026-01-01T00:00:00.000Z\t{SLUG}\trunning\t5\t-\t-\n"
+        row = f"-\t{SLUG}\tbackoff\t-\tSIGKILL\tno luck\n"
+        assert out == change + row + row
     assert err == "smartmob: 5 events are lost\nsmartmob: some events are lost\n"
