@@ -25,6 +25,7 @@ __all__ = [
     "write_bytes",
     "write_json",
     "write_rows",
+    "write_text",
 ]
 
 FAILED = 1
@@ -101,6 +102,11 @@ def write_bytes(data: bytes) -> None:
         sys.stdout.buffer.flush()
     except OSError as exc:
         raise OutputError(exc) from exc
+
+
+def write_text(text: str) -> None:
+    """Write to stdout what a human reads, as far as the terminal has the characters."""
+    write_bytes(text.encode(sys.stdout.encoding, "replace"))
 
 
 def note(text: str) -> None:

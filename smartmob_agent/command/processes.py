@@ -74,18 +74,18 @@ def _write_list(rows: Sequence[tuple[str, Process]], *, as_json: bool, many: boo
 def _show_list(rows: Sequence[tuple[str, Process]], *, many: bool) -> None:
     from smartmob_agent.command.terminal import ago, show_table
 
-    header = ["SLUG", "STATE", "PID", "RESTARTS", "STARTED", "EXIT", "ERROR"]
+    header = ["SLUG", "STATE", "PID", "RESTARTS", "STARTED", "EXIT", *["AGENT"] * many, "ERROR"]
     table = [
         [
             *(clean(cell) for cell in (process.slug, process.state, process.pid, process.restarts)),
             ago(process.started_at),
             clean(process.exit),
+            *[agent] * many,
             clean(process.error),
-            *([agent] if many else []),
         ]
         for agent, process in rows
     ]
-    show_table([*header, "AGENT"] if many else header, table)
+    show_table(header, table)
 
 
 async def show_status(agent: Settings, slug: str, *, as_json: bool) -> int:

@@ -137,6 +137,11 @@ async def test_an_app_is_run_and_left(app: Path) -> None:
             assert re.search("\x1b\\[32mrunning *\x1b\\[0m", terminal.seen)
             assert re.search(r"\d+ s ago|now", terminal.seen)
 
+        env = {"TERM": "dumb"}
+        async with at_terminal(agent.url, "run", str(app), "--node=1", env=env) as terminal:
+            assert await terminal.end() == 0
+            assert terminal.seen == "app.1\r\n"
+
         async with at_terminal(agent.url, "status", SLUG, env={"NO_COLOR": "1"}) as terminal:
             assert await terminal.end() == 0
             assert re.search("slug +(\x1b\\[0m)? +app\\.web\\.0", terminal.seen)
