@@ -69,7 +69,12 @@ def _add(tar: tarfile.TarFile, path: Path, top: Path) -> None:
     elif stat.S_ISREG(status.st_mode):
         with path.open("rb") as content:
             member.size = status.st_size
-            tar.addfile(member, content)
+            try:
+                tar.addfile(member, content)
+            except OSError as exc:
+                if exc.errno is None:  # It is tarfile that says so, not the system.
+                    raise CommandError(f"{path} became shorter while it was packed") from exc
+                raise
 
 
 def _target(path: Path, top: Path) -> str:
@@ -84,5 +89,6 @@ def _target(path: Path, top: Path) -> str:
         raise CommandError(
             f"the link {path.relative_to(top)} leads out of the directory, to {target}",
             hint="the agent would refuse it; .gitignore leaves it out",
+            code=WRONG_USE,
         )
     return str(target)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,8 +138,11 @@ def test_modes_and_links_and_empty_directories_are_kept(tmp_path: Path) -> None:
 def test_a_link_that_leads_out_is_told(target: str, tmp_path: Path) -> None:
     make(tmp_path, {"Procfile": ""})
     (tmp_path / "link").symlink_to(target)
-    with pytest.raises(CommandError, match=f"link link leads out of the directory, to {target}$"):
+    with pytest.raises(
+        CommandError, match=f"link link leads out of the directory, to {target}$"
+    ) as e:
         packed(tmp_path)
+    assert e.value.code == 2
 
 
 def test_a_directory_without_a_procfile_is_told(tmp_path: Path) -> None:
@@ -151,3 +156,38 @@ def test_packing_can_be_given_up(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         pack(make(tmp_path), io.BytesIO(), check)
+
+
+class Archive(io.BytesIO):
+    """Does something when the first part of a file has been packed."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self._act = act
+
+    def write(self, data: Any) -> int:
+        if self.tell() > 1 << 16:
+            self._act()
+        return super().write(data)
+
+
+def make_large(directory: Path) -> Path:
+    make(directory, {"Procfile": ""})
+    path = directory / "log"
+    path.write_bytes(random.Random(1).randbytes(1 << 20))
+    return path
+
+
+def test_a_file_that_shrinks_is_told(tmp_path: Path) -> None:
+    path = make_large(tmp_path)
+    with pytest.raises(CommandError, match=f"^{path} became shorter while it was packed$"):
+        pack(tmp_path, Archive(lambda: os.truncate(path, 0)), lambda: None)
+
+
+def test_a_disk_that_is_full_is_told_by_the_words_of_the_system(tmp_path: Path) -> None:
+    def fail() -> None:
+        Path("/dev/full").write_text("x")
+
+    make_large(tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        pack(tmp_path, Archive(fail), lambda: None)
