@@ -22,7 +22,7 @@ Take = Callable[[Record], Awaitable[None]]
 class AttachmentReader:
     """Reads records until the end of the console, over lost connections.
 
-    tail: begin with so many of the last lines.
+    tail: begin with so many of the last lines, or None with all that there are.
     after: begin with the line behind this number instead.
     stream: only lines of this one, if not None.
     """
@@ -33,7 +33,7 @@ class AttachmentReader:
         sockets: Sockets,
         slug: str,
         *,
-        tail: int,
+        tail: int | None,
         after: int | None,
         stream: str | None,
         patience: Patience,

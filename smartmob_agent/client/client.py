@@ -162,11 +162,16 @@ class Client:
         return parse_upload(answer.document())
 
     def attach(
-        self, slug: str, *, tail: int = 0, after: int | None = None, stream: str | None = None
+        self,
+        slug: str,
+        *,
+        tail: int | None = 0,
+        after: int | None = None,
+        stream: str | None = None,
     ) -> Attachment:
         """Return the lines of a process as they come, beginning with the next one.
 
-        tail: begin with so many of the last lines that the agent still has.
+        tail: begin with so many of the last lines that the agent still has; None is all of them.
         after: begin with the line behind this number instead.
         stream: only lines of `stdout` or of `stderr`.
 
@@ -175,7 +180,12 @@ class Client:
         return Attachment(self._nursery, self._reader(slug, tail, after, stream))
 
     def records(
-        self, slug: str, *, tail: int = 0, after: int | None = None, stream: str | None = None
+        self,
+        slug: str,
+        *,
+        tail: int | None = 0,
+        after: int | None = None,
+        stream: str | None = None,
     ) -> Feed[Record]:
         """Return what `attach` does, and what happens to the process between its lines."""
         reader = self._reader(slug, tail, after, stream)
@@ -210,7 +220,7 @@ class Client:
         return Feed(self._nursery, reader.run)
 
     def _reader(
-        self, slug: str, tail: int, after: int | None, stream: str | None
+        self, slug: str, tail: int | None, after: int | None, stream: str | None
     ) -> AttachmentReader:
         return AttachmentReader(
             self._requests,

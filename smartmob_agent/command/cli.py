@@ -18,7 +18,7 @@ from click import shell_completion
 
 from smartmob_agent.command.asking import EPILOG, complete_state
 from smartmob_agent.command.entry import find, find_one, finish, variables
-from smartmob_agent.command.options import Seconds, addressed, slug_, slugs_
+from smartmob_agent.command.options import MOST_LINES, Seconds, addressed, slug_, slugs_
 from smartmob_agent.command.output import OutputError, give_up, say
 
 __all__ = ["main"]
@@ -89,7 +89,9 @@ def rm(
 @cli.command()
 @slugs_(required=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on; CTRL-C leaves, and stops nothing.")
-@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
+@click.option(
+    "--tail", type=click.IntRange(0, MOST_LINES), metavar="N", help="Only the last N lines."
+)
 @addressed
 def logs(agents: Sequence[str], token_file: Path | None, follow: bool, **options: Any) -> None:
     """Show the output of processes.

@@ -133,6 +133,6 @@ def _show(event: Happening, *, first: bool) -> None:  # noqa: ARG001 -- as the o
 
     if isinstance(event, Change):
         show(event.time, event.previous or "", event)
-    elif isinstance(event, Snapshot):
-        for process in event.processes:
-            show(process.started_at or process.created_at, "", process)
+        return
+    for process in event.processes if isinstance(event, Snapshot) else ():
+        show(process.started_at or process.created_at, "", process)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import trio
 
 from smartmob_agent.client import Client, ConflictError, Process
-from smartmob_agent.command.failure import CommandError
+from smartmob_agent.command.failure import WRONG_USE, CommandError
 from smartmob_agent.command.logs import show_logs
 from smartmob_agent.command.output import note, write_json, write_rows
 from smartmob_agent.command.runner import endless, with_client
@@ -16,6 +17,8 @@ from smartmob_agent.command.settings import Settings
 from smartmob_agent.command.source import app_name, source_url
 
 __all__ = ["launch"]
+
+_TYPE = re.compile(r"[A-Za-z0-9._-]+")
 
 
 async def launch(
@@ -35,6 +38,11 @@ async def launch(
     sha256: the digest that the archive must have.
     attach: go on with its output, from the first line.
     """
+    if not _TYPE.fullmatch(process_type):
+        raise CommandError(
+            f"expected a type of a Procfile, of A-Z a-z 0-9 . _ and -, found {process_type!r}",
+            code=WRONG_USE,
+        )
     create = partial(
         _create,
         source=source,
@@ -71,7 +79,7 @@ async def _follow(
     async with trio.open_nursery() as nursery:
         # A process that fails before it runs has no output that would ever end.
         nursery.start_soon(watch)
-        code = await show_logs([agent], [slug], follow=True, tail=None, as_json=as_json)
+        code = await show_logs([agent], [slug], follow=True, tail=None, as_json=as_json, after=0)
         nursery.cancel_scope.cancel(reason="its output has ended")
     return code
 

@@ -9,13 +9,13 @@ from contextlib import nullcontext
 
 import trio
 
-from smartmob_agent.client import Client, Event, Feed, Line, LogPart
+from smartmob_agent.client import Client, Event, Feed, Line, LogPart, Record
 from smartmob_agent.command.failure import NO_PROCESS, CommandError
 from smartmob_agent.command.output import is_terminal, note, notes_are_of, write_bytes
 from smartmob_agent.command.runner import endless, with_client
 from smartmob_agent.command.settings import Settings
 
-__all__ = ["copy_log", "follow_on_terminal", "show_logs", "words"]
+__all__ = ["copy_log", "show_logs", "show_records", "words"]
 
 _DIM, _YELLOW, _RESET = "\x1b[2m", "\x1b[33m", "\x1b[0m"
 
@@ -27,10 +27,14 @@ async def show_logs(
     follow: bool,
     tail: int | None,
     as_json: bool,
+    after: int | None = None,
 ) -> int:
     """Write the logs of all processes of these names at all agents, as they come.
 
     Of several agents one need have it.
+
+    tail, after: where to begin, as for `Client.log`; it is no loss what lies before the first
+        line of a log that is taken as it is.
     """
     sources = [(agent, slug) for agent in agents for slug in slugs]
     several = len(agents) > 1
@@ -43,10 +47,12 @@ async def show_logs(
 
         async def work(client: Client) -> int:
             if follow and is_terminal() and not as_json:
-                await follow_on_terminal(client, slug, names=names, tail=tail)
+                records = client.records(slug, tail=tail, after=after)
+                await show_records(records, names)
             else:
                 form = "ndjson" if as_json else "text"
-                async with client.log(slug, form=form, follow=follow, tail=tail) as log:
+                query = {"tail": tail, "after": after}
+                async with client.log(slug, form=form, follow=follow, **query) as log:
                     await copy_log(log, slug, names, as_json=as_json)
             return 0
 
@@ -90,15 +96,12 @@ def _marked(data: bytes, names: Sequence[str], *, as_json: bool) -> bytes:
     return mark + data[:-1].replace(b"\n", b"\n" + mark) + b"\n"
 
 
-async def follow_on_terminal(
-    client: Client, slug: str, *, names: Sequence[str] = (), tail: int | None
-) -> None:
+async def show_records(records: Feed[Record], names: Sequence[str]) -> None:
     """Show lines, those of stderr in another colour, and what happens in between."""
     from smartmob_agent.command.terminal import colours
 
     mark = f"{' '.join(names)} | " if names else ""
     yellow, dim, reset = (_YELLOW, _DIM, _RESET) if colours() else ("", "", "")
-    records = client.records(slug, after=0) if tail is None else client.records(slug, tail=tail)
     async with records:
         async for record in records:
             if isinstance(record, Line):

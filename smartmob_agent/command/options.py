@@ -11,7 +11,10 @@ import click
 
 from smartmob_agent.command.asking import complete_agent, complete_slug
 
-__all__ = ["Seconds", "addressed", "slug_", "slugs_"]
+__all__ = ["MOST_LINES", "Seconds", "addressed", "slug_", "slugs_"]
+
+MOST_LINES = 10**18 - 1
+"""What the agent takes for a number."""
 
 _agent = click.option(
     "-a",

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -60,16 +61,12 @@ def open_closed() -> None:
 
 def give_up(exc: OSError) -> int:
     """Say why stdout takes no more, and return the exit code; nothing is written from now on."""
-    _silence(1)
+    # Python would try to flush once more at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if exc.errno == errno.EPIPE:
         return PIPE_CLOSED
     note(f"cannot write: {exc.strerror}")
     return FAILED
-
-
-def _silence(number: int) -> None:
-    """Python would try to flush once more at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def clean(value: object) -> str:
@@ -121,12 +118,10 @@ def notes_are_of(agent: str) -> None:
 
 
 def say(text: str) -> None:
-    """Write to stderr."""
-    try:
+    """Write to stderr, if that takes it."""
+    with suppress(OSError):
         sys.stderr.write(text)
         sys.stderr.flush()
-    except OSError:
-        _silence(2)
 
 
 def say_behind_ctrl_c(text: str) -> None:

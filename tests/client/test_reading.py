@@ -164,3 +164,12 @@ async def test_another_process_is_not_taken_for_the_same(
 def test_a_log_must_say_where_it_begins(headers: dict[str, str]) -> None:
     with pytest.raises(BadAnswerError, match="expected a log that says where it begins"):
         first_line(headers)
+
+
+async def test_what_lies_before_the_first_line_is_no_loss_where_none_was_asked_for() -> None:
+    """With `tail=None` all there is comes; with `after` what is missing is told."""
+    async with client_of(MemoryAgent(LINES, kept_from=3)) as client:
+        records = [str(record) async for record in client.records(SLUG, tail=None)]
+        assert records[:5] == LINES[2:]
+        records = [str(record) async for record in client.records(SLUG, after=0)]
+        assert records[:2] == ["dropped lines=2", LINES[2]]

@@ -277,6 +277,16 @@ async def test_what_may_have_been_meant_is_said(capsys: pytest.CaptureFixture[st
         (["wait", "x", "--state", "runing"], 2, "smartmob: no state is called 'runing' (did you m"),
         (["wait", "x", "--state", "x"], 2, "smartmob: no state is called 'x' (there are pending, "),
         (["wait", "x", "--timeout", "nan"], 2, "Invalid value for '--timeout': 'nan' is not a "),
+        (
+            ["logs", "x", "--tail", "9" * 19],
+            2,
+            "Invalid value for '--tail': 9999999999999999999 is not",
+        ),
+        (
+            ["run", "x", "--type", "a b"],
+            2,
+            "smartmob: expected a type of a Procfile, of A-Z a-z 0-9 . ",
+        ),
         (["run", "x", "-e", "nothing"], 2, "smartmob: expected --env NAME=VALUE"),
         (["run", "/nowhere"], 2, "smartmob: cannot read /nowhere: No such file or directory ("),
         (["run", "http://127.0.0.1"], 2, "smartmob: no name for http://127.0.0.1 (--app gives"),
