@@ -9,9 +9,11 @@ __all__ = ["EPILOG", "complete_agent", "complete_slug", "complete_state"]
 
 EPILOG = """
 \b
-Which agent: --agent, else SMARTMOB_AGENT, else `default` in
-~/.config/smartmob/config.toml, else http://127.0.0.1:8080.
-Which token: --token-file, else SMARTMOB_TOKEN.
+Which agent: --agent, else SMARTMOB_AGENT, else `default` in the
+configuration, else http://127.0.0.1:8080.
+Which token: --token-file, else the agent's token_file in the
+configuration, else SMARTMOB_TOKEN, else the file SMARTMOB_TOKEN_FILE.
+The configuration: SMARTMOB_CONFIG, else ~/.config/smartmob/config.toml.
 
 \b
 Exit codes:

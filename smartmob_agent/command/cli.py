@@ -134,6 +134,7 @@ def run(
     """Run an app.
 
     A directory is packed, without what .gitignore names, and uploaded.  The slug is written.
+    Ends with 0 when it runs, or is tried again (then stderr says why); with 1 when it has failed.
     """
     from smartmob_agent.command.launch import launch
 

@@ -112,3 +112,11 @@ def test_all_transcripts_are_found() -> None:
         assert text.count("$ ") == sum(
             step.startswith("$ ") for block in blocks_of(page) for step in block.steps
         )
+
+
+def test_the_readme_leads_to_all_pages() -> None:
+    """But to those that are made of the code, and that are there under another name."""
+    readme = (ROOT / "README.rst").read_text(encoding="utf-8")
+    pages = {page.name for page in (ROOT / "docs").glob("*.rst")}
+    missing = {page for page in pages if f"<docs/{page}>`_" not in readme}
+    assert missing == {"api.rst", "changes.rst", "index.rst"}
