@@ -16,7 +16,7 @@ from smartmob_agent.command.runner import endless, with_client
 from smartmob_agent.command.settings import Settings
 from smartmob_agent.command.source import app_name, source_url
 
-__all__ = ["launch"]
+__all__ = ["follow_from_first_line", "launch"]
 
 _TYPE = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -69,13 +69,16 @@ async def launch(
     if not attach:
         return await watch()
     with endless():
-        return await _follow(agent, slug, watch, as_json=as_json)
+        return await follow_from_first_line(agent, slug, watch, as_json=as_json)
 
 
-async def _follow(
+async def follow_from_first_line(
     agent: Settings, slug: str, watch: Callable[[], Awaitable[int]], *, as_json: bool
 ) -> int:
-    """Write the output until its end, or until the process has failed."""
+    """Write the output until its end, or until the process has failed.
+
+    watch: raises when it has.
+    """
     async with trio.open_nursery() as nursery:
         # A process that fails before it runs has no output that would ever end.
         nursery.start_soon(watch)
