@@ -15,7 +15,7 @@ from smartmob_agent.client import Client
 from smartmob_agent.command.failure import WRONG_USE, CommandError
 from smartmob_agent.command.pack import pack
 
-__all__ = ["app_name", "source_url"]
+__all__ = ["app_name", "pack_into", "source_url"]
 
 _SUFFIXES = re.compile(r"\.(zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz)$")
 _OTHERS = re.compile(r"[^A-Za-z0-9._-]+")
@@ -46,7 +46,7 @@ async def source_url(client: Client, source: str) -> str:
     try:
         if await trio.Path(path).is_dir():
             with tempfile.NamedTemporaryFile(prefix="smartmob-", suffix=".tar.gz") as file:
-                await _pack(path, file)
+                await pack_into(path, file)
                 return await _upload(client, Path(file.name))
         return await _upload(client, path)
     except OSError as exc:
@@ -57,12 +57,19 @@ async def source_url(client: Client, source: str) -> str:
         ) from exc
 
 
-async def _pack(directory: Path, file: IO[bytes]) -> None:
+async def pack_into(directory: Path, file: IO[bytes]) -> None:
+    """Pack a directory into a file, in a thread; raises `CommandError`, and `OSError`."""
+
     def work() -> None:
         pack(directory, file, trio.from_thread.check_cancelled)
         file.flush()
 
-    await trio.to_thread.run_sync(work)
+    try:
+        await trio.to_thread.run_sync(work)
+    except OSError as exc:
+        if exc.filename is None:  # It is the archive that cannot be written, not a file of ours.
+            raise CommandError(f"cannot pack {directory}: {exc.strerror}") from exc
+        raise
 
 
 async def _upload(client: Client, path: Path) -> str:

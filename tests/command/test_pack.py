@@ -16,6 +16,7 @@ import pytest
 
 from smartmob_agent.command.failure import CommandError
 from smartmob_agent.command.pack import pack
+from smartmob_agent.command.source import pack_into
 
 TREE: Mapping[str, str] = {
     ".gitignore": "*.log\n/build/\n!keep.log\n**/cache\nonly-dir/\n",
@@ -182,6 +183,23 @@ def test_a_file_that_shrinks_is_told(tmp_path: Path) -> None:
     path = make_large(tmp_path)
     with pytest.raises(CommandError, match=f"^{path} became shorter while it was packed$"):
         pack(tmp_path, Archive(lambda: os.truncate(path, 0)), lambda: None)
+
+
+async def test_a_full_disk_is_no_fault_of_what_is_packed(tmp_path: Path) -> None:
+    make(tmp_path, {"Procfile": "", "secret": ""})
+    with io.FileIO("/dev/full", "w") as disk:
+        with pytest.raises(CommandError, match=f"^cannot pack {tmp_path}: No space left") as caught:
+            await pack_into(tmp_path, disk)
+        assert caught.value.code == 1
+
+
+async def test_a_file_that_goes_away_is_named(tmp_path: Path) -> None:
+    make_large(tmp_path)
+    last = tmp_path / "z"
+    last.touch()
+    with pytest.raises(FileNotFoundError) as caught:
+        await pack_into(tmp_path, Archive(lambda: last.unlink(missing_ok=True)))
+    assert caught.value.filename == str(last)
 
 
 def test_a_disk_that_is_full_is_told_by_the_words_of_the_system(tmp_path: Path) -> None:
