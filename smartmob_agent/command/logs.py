@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -36,7 +37,6 @@ async def show_logs(
     tail, after: where to begin, as for `Client.log`; it is no loss what lies before the first
         line of a log that is taken as it is.
     """
-    sources = [(agent, slug) for agent in agents for slug in slugs]
     several = len(agents) > 1
     missing = Counter[str]()
     codes: list[int] = []
@@ -47,13 +47,11 @@ async def show_logs(
 
         async def work(client: Client) -> int:
             if follow and is_terminal() and not as_json:
-                records = client.records(slug, tail=tail, after=after)
-                await show_records(records, names)
+                await show_records(client.records(slug, tail=tail, after=after), names)
             else:
                 form = "ndjson" if as_json else "text"
-                query = {"tail": tail, "after": after}
-                async with client.log(slug, form=form, follow=follow, **query) as log:
-                    await copy_log(log, slug, names, as_json=as_json)
+                log = client.log(slug, form=form, follow=follow, tail=tail, after=after)
+                await copy_log(log, slug, names, as_json=as_json)
             return 0
 
         try:
@@ -70,18 +68,19 @@ async def show_logs(
 
     with endless() if follow else nullcontext():
         async with trio.open_nursery() as nursery:
-            for agent, slug in sources:
+            for agent, slug in itertools.product(agents, slugs):
                 nursery.start_soon(show, agent, slug)
     return max(codes, default=0)
 
 
 async def copy_log(log: Feed[LogPart], slug: str, names: Sequence[str], *, as_json: bool) -> None:
     """Write a log as it comes, many lines at once: nothing looks at each."""
-    async for part in log:
-        if part.missed:
-            note(f"{slug}: {part.missed} lines are lost: the agent has them no more")
-        else:
-            write_bytes(_marked(part.data, names, as_json=as_json))
+    async with log:
+        async for part in log:
+            if part.missed:
+                note(f"{slug}: {part.missed} lines are lost: the agent has them no more")
+            else:
+                write_bytes(_marked(part.data, names, as_json=as_json))
 
 
 def _marked(data: bytes, names: Sequence[str], *, as_json: bool) -> bytes:

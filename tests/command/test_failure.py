@@ -127,8 +127,7 @@ async def test_lines_that_are_lost_are_told(capsys: pytest.CaptureFixture[str]) 
     async with client_of(agent) as client:
         async with client.log("hello.web.0", after=0) as log:
             assert await log.receive() == LogPart(data=b"", missed=1)
-        async with client.log("hello.web.0", after=0) as log:
-            await copy_log(log, "hello.web.0", (), as_json=False)
+        await copy_log(client.log("hello.web.0", after=0), "hello.web.0", (), as_json=False)
     out, err = capsys.readouterr()
     assert out == "line 2\n"
     assert err == "smartmob: hello.web.0: 1 lines are lost: the agent has them no more\n"
