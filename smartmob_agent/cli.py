@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import attrs
 import trio
@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 _STOPPED, _FAILED = 0, 1
 """Exit codes; argparse adds 2 for a wrong use."""
+
+_KILL_TIMEOUT = 30.0
+"""Seconds from the second signal to the end, whatever holds it up: 10 s for what SIGKILL does not
+end, 5 s for the guard, and some for files and clients are as long as it takes in order."""
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
@@ -81,8 +85,18 @@ async def _run(config: AgentConfig, notifier: Notifier) -> int:
     return max(codes)
 
 
-async def _obey(arrivals: AsyncIterator[int], agent: Agent, codes: list[int]) -> None:
-    """The first signal asks the agent to stop, the second one kills; SIGHUP reloads."""
+async def _obey(
+    arrivals: AsyncIterator[int],
+    agent: Agent,
+    codes: list[int],
+    *,
+    give_up: Callable[[int], object] = os._exit,
+) -> None:
+    """The first signal asks the agent to stop, the second one kills; SIGHUP reloads.
+
+    give_up: called with the exit code when not even the second one has ended it in time.  What
+        it does not see to is seen to by the guard, which finds it gone.
+    """
     stopping = False
     async for number in arrivals:
         name = signal.Signals(number).name
@@ -96,3 +110,7 @@ async def _obey(arrivals: AsyncIterator[int], agent: Agent, codes: list[int]) ->
             logger.warning("kill", extra={"signal": name})
             codes.append(_FAILED)
             agent.kill()
+            break
+    await trio.sleep(_KILL_TIMEOUT)  # cancelled when the agent has ended
+    logger.critical("gave up", extra={"after": _KILL_TIMEOUT})
+    give_up(_FAILED)

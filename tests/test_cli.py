@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
+from typing import cast
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from smartmob_agent import cli
 from smartmob_agent.config import AgentConfig, Containment
+from smartmob_agent.serve import Agent
 
 
 def test_sockets_that_were_handed_over_are_taken() -> None:
@@ -29,3 +34,28 @@ def test_what_was_not_asked_for_is_looked_for(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(cli, "default_max_processes", lambda *, own_cgroups: 512 + own_cgroups)
     found = cli._with_surroundings(AgentConfig(), {}).containment
     assert found == Containment(max_processes=513, cgroup=Path("/found"))
+
+
+class Deaf:
+    """An agent that some defect keeps from ending."""
+
+    def stop(self) -> None: ...
+
+    kill = stop
+
+
+async def test_the_second_signal_ends_also_what_hangs(autojump_clock: MockClock) -> None:
+    """The exit code comes from the kernel's own exit, half a minute later."""
+    send, arrivals = trio.open_memory_channel[int](2)
+    for signum in (signal.SIGTERM, signal.SIGTERM):
+        send.send_nowait(signum)
+    codes: list[int] = []
+    given_up: list[tuple[float, int]] = []
+    start = trio.current_time()
+    await cli._obey(
+        arrivals,
+        cast("Agent", Deaf()),
+        codes,
+        give_up=lambda code: given_up.append((trio.current_time() - start, code)),
+    )
+    assert (codes, given_up) == ([1], [(30.0, 1)])

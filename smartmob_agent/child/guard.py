@@ -143,15 +143,19 @@ class Zygote:
         try:
             pid, spare = self._spare or self._fork_spare()
         except OSError as exc:
-            with suppress(OSError):
-                os.write(fds[0], f"failed {exc.errno} fork\n".encode("ascii"))
+            _refuse(fds, f"{exc.errno} fork")
             self._say(f"gone {message['spawn']}")
         else:
             self._spare = None
             self._shims[pid] = message["spawn"]
-            with spare, suppress(OSError):  # it was killed: its end says enough
+            with spare:
                 spare.settimeout(_SEND_TIMEOUT)
-                send(spare, message, fds)
+                try:
+                    send(spare, message, fds)
+                except (ConnectionError, TimeoutError):  # its end says enough
+                    os.kill(pid, signal.SIGKILL)
+                except OSError as exc:  # it ends, since it is asked for nothing
+                    _refuse(fds, f"{exc.errno} request")
         for fd in fds:
             os.close(fd)
 
@@ -215,6 +219,12 @@ class Zygote:
         if self._agent_lives:
             with suppress(OSError):
                 self._control.sendall(f"{line}\n".encode("ascii"))
+
+
+def _refuse(fds: list[int], reason: str) -> None:
+    """Say what the shim would say."""
+    with suppress(OSError):
+        os.write(fds[0], f"failed {reason}\n".encode("ascii"))
 
 
 if __name__ == "__main__":

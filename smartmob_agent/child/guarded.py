@@ -74,6 +74,7 @@ class GuardedSpawner:
         Not to be cancelled, since it has to outlive whoever is cancelled beside it.
         """
         with trio.CancelScope(shield=True), contextlib.ExitStack() as stack:
+            stack.callback(self.close)  # if this fails, too
             # Until `close()`; what comes before and after is bounded, see `_start`, `_end`.
             async with trio.open_nursery() as self._nursery:
                 try:

@@ -127,19 +127,22 @@ class GuardedChild:
     async def run(self) -> None:
         """Hear what the shim says, until nothing is left of it and its tree.
 
-        If cancelled: the shim finds itself alone, and kills the tree.
+        If cancelled: the shim finds itself alone, and kills the tree; nobody waits for it.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._oversee_end)
-            with self._ends.lifeline:
-                await listen(self._ends.lifeline, self._hear)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._oversee_end)
+                with self._ends.lifeline:
+                    await listen(self._ends.lifeline, self._hear)
+                self._note_lost_shim()
+                if not self._was_emptied:
+                    self._ending.set()
+                    await self._shim.gone.wait()
+                nursery.cancel_scope.cancel()
+        finally:  # on every path: who waits is shielded, and nothing more will be heard
             self._note_lost_shim()
-            if not self._was_emptied:
-                self._ending.set()
-                await self._shim.gone.wait()
             self._empty.set()
             self._settled.set()
-            nursery.cancel_scope.cancel()
 
     def _hear(self, word: str, rest: str) -> None:
         match word:

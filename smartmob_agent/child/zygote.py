@@ -48,6 +48,7 @@ class Zygote:
         self._ids = 0
         self._is_closed = False
         self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     async def run(self) -> None:
         """Start the zygote, and serve it until it ends.
@@ -56,15 +57,15 @@ class Zygote:
         """
         self.has_begun = True
         try:
-            self._control, process = _start(self._isolation)
-            self.pid = process.pid
+            self._control, self._process = _start(self._isolation)
+            self.pid = self._process.pid
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, self._control)
                 nursery.start_soon(listen, self._control, self._hear)
-                await _wait_ended(process)
+                await _wait_ended(self._process)
                 self.pid = 0
                 nursery.cancel_scope.cancel()
-            self._note_end(process.returncode)
+            self._note_end(self._process.returncode)
         except OSError as exc:
             self.error = StartError(f"cannot start the guard: {exc.strerror}")
         finally:
@@ -93,13 +94,19 @@ class Zygote:
         self._ids += 1
         shim, gone = self._ids, trio.Event()
         request.message = {"spawn": shim, **request.message}
+        self._gone[shim] = gone
         try:
             await self._send.send(request)
         except BaseException:  # pragma: no cover  -- the guard was killed just now
+            del self._gone[shim]
             request.close()
             raise
-        self._gone[shim] = gone
         return shim, gone
+
+    def abandon(self) -> None:
+        """Send it SIGKILL, for it does not do its work; its shims go on."""
+        if self._process is not None:
+            self._process.kill()
 
     async def kill(self, shim: int) -> None:
         """Send SIGKILL to a shim, by its id; no effect if either has ended."""
@@ -129,20 +136,43 @@ class Zygote:
             try:
                 await _send(control, request)
             except ConnectionError:  # pragma: no cover  -- the guard was killed just now
+                self.abandon()
                 return
+            except OSError as exc:
+                self._refuse(request, exc)
             finally:
                 request.close()
 
+    def _refuse(self, request: Request, error: OSError) -> None:
+        """Say what the guard would say, which does not get the request.
+
+        Others use up what it takes: descriptors that are on their way (ETOOMANYREFS, unix(7))
+        count for the user, so an app can do it; and memory.
+        """
+        if not request.fds:  # pragma: no cover  -- no memory to have a shim killed: it is stuck
+            return
+        os.write(request.fds[0], f"failed {error.errno} request\n".encode("ascii"))
+        self._gone.pop(request.message["spawn"]).set()
+
 
 async def _send(control: socket.socket, request: Request) -> None:
+    """Send a request.
+
+    Raises `ConnectionError` when nothing more can be sent, another `OSError` when nothing of
+    this request was.
+    """
     frame = memoryview(pack(request.message, fds=len(request.fds)))
-    rights = ancillary(request.fds)
+    rights, whole = ancillary(request.fds), len(frame)
     while frame:
         try:
             sent = control.sendmsg([frame], rights)
         except BlockingIOError:  # pragma: no cover  -- many large requests at once
             await trio.lowlevel.wait_writable(control)
             continue
+        except OSError as exc:
+            if len(frame) < whole:  # pragma: no cover  -- no memory just between two parts
+                raise BrokenPipeError from exc  # what came next would be taken for the rest
+            raise
         frame, rights = frame[sent:], []
 
 
@@ -169,11 +199,12 @@ def _start(isolation: str | None) -> tuple[socket.socket, subprocess.Popen[bytes
 
 
 async def _wait_ended(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a process without SIGCHLD and, on Linux, without a thread."""
-    if not hasattr(os, "pidfd_open"):
+    """Wait for the end of a process without SIGCHLD and, on Linux, mostly without a thread."""
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except (OSError, AttributeError):  # no descriptor is left; not on Linux
         await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
         return
-    pidfd = os.pidfd_open(process.pid)
     try:
         await trio.lowlevel.wait_readable(pidfd)
     finally:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
-from smartmob_agent.child import guarded, tree
+from smartmob_agent.child import guarded, tree, zygote
 from smartmob_agent.child.guarded import GuardedSpawner, open_spawner
 from smartmob_agent.child.kernel import look
 from smartmob_agent.child.spawn import Command, Exit
@@ -226,6 +228,50 @@ async def test_without_descriptors_left_a_spawn_fails_and_loses_none(
         assert count_fds() == before
     assert len(failures) >= 3
     assert set(failures) == {"cannot start '/bin/sh': Too many open files"}
+
+
+@pytest.fixture
+def cat() -> Iterator[subprocess.Popen[bytes]]:
+    """A program that ends when its input does."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        yield process
+
+
+async def test_without_descriptors_left_the_end_of_a_program_is_noticed(
+    cat: subprocess.Popen[bytes],
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with trio.fail_after(LIMIT):
+        async with trio.open_nursery() as nursery:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (count_fds() - 1, limits[1]))
+            nursery.start_soon(zygote._wait_ended, cat)
+            await wait_all_tasks_blocked()
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert cat.stdin
+            cat.stdin.close()
+    assert cat.returncode == 0
+
+
+# Nobody is left who would wait for the guard, which ends all the same.
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <function Popen.__del__")
+async def test_a_spawner_that_fails_lets_nobody_wait_for_ever() -> None:
+    """Who waits for the end of a tree is shielded: see `ManagedProcess`."""
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.RaisesGroup(pytest.RaisesGroup(ZeroDivisionError)):
+        async with open_spawner() as spawner:
+            child = await spawner.spawn(shell(SLEEP))
+            spawner._nursery.start_soon(fail)
+            with trio.move_on_after(LIMIT, shield=True) as patience:
+                await child.wait_settled()
+    assert not patience.cancelled_caught
+    with trio.fail_after(LIMIT):
+        await wait_gone(child.pid)
+    with pytest.raises(SpawnError, match="the agent is stopping"):
+        await spawner.spawn(shell("true"))
 
 
 def count_fds() -> int:

@@ -267,3 +267,23 @@ def test_a_fork_bomb_is_gone_in_time(start: OpenAgent, sandbox: Sandbox) -> None
     agent("kill", child=0)
     assert time.monotonic() - began < 20  # bench/spawn.py measures; a busy machine may be slow
     assert agent.apps() == set()
+
+
+# The machine has no more to give
+
+
+def test_a_request_that_cannot_be_sent_fails_alone(sandbox: Sandbox) -> None:
+    """An app can use up what its user may have of descriptors on their way; root may have more."""
+    wrapper = ["prlimit", "--nofile=256:256"]  # of its own: the kernel compares with it
+    with open_agent(sandbox, "ordinary", wrapper=wrapper) as agent:
+        agent("spawn", script=PLAIN, lines=1)
+        hog = str(Path(__file__).with_name("hog.py"))
+        spawned = agent("spawn", script=f"exec {sys.executable} -ISE {hog}", lines=1)
+        full = "Too many references: cannot splice"
+        assert spawned["lines"] == [full]
+        before = agent.apps()
+        refused = agent("spawn", script="exit 7")
+        assert refused == {"error": f"cannot start '/bin/sh': request: {full}"}
+        assert agent.apps() == before
+        agent("delete", child=1)
+        assert agent("cycle", script="exit 7", count=1) == ["exit code 7"]
