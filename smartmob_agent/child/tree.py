@@ -110,19 +110,22 @@ class GuardedChild:
 
         Raises `SpawnError` when the child could not be started.
 
-        If cancelled, or if the child does not run, nothing is left of it.
+        If cancelled, or if the child does not run: returns when nothing is left of it, or as
+        `wait_settled()`.
         """
-        with contextlib.ExitStack() as undo:
-            undo.callback(self._ends.close_pipes)
-            undo.callback(self.kill)
+        runs = False
+        try:
             await self._started.wait()
-            if self.pid:
-                undo.pop_all()
-                return self
-            await self._settled.wait()
+            runs = bool(self.pid)
+        finally:
+            if not runs:
+                self.kill()
+                self.close_pipes()
+                with trio.CancelScope(shield=True):  # bounded by `_oversee_end`
+                    await self._settled.wait()
         if self._error is not None:
             raise self._error
-        return None
+        return self if runs else None
 
     async def run(self) -> None:
         """Hear what the shim says, until nothing is left of it and its tree.

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 _GUARD = Path(__file__).with_name("guard.py")
 
+_END_TIMEOUT = 2.0
+"""Seconds for its end when something has failed; shims that do not end have half a second."""
+
 
 class Zygote:
     """One zygote, from its start to its end: `run()`."""
@@ -53,7 +56,8 @@ class Zygote:
     async def run(self) -> None:
         """Start the zygote, and serve it until it ends.
 
-        If cancelled: does not wait for its end, which comes when it finds itself alone.
+        If cancelled: it ends when it finds itself alone.  That is waited for, but not after
+        `close()`, when it was waited for already.
         """
         self.has_begun = True
         try:
@@ -76,6 +80,9 @@ class Zygote:
             self.ended.set()
             for event in self._gone.values():  # nobody else could tell
                 event.set()
+            if self._process and self._process.returncode is None and not self._is_closed:
+                with trio.move_on_after(_END_TIMEOUT, shield=True):
+                    await _wait_ended(self._process)
 
     def close(self) -> None:
         """Let the zygote end: it finds the agent gone."""

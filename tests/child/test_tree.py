@@ -82,6 +82,28 @@ async def test_a_shim_that_never_spoke_started_nothing(scene: Scene) -> None:
     assert await scene.child.wait_started() is None
 
 
+async def test_a_start_that_is_cancelled_waits_for_the_end_of_the_tree(scene: Scene) -> None:
+    """Who deletes a process while it is started looks right afterwards whether it is gone."""
+    ended = trio.Event()
+
+    async def start(scope: trio.CancelScope) -> None:
+        with scope:
+            await scene.child.wait_started()
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+        nursery.start_soon(start, scope)
+        await wait_all_tasks_blocked()
+        scope.cancel()
+        await scene.say("started 5")
+        assert (scene.shim.recv(10), ended.is_set()) == (b"k", False)
+        await scene.say("exited 9", "empty")
+        scene.shim.close()
+        await ended.wait()
+    assert scope.cancelled_caught
+
+
 async def test_a_lost_shim_took_the_child_along(scene: Scene) -> None:
     await scene.say("started 5")
     scene.shim.close()
