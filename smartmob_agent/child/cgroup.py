@@ -21,6 +21,7 @@ from pathlib import Path
 
 import attrs
 
+from smartmob_agent.child.request import Request
 from smartmob_agent.errors import StartError
 
 __all__ = ["Cgroups", "find_delegated_cgroup", "open_cgroups"]
@@ -43,8 +44,8 @@ class Cgroups:
         """Whether the kernel counts the processes of each cgroup."""
         return self._pids_max is not None
 
-    def make(self) -> tuple[Path, int]:
-        """A new cgroup, and its cgroup.procs opened to enter it by; the caller closes it.
+    def enter(self, request: Request) -> Path:
+        """Let the child that is asked for be in a new cgroup; the caller removes it.
 
         Raises `OSError`.
         """
@@ -54,10 +55,11 @@ class Cgroups:
         try:
             if self._pids_max is not None:
                 (path / "pids.max").write_text(str(self._pids_max))
-            return path, os.open(path / "cgroup.procs", os.O_WRONLY)
+            request.enter(path, os.open(path / "cgroup.procs", os.O_WRONLY))
         except OSError:
             self.remove(path)
             raise
+        return path
 
     def remove(self, path: Path) -> None:
         """Remove a cgroup, if its shim has not yet; kills what is in there."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
+import signal
 import socket
 
 import trio
@@ -38,6 +40,24 @@ class Ends:
             fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self.theirs.append(theirs)
         return trio.lowlevel.FdStream(ours)
+
+    def kill_shim(self, pid: int) -> None:
+        """Send SIGKILL to who holds the other end of the lifeline, if it lives.
+
+        pid: its number when it told it; 0 is nobody.  It cannot have been used again while the
+            other end is open: only the shim has it.  Where there is no pidfd nobody is killed.
+        """
+        if not pid:
+            return
+        with contextlib.suppress(OSError, AttributeError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                look = select.poll()
+                look.register(self.lifeline, 0)
+                if not look.poll(0):  # POLLHUP
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            finally:
+                os.close(pidfd)
 
     def _close_theirs(self) -> None:
         for fd in self.theirs:

@@ -132,16 +132,18 @@ class GuardedSpawner:
         """Start a child; None if the guard died before it could tell."""
         if self._closing.is_set():
             raise SpawnError(f"cannot start {command.argv[0]!r}: the agent is stopping")
+        child = None
         try:
-            child = await self._hand_over(command)
+            with trio.fail_after(_START_TIMEOUT):
+                child = await self._hand_over(command)
+                return await child.wait_started()
         except OSError as exc:
             raise SpawnError(f"cannot start {command.argv[0]!r}: {exc.strerror}") from exc
         except trio.BrokenResourceError:  # pragma: no cover  -- killed while we hand over
             return None
-        try:
-            with trio.fail_after(_START_TIMEOUT):
-                return await child.wait_started()
         except trio.TooSlowError as exc:
+            if child is None:  # the zygote takes nothing any more; else see `GuardedChild`
+                self._zygote.abandon()
             raise SpawnError(
                 f"cannot start {command.argv[0]!r}: no answer in {_START_TIMEOUT:.0f} s"
             ) from exc
@@ -156,7 +158,7 @@ class GuardedSpawner:
                 command, ends.theirs, limits=self._limits, isolation=self._isolation
             )
             undo.callback(request.close)
-            path = self._make_cgroup(request)
+            path = self._cgroups.enter(request) if self._cgroups else None
             undo.callback(self._remove_cgroup, path)
             ident, gone = await zygote.spawn(request)
             undo.pop_all()
@@ -167,19 +169,12 @@ class GuardedSpawner:
             child.kill()
         return child
 
-    def _make_cgroup(self, request: Request) -> Path | None:
-        if self._cgroups is None:
-            return None
-        path, procs = self._cgroups.make()
-        request.enter(path, procs)
-        return path
-
     def _remove_cgroup(self, path: Path | None) -> None:
         if self._cgroups is not None and path is not None:
             self._cgroups.remove(path)
 
     async def _living_zygote(self) -> Zygote:
-        if self._zygote.ended.is_set():
+        if self._zygote.ended.is_set() or self._zygote.is_abandoned:
             self._zygote = Zygote(isolation=self._isolation)
             self._nursery.start_soon(self._zygote.run, name="guard")
         zygote = self._zygote
@@ -196,7 +191,7 @@ class GuardedSpawner:
             self._remove_cgroup(cgroup)
 
     async def _end(self) -> None:
-        """Kill all trees and end the guard: 15 s at most, then what is left is stuck."""
+        """Kill all trees and end the guard: 25 s at most, then what is left is stuck."""
         for child in self._children:
             child.kill()
         for child in tuple(self._children):
@@ -204,6 +199,9 @@ class GuardedSpawner:
         self._zygote.close()
         is_stuck = any(child.stuck for child in self._children)  # then the guard stays, too
         if self._zygote.has_begun and not is_stuck:
+            with trio.move_on_after(_END_TIMEOUT):
+                await self._zygote.ended.wait()
+            self._zygote.abandon()  # no effect if it has ended
             with trio.move_on_after(_END_TIMEOUT):
                 await self._zygote.ended.wait()
 

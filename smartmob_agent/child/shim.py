@@ -4,7 +4,7 @@ It is the subreaper of the app's tree, and holds one end of a lifeline whose oth
 the agent alone: end of file there means that the agent is gone.  It is done when
 `waitpid` says ECHILD, the kernel's word that nothing is left.
 
-On the lifeline it says `started PID`, `failed ERRNO STEP`, `exited STATUS` (as wait(2)
+On the lifeline it says `started PID OWN_PID`, `failed ERRNO STEP`, `exited STATUS` (as wait(2)
 has it), `left PID…` (each second that they resist SIGKILL) and `empty`; it is told
 `t` (SIGTERM to the app's process group), `k` (SIGKILL to all of it), and the numbers of
 other signals to the group, each as one byte.
@@ -199,7 +199,8 @@ class Shim:
         self._poll.unregister(self._trouble)
         os.close(self._trouble)
         self._trouble = -1
-        self._lifeline.say(f"failed {trouble}" if trouble else f"started {self._main}")
+        started = f"started {self._main} {os.getpid()}"
+        self._lifeline.say(f"failed {trouble}" if trouble else started)
 
     def _reap(self) -> bool:
         """Collect who has ended; False if we have no child left."""

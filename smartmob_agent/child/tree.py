@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 _SHIM_TIMEOUT = 5.0
 """Seconds that a shim may be silent after a kill, before it is killed itself.
 
-Twice as long after a kill, what is left counts as stuck.
+Twice as long after a kill, what is left counts as stuck; what was never started has as long
+again, without its zygote.
 """
 
 
@@ -47,7 +48,7 @@ class GuardedChild:
     def __init__(self, command: Command, ends: Ends, shim: Shim) -> None:
         self.stdout: trio.abc.ReceiveStream = ends.stdout
         self.stderr: trio.abc.ReceiveStream = ends.stderr
-        self.pid = 0
+        self.pid = self._shim_pid = 0
         self._command = command
         self._ends = ends
         self._shim = shim
@@ -69,7 +70,7 @@ class GuardedChild:
         """See `Child.stuck`."""
         if not self._is_stuck or self._empty.is_set():
             return ()
-        return self._left or self._shim.zygote.left or (self.pid,)
+        return self._left or self._shim.zygote.left or ((self.pid,) if self.pid else ())
 
     async def wait(self) -> Exit:
         """See `Child.wait`."""
@@ -150,7 +151,7 @@ class GuardedChild:
     def _hear(self, word: str, rest: str) -> None:
         match word:
             case "started":
-                self.pid = int(rest)
+                self.pid, self._shim_pid = map(int, rest.split())
                 self._started.set()
             case "failed":
                 errno, _, step = rest.partition(" ")
@@ -179,17 +180,22 @@ class GuardedChild:
     async def _oversee_end(self) -> None:
         """Bound the time between a kill and its end."""
         await self._ending.wait()
+        # Each wait is cancelled when nothing is left.
         with trio.move_on_after(2 * _SHIM_TIMEOUT):
             self._silence.deadline = trio.current_time() + _SHIM_TIMEOUT
             with self._silence:
-                await self._empty.wait()
-                return
+                await trio.sleep_forever()
+            self._ends.kill_shim(self._shim_pid)  # its zygote may be gone, or hang as well
             await self._shim.zygote.kill(self._shim.ident)
-            await self._empty.wait()
-            return
+            await trio.sleep_forever()
+        if not self.pid:  # what does not even start hangs in the zygote, most likely
+            self._shim.zygote.abandon()
+            with trio.move_on_after(_SHIM_TIMEOUT):
+                await trio.sleep_forever()
         self._is_stuck = True
         self._settled.set()
-        logger.error("child is stuck", extra={"pid": self.pid, "left": self.stuck})
+        extra = {"pid": self.pid or "unknown", "left": self.stuck}
+        logger.error("child is stuck", extra=extra)
 
     def _tell(self, word: bytes) -> None:
         # Closed or broken: the shim is gone.  Full: it holds the same word many times already.

@@ -34,6 +34,8 @@ class Zygote:
         self._isolation = isolation
         self.has_begun = False
         """Whether `run()` was called."""
+        self.is_abandoned = False
+        """Whether `abandon()` was called."""
         self.settled = trio.Event()
         """Set when it is known whether it could be started."""
         self.error: StartError | None = None
@@ -112,6 +114,7 @@ class Zygote:
 
     def abandon(self) -> None:
         """Send it SIGKILL, for it does not do its work; its shims go on."""
+        self.is_abandoned = True
         if self._process is not None:
             self._process.kill()
 

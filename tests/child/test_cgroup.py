@@ -14,6 +14,7 @@ import pytest
 from smartmob_agent.child import cgroup
 from smartmob_agent.child.cgroup import Cgroups, find_delegated_cgroup, open_cgroups
 from smartmob_agent.child.guarded import open_spawner
+from smartmob_agent.child.request import Request
 from smartmob_agent.child.spawn import Command, Exit
 from smartmob_agent.errors import StartError
 from tests.e2e.oracle import cgroup_root
@@ -81,7 +82,7 @@ def test_processes_are_limited_where_the_kernel_counts(
     with open_cgroups(fake, max_processes=7) as cgroups:
         assert cgroups.limits_processes
         with pytest.raises(OSError, match="No such file"):
-            cgroups.make()  # no kernel makes a cgroup.procs in there
+            cgroups.enter(Request({}))  # no kernel makes a cgroup.procs in there
     (made,) = fake.glob("app-*")
     assert (made / "pids.max").read_text() == "7"
 

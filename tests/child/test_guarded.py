@@ -340,16 +340,75 @@ async def test_a_guard_that_cannot_be_replaced_is_a_spawn_error(
         await spawner.spawn(shell("true"))
 
 
-async def test_a_guard_that_does_not_answer_is_a_spawn_error(
-    spawner: GuardedSpawner, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [1, 10_000_000])
+async def test_a_guard_that_does_not_answer_is_replaced(
+    spawner: GuardedSpawner, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    child = await spawner.spawn(shell(SLEEP))
+    """Whether it takes what it is asked for and does nothing, or not even takes it."""
+    child = await spawner.spawn(shell("read x; echo alive; sleep 1000"))
     guard = parent(parent(child.pid))
     os.kill(guard, signal.SIGSTOP)
-    monkeypatch.setattr(guarded, "_START_TIMEOUT", 0.05)
-    with pytest.raises(SpawnError, match=r"cannot start '/bin/sh': no answer in 0 s"):
-        await spawner.spawn(shell(SLEEP))
-    os.kill(guard, signal.SIGCONT)
+    errors = []
+
+    async def fail() -> None:
+        with pytest.raises(SpawnError) as caught:
+            await spawner.spawn(Command(argv=("/bin/true", "x" * size), env={}, cwd=Path("/")))
+        errors.append(str(caught.value))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(guarded, "_START_TIMEOUT", 0.05)
+        patch.setattr(tree, "_SHIM_TIMEOUT", 0.05)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            nursery.start_soon(fail)
+    assert errors == ["cannot start '/bin/true': no answer in 0 s"] * 2
+    assert await (await spawner.spawn(shell("exit 7"))).wait() == Exit(code=7)
+    assert look(guard) is None
+    assert await read_line(child.stdout) == "alive"
+
+
+async def test_a_guard_that_hangs_as_it_starts_is_replaced(
+    spawner: GuardedSpawner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hanging = tmp_path / "guard.py"
+    hanging.write_text("import os; os.read(os.eventfd(0), 8)")
+    child = await spawner.spawn(shell(SLEEP))
+    with monkeypatch.context() as patch:
+        patch.setattr(zygote, "_GUARD", hanging)
+        patch.setattr(guarded, "_START_TIMEOUT", 0.05)
+        guard = parent(parent(child.pid))
+        os.kill(guard, signal.SIGKILL)
+        await wait_gone(guard)
+        with pytest.raises(SpawnError, match="no answer in 0 s"):
+            await spawner.spawn(shell("true"))
+    assert await (await spawner.spawn(shell("exit 7"))).wait() == Exit(code=7)
+
+
+async def test_a_stopped_guard_does_not_outlive_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded, "_END_TIMEOUT", 0.05)
+    with trio.fail_after(LIMIT):
+        async with open_spawner() as spawner:
+            child = await spawner.spawn(shell(SLEEP))
+            guard = parent(parent(child.pid))
+            os.kill(guard, signal.SIGSTOP)
+    assert look(guard) is None
+
+
+async def test_a_stopped_shim_is_killed_without_its_zygote_too(
+    spawner: GuardedSpawner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = await spawner.spawn(shell(f"exec {SLEEP}"))
+    shim = parent(child.pid)
+    guard = parent(shim)
+    os.kill(guard, signal.SIGKILL)
+    await wait_gone(guard)
+    os.kill(shim, signal.SIGSTOP)
+    monkeypatch.setattr(tree, "_SHIM_TIMEOUT", 0.05)
+    child.kill()
+    with trio.fail_after(LIMIT):
+        await child.wait_empty()
+    assert await child.wait() == Exit(signal=signal.SIGKILL)
+    await wait_gone(child.pid)
 
 
 async def test_a_stopped_shim_is_killed_in_time(

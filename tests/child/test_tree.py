@@ -96,7 +96,7 @@ async def test_a_start_that_is_cancelled_waits_for_the_end_of_the_tree(scene: Sc
         nursery.start_soon(start, scope)
         await wait_all_tasks_blocked()
         scope.cancel()
-        await scene.say("started 5")
+        await scene.say("started 5 0")
         assert (scene.shim.recv(10), ended.is_set()) == (b"k", False)
         await scene.say("exited 9", "empty")
         scene.shim.close()
@@ -105,7 +105,7 @@ async def test_a_start_that_is_cancelled_waits_for_the_end_of_the_tree(scene: Sc
 
 
 async def test_a_lost_shim_took_the_child_along(scene: Scene) -> None:
-    await scene.say("started 5")
+    await scene.say("started 5 0")
     scene.shim.close()
     assert await scene.child.wait() == Exit(signal=signal.SIGKILL)
     with trio.move_on_after(0.01) as patience:
@@ -117,7 +117,7 @@ async def test_a_lost_shim_took_the_child_along(scene: Scene) -> None:
 
 async def test_an_exit_before_the_shim_was_lost_stands(scene: Scene) -> None:
     scene.gone.set()
-    await scene.say("started 5", "exited 256")
+    await scene.say("started 5 0", "exited 256")
     scene.shim.close()
     await scene.child.wait_empty()
     assert await scene.child.wait() == Exit(code=1)
@@ -126,7 +126,7 @@ async def test_an_exit_before_the_shim_was_lost_stands(scene: Scene) -> None:
 async def test_what_resists_is_stuck_after_ten_seconds(
     scene: Scene, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await scene.say("started 5", "exited 9", "left 6 7")
+    await scene.say("started 5 0", "exited 9", "left 6 7")
     start = trio.current_time()
     await scene.child.wait_settled()
     assert trio.current_time() - start == 10
@@ -141,7 +141,7 @@ async def test_what_resists_is_stuck_after_ten_seconds(
 async def test_a_shim_that_goes_on_reporting_is_not_silent(
     scene: Scene, autojump_clock: MockClock
 ) -> None:
-    await scene.say("started 5")
+    await scene.say("started 5 0")
     scene.child.kill()
     for _ in range(9):
         await trio.sleep(1)
@@ -151,7 +151,7 @@ async def test_a_shim_that_goes_on_reporting_is_not_silent(
 
 
 async def test_a_terminated_child_has_all_the_time(scene: Scene, autojump_clock: MockClock) -> None:
-    await scene.say("started 5")
+    await scene.say("started 5 0")
     scene.child.terminate()
     await scene.say("exited 0")
     scene.child.terminate()
@@ -162,7 +162,19 @@ async def test_a_terminated_child_has_all_the_time(scene: Scene, autojump_clock:
 
 async def test_who_is_stuck_is_at_least_the_child(scene: Scene, autojump_clock: MockClock) -> None:
     """When neither shim nor zygote say anything."""
-    await scene.say("started 5")
+    await scene.say("started 5 0")
     scene.child.kill()
     await scene.child.wait_settled()
     assert scene.child.stuck == (5,)
+
+
+async def test_who_was_never_started_has_no_number(
+    scene: Scene, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When not even the end of the zygote ends it."""
+    start = trio.current_time()
+    with trio.move_on_after(0):
+        await scene.child.wait_started()
+    assert trio.current_time() - start == 15
+    assert scene.child.stuck == ()
+    assert [record.__dict__["pid"] for record in caplog.records] == ["unknown"]
