@@ -88,7 +88,7 @@ OPTIONS: Sequence[Option] = (
         metavar="N",
         parse=values.count,
         default=_DEFAULTS.containment.max_processes,
-        default_in_words="512 more than the user runs now; none for root",
+        default_in_words="512 more than the user runs now, or its hard limit; none for root",
         help="most processes: of a child where a cgroup counts them, else of the whole user",
         group="containment",
     ),

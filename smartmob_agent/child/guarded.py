@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ import trio
 
 from smartmob_agent.child.cgroup import Cgroups, open_cgroups
 from smartmob_agent.child.ends import Ends
+from smartmob_agent.child.limits import limits_of_child
 from smartmob_agent.child.orphans import reap_orphans
 from smartmob_agent.child.request import Request
 from smartmob_agent.child.schedule import wake_quickly
@@ -53,7 +54,7 @@ class GuardedSpawner:
         self._isolation = isolation
         self._cgroup = cgroup
         self._cgroups: Cgroups | None = None
-        self._limits: dict[str, int] = {}
+        self._limits: Mapping[str, int] = {}
         self._zygote = Zygote(isolation=self._isolation)
         self._children: set[GuardedChild] = set()
         self._closing = trio.Event()
@@ -97,8 +98,8 @@ class GuardedSpawner:
         if self._cgroup is not None:
             cgroups = open_cgroups(self._cgroup, max_processes=self._max_processes)
             self._cgroups = await trio.to_thread.run_sync(stack.enter_context, cgroups)
-        if self._max_processes and not (self._cgroups and self._cgroups.limits_processes):
-            self._limits["RLIMIT_NPROC"] = self._max_processes
+        counted = self._cgroups.limits_processes if self._cgroups else None
+        self._limits = limits_of_child(self._max_processes, counted=counted)
         wake_quickly()
         self._nursery.start_soon(self._zygote.run, name="guard")
         if os.getpid() == 1:
@@ -217,7 +218,7 @@ async def open_spawner(
 
     max_processes: most processes of a child (pids.max) where the controller is delegated;
         else of the whole user when a child starts another (RLIMIT_NPROC, which does not
-        bind root); None for no limit.
+        bind root), with a cgroup beside what it runs at the start; None for no limit.
     isolation: `pid` gives each child a PID namespace; who is not root needs a user
         namespace besides.
     cgroup: a delegated directory of cgroup v2, where each child gets a cgroup of its own;

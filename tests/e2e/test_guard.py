@@ -78,6 +78,36 @@ def test_an_ordinary_users_agent_gives_no_privileges() -> None:
     assert {"NoNewPrivs:\t1", "Uid:" + f"\t{user}" * 4} <= set(status)
 
 
+@pytest.fixture
+def limited() -> list[str]:
+    """What to put before a command: a user of whom 100 processes may be, and none is."""
+    if not cgroup_root():
+        pytest.skip("needs to be root")
+    user = [word.replace(str(NOBODY), "54321") for word in as_user("ordinary")]
+    return ["prlimit", "--nproc=100:100", *user]
+
+
+def test_the_default_is_within_the_hard_limit(limited: list[str]) -> None:
+    with (
+        open_archive(shell_app(SLEEPER)) as source,
+        open_sandbox() as sandbox,
+        open_command(sandbox, wrapper=limited) as agent,
+    ):
+        pid = agent.ask(f"/process-status/{agent.create(source)}")["pid"]
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    (line,) = (line.split() for line in limits if line.startswith("Max processes"))
+    assert line[2:4] == ["100", "100"]
+
+
+def test_more_processes_than_the_hard_limit_are_refused(limited: list[str]) -> None:
+    command = [sys.executable, "-m", "smartmob_agent", "--port=0", "--max-processes=101"]
+    argv = [*limited, *command]
+    process = subprocess.run(argv, check=False, capture_output=True, timeout=LIMIT)
+    expected = "cannot allow 101 processes: the hard limit of this user is 100 (ulimit -Hu)"
+    assert expected in process.stderr.decode()
+    assert process.returncode == 1
+
+
 @pytest.mark.skipif(not cgroup_root(), reason="needs to be root")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 async def test_as_first_process_it_stops_by_signals(signum: signal.Signals, tmp_path: Path) -> None:
