@@ -5,29 +5,18 @@ Standard library only: the guard imports this module without the rest of the pac
 
 from __future__ import annotations
 
-import os
 import time
 
-from .bare import TYPE_CHECKING, suppress
+from .bare import TYPE_CHECKING
 from .kernel import kill_below, kill_children, resume, stop_below
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["Purge", "kill_cgroup"]
+__all__ = ["Purge"]
 
 _FIRST_DELAY, _LAST_DELAY = 0.001, 1.0
 _REPORT_INTERVAL = 1.0
-
-
-def kill_cgroup(path: str) -> None:
-    """SIGKILL for all in a cgroup at once, where the kernel can (Linux 5.14)."""
-    with suppress(OSError):
-        fd = os.open(f"{path}/cgroup.kill", os.O_WRONLY)
-        try:
-            os.write(fd, b"1")
-        finally:
-            os.close(fd)
 
 
 class Purge:

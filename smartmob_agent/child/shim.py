@@ -12,20 +12,18 @@ other signals to the group, each as one byte.
 Standard library only: the guard imports this module without the rest of the package.
 """
 
-# Without pathlib, which would cost each shim memory:
-# ruff: noqa: PTH106
-
 from __future__ import annotations
 
 import os
 import select
 
 from .app import App
-from .bare import TYPE_CHECKING, Socket, signal, suppress
+from .bare import TYPE_CHECKING, Socket, signal
+from .cgroup_end import kill_cgroup, remove_cgroup
 from .group import Group
 from .kernel import become_subreaper
 from .lifeline import Lifeline
-from .purge import Purge, kill_cgroup
+from .purge import Purge
 from .schedule import take_precedence, wake_quickly
 from .wakeup import Wakeup
 from .wire import receive_message, rehearse
@@ -143,8 +141,7 @@ class Shim:
         if self._reap():
             self._purge()
         if cgroup:
-            with suppress(OSError):
-                os.rmdir(cgroup)
+            remove_cgroup(cgroup)
         self._lifeline.say("empty")
 
     def _purge(self) -> None:

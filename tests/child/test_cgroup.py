@@ -75,6 +75,25 @@ def test_what_a_killed_agent_left_is_ended(directory: Path) -> None:
         assert process.wait() == -9
 
 
+def test_what_its_shims_remove_meanwhile_is_no_error(fake: Path) -> None:
+    """They find the killed agent gone, and the next one may be there before they are done."""
+    for number in range(3):
+        (fake / f"app-1-{number}").mkdir()  # without a cgroup.events, as if just removed
+    with open_cgroups(fake, max_processes=None):
+        assert apps(fake) == []
+
+
+def test_without_help_of_the_kernel_leftovers_are_killed_until_none_is_left(fake: Path) -> None:
+    """Linux before 5.14: who is found later is killed as well."""
+    stale = fake / "app-1-1"
+    stale.mkdir()
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        (stale / "cgroup.procs").write_text(f"{process.pid}\n")
+        (stale / "cgroup.events").write_text("populated 1\n")
+        cgroup._wait_empty(stale, time.monotonic() + 0.01)
+        assert process.wait() == -9
+
+
 def test_processes_are_limited_where_the_kernel_counts(
     fake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,24 @@ def test_delete_removes_it(start: StartAgent, directory: Path) -> None:
     assert len(apps(directory)) == 1
 
 
+SUB = """
+cgroup=$(grep ^0:: /proc/self/cgroup | cut -d: -f3)
+root=$(grep " cgroup2 " /proc/mounts | head -n1 | cut -d" " -f2)
+mkdir -p "$root$cgroup/one/two" && echo made; exec sleep 1000
+"""
+
+
+def test_delete_removes_what_an_app_has_made_below_its_own(
+    start: StartAgent, directory: Path
+) -> None:
+    agent = start()
+    spawned = agent("spawn", script=SUB, lines=1)
+    assert spawned["lines"] == ["made"]
+    assert len(list(directory.rglob("two"))) == 1
+    agent("delete", child=0)
+    assert apps(directory) == []
+
+
 def test_nothing_survives_the_agent(start: StartAgent, sandbox: CgroupSandbox) -> None:
     agent = start()
     agent("spawn", script=DAEMON, lines=1)
