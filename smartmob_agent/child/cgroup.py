@@ -102,7 +102,7 @@ def open_cgroups(directory: Path, *, max_processes: int | None) -> Iterator[Cgro
 
 def find_delegated_cgroup() -> Path | None:
     """The cgroup of this process, if systemd has delegated it to us (`Delegate=yes`)."""
-    directory = _own_cgroup()
+    directory = _own_cgroup() if hasattr(os, "getxattr") else None  # not on macOS
     for name in ("user.delegate", "trusted.delegate"):  # systemd, CGROUP_DELEGATION
         with contextlib.suppress(OSError):
             if directory and os.getxattr(directory, name) == b"1":
@@ -114,13 +114,18 @@ def _refuse(directory: Path, reason: str | None) -> StartError:
     return StartError(f"cannot use cgroup {directory}: {reason}")
 
 
-def _own_cgroup() -> Path | None:
-    mounts = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
+def _own_cgroup(proc: Path = Path("/proc")) -> Path | None:
+    """Where the cgroup v2 of this process is, if there is one."""
+    try:
+        mounts = [line.split() for line in (proc / "mounts").read_text().splitlines()]
+        own = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:  # not on Linux
+        return None
     roots = [Path(place) for _, place, kind, *_ in mounts if kind == "cgroup2"]
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in own:
         if roots and line.startswith("0::"):
             return roots[0] / line.removeprefix("0::").lstrip("/")
-    return None  # pragma: no cover  -- where there is no cgroup v2
+    return None
 
 
 def _has_pids(directory: Path) -> bool:

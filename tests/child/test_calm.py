@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+
+import pytest
 
 from smartmob_agent.child.calm import Calm
 from smartmob_agent.child.kernel import look
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
 def test_few_are_not_held() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from tests.e2e.oracle import cgroup_root
 
 ROOT = cgroup_root()
 
+linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="needs pidfds, poll(2) of cgroups, xattr"
+)
 needs_cgroups = pytest.mark.skipif(not ROOT, reason="needs to be root with cgroup v2")
 
 
@@ -72,7 +76,7 @@ def test_what_a_killed_agent_left_is_ended(directory: Path) -> None:
         process.stdout.readline()
         with open_cgroups(directory, max_processes=None):
             assert not stale.exists()
-        assert process.wait() == -9
+        assert process.wait(20) == -9
 
 
 def test_what_its_shims_remove_meanwhile_is_no_error(fake: Path) -> None:
@@ -83,14 +87,17 @@ def test_what_its_shims_remove_meanwhile_is_no_error(fake: Path) -> None:
         assert apps(fake) == []
 
 
+@linux
 def test_without_help_of_the_kernel_leftovers_are_killed_until_none_is_left(fake: Path) -> None:
     """Linux before 5.14: who is found later is killed as well."""
     stale = fake / "app-1-1"
     stale.mkdir()
-    with subprocess.Popen(["sleep", "1000"]) as process:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
         (stale / "cgroup.procs").write_text(f"{process.pid}\n")
         (stale / "cgroup.events").write_text("populated 1\n")
         cgroup._wait_empty(stale, time.monotonic() + 0.01)
+        assert process.stdin
+        process.stdin.close()  # so it ends in any case
         assert process.wait() == -9
 
 
@@ -147,6 +154,7 @@ def test_removing_what_is_gone_is_no_error(tmp_path: Path) -> None:
     Cgroups(tmp_path, None).remove(tmp_path / "app-1-1")
 
 
+@linux
 def test_a_cgroup_that_systemd_delegated_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +172,25 @@ def test_the_own_cgroup_is_where_the_kernel_says() -> None:
     assert own is None or str(os.getpid()) in (own / "cgroup.procs").read_text().split()
 
 
+@pytest.mark.parametrize("own", ["", "1:cpu:/\n", "1:cpu:/\n0::/system.slice\n"])
+def test_the_own_cgroup_is_below_the_mount_of_cgroup_v2(tmp_path: Path, own: str) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text(own)
+    (tmp_path / "mounts").write_text("cgroup2 /cg cgroup2 rw 0 0\n")
+    expected = Path("/cg/system.slice") if "0::" in own else None
+    assert cgroup._own_cgroup(tmp_path) == expected
+
+
+def test_where_there_is_no_proc_there_is_no_cgroup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, where Python has no `getxattr()` either."""
+    assert cgroup._own_cgroup(tmp_path) is None
+    monkeypatch.delattr(os, "getxattr", raising=False)
+    assert find_delegated_cgroup() is None
+
+
+@linux
 def test_a_cgroup_that_does_not_get_empty_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     (tmp_path / "cgroup.events").write_text("populated 1\nfrozen 0\n")
     end = time.monotonic() + 0.01

@@ -15,22 +15,23 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs pidfd_ope
 
 
 @pytest.fixture
-def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(["sleep", "1000"]) as process:
+def member() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
         yield process
-        process.kill()
 
 
 def test_before_linux_5_14_each_member_is_killed(
-    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+    tmp_path: Path, member: subprocess.Popen[bytes]
 ) -> None:
     """The others, whose numbers mean nobody any more, do not stop it."""
     below = tmp_path / "made" / "by-the-app"
     below.mkdir(parents=True)
     gone = "".join(f"{2**22 + number}\n" for number in range(300))
-    (below / "cgroup.procs").write_text(f"{gone}{sleeper.pid}\n")
+    (below / "cgroup.procs").write_text(f"{gone}{member.pid}\n")
     kill_cgroup(str(tmp_path))
-    assert sleeper.wait() == -9
+    assert member.stdin
+    member.stdin.close()  # so it ends in any case
+    assert member.wait() == -9
 
 
 def test_with_it_the_kernel_is_told(tmp_path: Path) -> None:

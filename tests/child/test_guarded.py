@@ -22,6 +22,8 @@ from smartmob_agent.child.kernel import children, look
 from smartmob_agent.child.spawn import Command, Exit
 from smartmob_agent.errors import SpawnError, StartError
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper and /proc")
+
 LIMIT = 20.0
 SLEEP = "sleep 1000"
 

@@ -23,6 +23,8 @@ from smartmob_agent.child.kernel import (
     walk,
 )
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
 TREE = """
 import os, signal, sys
 print(os.getpid(), flush=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 
 import pytest
 import trio
 
 from smartmob_agent.child.guarded import open_spawner
 from smartmob_agent.child.kernel import children
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 LIMIT = 20.0
 CHECKPOINTS = 16
