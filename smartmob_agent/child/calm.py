@@ -46,5 +46,9 @@ class Calm:  # pragma: no cover  runs in the guard
     def end_in_time(self) -> None:
         """Let all go on that are held, if the moment is over."""
         if self._held and time.monotonic() >= self._until:
-            resume(self._held)
-            self._held = ()
+            self.end()
+
+    def end(self) -> None:
+        """Let all go on, also those who were taken for ours by mistake."""
+        resume(self._held)
+        self._held = ()

@@ -46,6 +46,9 @@ _SHIM_TIMEOUT = 0.5
 _SPARE_DELAY = 0.003
 """Seconds without a request after which a spare shim is forked, so that it delays none."""
 
+_LAST_SPARE_DELAY = 1.0
+"""Seconds between two tries when the user may have no more processes; it doubles until then."""
+
 _SEND_TIMEOUT = 5.0
 """Seconds that a spare shim may be stopped when it is needed."""
 
@@ -64,6 +67,7 @@ class Zygote:
         """pid of a shim → its id."""
         self._spare: tuple[int, Socket] | None = None
         """A shim that is not asked for yet, and where to ask it."""
+        self._spare_delay = _SPARE_DELAY
         self._killed: list[int] = []
         """Shims that may have left something."""
         self._purge: Purge | None = None
@@ -107,8 +111,13 @@ class Zygote:
             self._deadline = float("inf")
         self._clear(progress=progress)
         if self._agent_lives and not self._spare and not events:
-            with suppress(OSError):  # told when it is needed
-                self._fork_spare()
+            self._restock()
+
+    def _restock(self) -> None:
+        try:
+            self._fork_spare()
+        except OSError:  # told when it is needed
+            self._spare_delay = min(2 * self._spare_delay, _LAST_SPARE_DELAY)
 
     def _drop_spare(self) -> None:
         if self._spare:
@@ -119,7 +128,7 @@ class Zygote:
         """Milliseconds until there is something to do unasked, None for ever."""
         delay = self._purge.delay if self._purge else float("inf")
         if self._agent_lives and not self._spare:
-            delay = min(delay, _SPARE_DELAY)
+            delay = min(delay, self._spare_delay)
         delay = min(delay, max(0, self._deadline - time.monotonic()))
         return None if delay == float("inf") else delay * 1000
 
@@ -135,8 +144,10 @@ class Zygote:
                 for pid, shim in self._shims.items():
                     if shim == message["kill"]:
                         os.kill(pid, signal.SIGKILL)
-            else:
+            elif mine:
                 self._spawn(message, mine)
+            else:  # lost on their way: the agent finds the other ends closed
+                self._say(f"gone {message['spawn']}")
 
     def _spawn(self, message: dict[str, Any], fds: list[int]) -> None:
         """Pass a request on to the spare shim."""
@@ -163,12 +174,17 @@ class Zygote:
         """A shim that waits for a request, forked before it is needed: that takes a while."""
         ours, theirs = open_pair()
         with theirs:
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError:
+                ours.close()
+                raise
             if not pid:
                 ours.close()
                 self._become_shim(theirs)
         self._shims[pid] = _NOT_ASKED_FOR
         self._spare = pid, ours
+        self._spare_delay = _SPARE_DELAY
         return self._spare
 
     def _become_shim(self, requests: Socket) -> None:
@@ -207,10 +223,11 @@ class Zygote:
             for shim in self._killed:
                 self._say(f"gone {shim}")
             self._killed.clear()
+            if self._purge:
+                self._purge.finish()
             self._purge = None
             return
-        if self._purge is None:
-            self._purge = Purge()
+        self._purge = self._purge or Purge()
         self._purge.round(self._shims.keys(), progress=progress)
         if report := self._purge.report():
             self._say(f"left {report}")

@@ -23,8 +23,8 @@ class Purge:
     """SIGKILL for everything below this process but `spared`, round by round.
 
     The caller reaps, asks for a round when a child ended or `delay` seconds have passed, and
-    stops when nothing is left: SIGKILL takes time in the kernel, or for ever in a
-    process that sleeps uninterruptibly.
+    calls `finish()` when nothing is left: SIGKILL takes time in the kernel, or for ever in
+    a process that sleeps uninterruptibly.
     """
 
     def __init__(self, *, gently: bool = False) -> None:
@@ -37,6 +37,9 @@ class Purge:
         """0 while a storm goes on: who sleeps in it is not woken for half a second."""
         self._gently = gently
         self._stopped: set[int] = set()
+        """In the last round."""
+        self._owed: set[int] = set()
+        """Stopped in some round and not known to be ours: `stop_below()` has no time to look."""
         self._report_at = time.monotonic() + _REPORT_INTERVAL
         self._left: Collection[int] = ()
 
@@ -52,12 +55,19 @@ class Purge:
             self._left = kill_children(spared)
             return
         stopped = stop_below(spared)
+        self._owed |= stopped
         if stopped <= self._stopped:  # nobody who could fork is left
             self._left = kill_below(spared)
-            resume(stopped - self._left)
+            self._owed.difference_update(self._left)
+            self.finish()
         else:
             self.delay = 0.0
         self._stopped = stopped
+
+    def finish(self) -> None:
+        """Let those go on that were stopped and are not ours, from whatever round."""
+        resume(self._owed)
+        self._owed.clear()
 
     def report(self) -> str:
         """Once a second the processes that resist, else an empty string."""

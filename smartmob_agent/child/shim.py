@@ -102,6 +102,8 @@ class Shim:
             return False
         try:
             app.start(self._request, self._fds, but=(self._lifeline.fd,))
+        except ConnectionError:  # the app was killed as it waited: no word, so it is tried again
+            return False
         except OSError as exc:
             step = "isolate" if self._isolated else "fork"
             self._lifeline.say(f"failed {exc.errno} {step}")
@@ -140,6 +142,7 @@ class Shim:
         self._wait(_PATIENCE if self._lifeline.is_alone else 0)
         if self._reap():
             self._purge()
+        self._group.calm.end()
         if cgroup:
             remove_cgroup(cgroup)
         self._lifeline.say("empty")
@@ -154,6 +157,7 @@ class Shim:
             progress = self._wait(purge.delay)
             if report := purge.report():
                 self._lifeline.say(f"left {report}", wait=False)
+        purge.finish()
 
     def _wait(self, timeout: float | None) -> bool:
         """Wait for a word of the agent or the end of a child; True if there was the latter.
@@ -161,10 +165,10 @@ class Shim:
         timeout: seconds
         """
         events = dict(self._poll.poll(None if timeout is None else timeout * 1000))
+        if self._report in events:  # first: who has ended there is told nothing any more
+            self._hear_init()
         if self._lifeline.fd in events:
             self._hear()
-        if self._report in events:
-            self._hear_init()
         if self._trouble in events:
             self._tell_start()
         if self._wakeup.fd in events:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -23,3 +25,16 @@ def test_few_are_not_held() -> None:
     assert found
     assert found.state != "T"
     assert [calm.limit(patience) for patience in (None, 5.0)] == [None, 5.0]
+
+
+def test_who_is_held_goes_on_also_when_the_moment_is_cut_short() -> None:
+    """A kill may come; then who was held and is no app, by mistake, is not left so."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        calm = Calm()
+        calm._held = {process.pid}
+        calm.end()
+        os.waitid(os.P_PID, process.pid, os.WCONTINUED)
+        process.kill()
+    assert calm.limit(None) is None

@@ -292,6 +292,21 @@ async def test_a_killed_shim_takes_its_tree_and_no_other(spawner: GuardedSpawner
     assert look(other.pid) is not None
 
 
+async def test_an_app_that_is_killed_before_it_is_one_is_made_again(
+    spawner: GuardedSpawner,
+) -> None:
+    """One waits in store; whoever kills it, nobody hears of it."""
+    child = await spawner.spawn(shell(SLEEP))
+    guard = parent(parent(child.pid))
+    waiting: list[int] = []
+    while not waiting:
+        await trio.lowlevel.checkpoint()
+        waiting = [app for shim in children(guard) for app in children(shim) if app != child.pid]
+    os.kill(waiting[0], signal.SIGKILL)
+    second = await spawner.spawn(shell("exit 7"))
+    assert await second.wait() == Exit(code=7)
+
+
 async def test_a_killed_zygote_is_replaced_and_its_children_live(
     spawner: GuardedSpawner, caplog: pytest.LogCaptureFixture
 ) -> None:
