@@ -40,8 +40,9 @@ class Group:
                 _signal(self.leader, number)
         if b"t" in words:
             self.was_told = True
-            if self.leader and self.calm.begin():
-                _signal(self.leader, signal.SIGCONT)
+            if self.leader:
+                self.calm.begin()
+                _signal(self.leader, signal.SIGCONT)  # who is stopped cannot do as told
 
     def kill(self, group: int) -> None:
         """Send SIGKILL to all members."""

@@ -49,11 +49,14 @@ def ancillary(fds: Sequence[int]) -> list[tuple[int, int, bytes]]:
 
 
 def receive(source: _socket.socket) -> tuple[bytes, list[int]]:
-    """What has arrived, with its descriptors; no bytes when the other end is closed."""
+    """What has arrived, with its descriptors; no bytes when the other end is closed.
+
+    Raises `OSError` when the kernel cannot tell, which says nothing of the other end.
+    """
     space = _socket.CMSG_SPACE(_MOST_FDS * _INT)
     try:  # not recv_fds(), which forgets its flags: Python 3.11 to 3.13
         data, messages, _, _ = source.recvmsg(65536, space, _CLOEXEC)
-    except OSError:
+    except ConnectionError:
         return b"", []
     rights = b"".join(payload for _, _, payload in messages)
     fds = (rights[start : start + _INT] for start in range(0, len(rights), _INT))
@@ -72,7 +75,7 @@ class Frames:
         self._fds: list[int] = []
 
     def feed(self, data: bytes, fds: Sequence[int]) -> Iterator[tuple[dict[str, Any], list[int]]]:
-        """Each message that is complete now, with its descriptors."""
+        """Each message that is complete now, with its descriptors: all of them or none."""
         self._data += data
         self._fds += fds
         while len(self._data) >= _HEADER:
@@ -83,6 +86,9 @@ class Frames:
             message = marshal.loads(self._data[_HEADER:end])  # noqa: S302  from the agent alone
             del self._data[:end]
             mine, self._fds = self._fds[:count], self._fds[count:]
+            if len(mine) < count:  # none was left here to take them (MSG_CTRUNC, recvmsg(2))
+                while mine:
+                    os.close(mine.pop())
             yield message, mine
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -74,9 +77,42 @@ def test_no_message_comes_from_a_closed_socket() -> None:
 
 def test_a_broken_socket_is_a_closed_one() -> None:
     ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.send(b"unread")
+        ours.close()
+        assert receive(theirs) == (b"", [])
+
+
+def test_what_says_nothing_of_the_other_end_is_an_error() -> None:
+    """Else a zygote that is short of memory would take its agent for gone, and end all."""
+    ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.setblocking(False)
-        assert receive(theirs) == (b"", [])
+        with pytest.raises(BlockingIOError):
+            receive(theirs)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
+def test_descriptors_that_do_not_all_arrive_are_none() -> None:
+    """Whoever has none left gets some of them, and loses those."""
+    ours, theirs = socket.socketpair()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ours, theirs:
+        send(ours, {"n": 1}, [0, 0, 0])
+        before = descriptors()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(before) + 1, limits[1]))
+        try:
+            data, fds = receive(theirs)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert len(fds) < 3
+        assert list(Frames().feed(data, fds)) == [({"n": 1}, [])]
+        assert descriptors() == before
+
+
+def descriptors() -> list[int]:
+    """Our own, and that of the listing, which is the lowest that is free."""
+    return sorted(int(path.name) for path in Path("/proc/self/fd").iterdir())
 
 
 def test_a_rehearsal_leaves_no_trace() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from smartmob_agent.child.kernel import look
 from tests.e2e.agents import LIMIT, Agent, open_agent, users
 from tests.e2e.oracle import Sandbox, open_sandbox
 
@@ -267,6 +268,20 @@ def test_a_fork_bomb_is_gone_in_time(start: OpenAgent, sandbox: Sandbox) -> None
     agent("kill", child=0)
     assert time.monotonic() - began < 20  # bench/spawn.py measures; a busy machine may be slow
     assert agent.apps() == set()
+
+
+# What is deleted
+
+
+def test_an_app_that_is_stopped_is_asked_all_the_same(start: OpenAgent) -> None:
+    """As systemd does it: SIGCONT after SIGTERM, else only SIGKILL would end it."""
+    agent = start()
+    script = "trap 'exit 3' TERM; kill -STOP $$; sleep 1000"
+    pid = agent.sandbox.pid(agent("spawn", script=script)["pid"])
+    while (process := look(pid)) and process.state != "T":
+        agent("containment")
+    agent("delete", child=0)
+    assert agent("wait", child=0) == {"code": 3, "signal": None}
 
 
 # The machine has no more to give
