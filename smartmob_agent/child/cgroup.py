@@ -42,6 +42,8 @@ class Cgroups:
     _pids_max: int | None
     """Written to each cgroup; None if the kernel would not count."""
     _count: int = attrs.field(default=0, init=False)
+    _ended: list[Path] = attrs.field(factory=list, init=False)
+    """To be removed."""
 
     @property
     def limits_processes(self) -> bool:
@@ -66,9 +68,15 @@ class Cgroups:
         return path
 
     def remove(self, path: Path) -> None:
-        """Remove a cgroup, if its shim has not yet; kills what is in there."""
-        kill_cgroup(str(path))
-        remove_cgroup(str(path))
+        """Remove a cgroup, if its shim has not yet; kills what is in there.
+
+        Whose members need a moment to end is removed with the next one.
+        """
+        self._ended.append(path)
+        for ended in self._ended:
+            kill_cgroup(str(ended))
+            remove_cgroup(str(ended))
+        self._ended = [ended for ended in self._ended if ended.exists()]
 
 
 @contextlib.contextmanager

@@ -57,11 +57,11 @@ class Holder:
         self._children.append(child)
         return {"pid": child.pid, "lines": await read_lines(child.stdout, lines)}
 
-    async def start(self, *, argv: list[str]) -> object:
-        """Start a program."""
-        command = Command(argv=tuple(argv), env={}, cwd=Path("/"))
-        self._children.append(await self._spawner.spawn(command))
-        return None
+    async def start(self, *, argv: list[str], lines: int = 0) -> object:
+        """Start a program; returns the first lines that it writes."""
+        child = await self._spawner.spawn(Command(argv=tuple(argv), env={}, cwd=Path("/")))
+        self._children.append(child)
+        return await read_lines(child.stdout, lines)
 
     async def wait(self, *, child: int) -> object:
         """Wait for the end of a child and of its tree."""

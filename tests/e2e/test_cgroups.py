@@ -84,11 +84,19 @@ def test_the_level_is_told(start: StartAgent) -> None:
 def test_a_child_is_in_its_own_from_its_first_instruction(
     start: StartAgent, directory: Path
 ) -> None:
+    """Told by the program itself, without a shell before it; a writer of pids would come too late.
+
+    Only the last of several is there when it is looked for.
+    """
     agent = start()
-    script = "grep ^0:: /proc/self/cgroup; exec sleep 1000"
-    (line,) = agent("spawn", script=script, lines=1)["lines"]
-    (app,) = apps(directory)
-    assert line.endswith(f"/{directory.name}/{app.name}")
+    groups = []
+    for child in range(5):
+        told = agent("start", argv=["/bin/cat", "/proc/self/cgroup"], lines=99)
+        agent("wait", child=child)
+        (line,) = (line for line in told if line.startswith("0::"))
+        groups.append(line.rpartition(f"/{directory.name}/")[2])
+    # The first one was for the proof of the level.
+    assert groups == [f"app-{agent.pid}-{number}" for number in range(2, 7)]
     assert str(agent.pid) in (directory / "agent" / "cgroup.procs").read_text().split()
 
 
@@ -98,6 +106,23 @@ def test_delete_removes_it(start: StartAgent, directory: Path) -> None:
     agent("spawn", script=DAEMON, lines=1)
     agent("delete", child=0, patience=0.1)
     assert len(apps(directory)) == 1
+
+
+def test_delete_ends_also_who_came_from_elsewhere(start: StartAgent, directory: Path) -> None:
+    """Such as what `nsenter` brings in: in the cgroup, and nobody's child there."""
+    agent = start()
+    agent("spawn", script=DAEMON, lines=1)
+    (app,) = apps(directory)
+    argv = [*ENTER, str(app / "cgroup.procs"), "/bin/sh", "-c", "echo; exec cat"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
+        assert stranger.stdin
+        assert stranger.stdout
+        stranger.stdout.readline()
+        agent("delete", child=0, patience=0.1)
+        stranger.stdin.close()  # so it ends in any case
+        assert stranger.wait() == -signal.SIGKILL
+    agent("cycle", script="exit 0", count=1)
+    assert apps(directory) == []
 
 
 SUB = """
