@@ -28,12 +28,14 @@ def stop_by_mistake(spared):
     return found
 
 purge.stop_below = stop_by_mistake
-if not os.fork():
+child = os.fork()
+if not child:
     signal.pause()
 it = purge.Purge()
 for _ in range(rounds):
     it.round()
-if rounds == 1:
+if rounds == 1:  # the child ends before there is another one
+    os.kill(child, signal.SIGKILL)
     it.finish()
 """
 
