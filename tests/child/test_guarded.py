@@ -303,6 +303,7 @@ async def test_an_app_that_is_killed_before_it_is_one_is_made_again(
         await trio.lowlevel.checkpoint()
         waiting = [app for shim in children(guard) for app in children(shim) if app != child.pid]
     os.kill(waiting[0], signal.SIGKILL)
+    await wait_gone(waiting[0])
     second = await spawner.spawn(shell("exit 7"))
     assert await second.wait() == Exit(code=7)
 
