@@ -3,6 +3,9 @@
     python -m tests.mutations                 all of them; takes a few minutes
     python -m tests.mutations "lost kill" …   some
 
+A test that cannot be run catches nothing: before anything is broken, all tests that are needed must
+pass on a copy, and what is caught is a test that fails or hangs, not one that is missing.
+
 The exit code is 1 when one of them is not caught.
 """
 
@@ -10,25 +13,30 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
 
-__all__ = ["MUTATIONS", "Mutation"]
+__all__ = ["MUTATIONS", "Mutation", "UnusableTestError", "judge"]
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("smartmob_agent", "tests", "pytest.ini", "pyproject.toml")
 HANG_LIMIT = 15
-"""Seconds for one test; what hangs is caught, too."""
-LIMIT = 60
-"""Seconds for all tests of a mutation."""
+"""Seconds for one test; what hangs is caught, too, and tells by `HANG` on its standard error."""
+HANG = f"Timeout (0:00:{HANG_LIMIT})!"
+LIMIT = 120
+"""Seconds for all tests of a mutation; one after the other they may take long on a busy machine."""
+CONTROL_LIMIT = 900
+"""Seconds for all tests of all mutations."""
 
 
 CHECKPOINTS = (
@@ -83,8 +91,13 @@ def read_mutations() -> Iterator[Mutation]:
 MUTATIONS = tuple(read_mutations())
 
 
-def try_one(mutation: Mutation) -> str | None:
-    """Return which test has caught it; None if none has."""
+class UnusableTestError(Exception):
+    """A test says nothing about a mutation: it is missing, broken, or fails without it."""
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """Make a copy of the package and its tests."""
     with tempfile.TemporaryDirectory(prefix="mutation-") as place:
         copy = Path(place)
         for name in COPIED:
@@ -94,32 +107,62 @@ def try_one(mutation: Mutation) -> str | None:
                 shutil.copytree(path, copy / name, ignore=ignore)
             else:
                 shutil.copy(path, copy / name)
+        yield copy
+
+
+def try_one(mutation: Mutation) -> str | None:
+    """Return which test has caught it; None if none has."""
+    with copied() as copy:
         mutation.apply(copy / "smartmob_agent")
-        return run_tests(copy, mutation.tests)
+        return judge(run_tests(copy, ["-x", mutation.tests], LIMIT))
 
 
-def run_tests(copy: Path, tests: str) -> str | None:
-    options = ["-x", "-v", "-p", "no:cacheprovider", "-o", f"faulthandler_timeout={HANG_LIMIT}"]
-    command = [sys.executable, "-m", "pytest", *options, tests]
+def run_control(mutations: Iterable[Mutation]) -> int:
+    """Run all tests that the mutations need on a copy that is whole; return how many sets.
+
+    Raises `UnusableTestError` unless all of them pass.
+    """
+    tests = sorted({mutation.tests for mutation in mutations})
+    with copied() as copy:
+        result = run_tests(copy, [f"--numprocesses={os.cpu_count()}", *tests], CONTROL_LIMIT)
+    if result.returncode:
+        raise UnusableTestError(f"without any mutation:\n{result.stdout}{result.stderr}")
+    return len(tests)
+
+
+def run_tests(
+    copy: Path, arguments: Sequence[str], limit: float
+) -> subprocess.CompletedProcess[str]:
+    options = ["-v", "-p", "no:cacheprovider", "-o", f"faulthandler_timeout={HANG_LIMIT}"]
+    command = [sys.executable, "-m", "pytest", *options, *arguments]
     env = {**os.environ, "PYTHONPATH": os.fspath(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        result = subprocess.run(
-            command, cwd=copy, env=env, capture_output=True, text=True, timeout=LIMIT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return "all together (hang)"
+    return subprocess.run(
+        command, cwd=copy, env=env, capture_output=True, text=True, timeout=limit, check=False
+    )
+
+
+def judge(result: subprocess.CompletedProcess[str]) -> str | None:
+    """Return which test has failed, or hung; None if all passed.
+
+    Raises `UnusableTestError` if pytest came to no verdict: its other exit codes (2 to 5) and
+    errors outside of tests, as in a module that cannot be imported or a fixture.
+    """
     if not result.returncode:
         return None
     lines = result.stdout.splitlines()
-    for line in lines:
-        if line.startswith(("FAILED tests", "ERROR tests")):
-            return line.split(" - ")[0].split(" ", 1)[1]
-    return f"{lines[-1].strip() if lines else 'the start'} (hangs)"
+    failed = [line for line in lines if line.startswith("FAILED tests")]
+    if result.returncode == 1 and failed:
+        return failed[0].split(" - ")[0].split(" ", 1)[1]
+    # Whoever looks at the frames of a task that never rests may fall: faulthandler takes no lock.
+    if result.returncode in (1, -signal.SIGSEGV) and HANG in result.stderr:
+        return f"{lines[-1].strip()} (hangs)"
+    raise UnusableTestError(f"exit code {result.returncode}:\n{result.stdout}{result.stderr}")
 
 
 def main(names: Sequence[str]) -> int:
     chosen = [one for one in MUTATIONS if not names or one.name in names]
     began, missed = time.perf_counter(), 0
+    print(f"control: {run_control(chosen)} sets of tests pass", flush=True)  # noqa: T201
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for mutation, caught in zip(chosen, pool.map(try_one, chosen), strict=True):
             missed += caught is None
