@@ -17,6 +17,7 @@ from smartmob_agent.http.sockets import Listener
 from smartmob_agent.metrics.agent import Metrics
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.process import ManagedProcess
+from smartmob_agent.process.start_rate import PacedSpawner, StartRate
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.serve import Agent
@@ -88,9 +89,11 @@ async def run_agent(
 
     async with world.open_services() as services:
         gate, metrics = open_gate(world.config), Metrics()
-        metered = attrs.evolve(services, spawner=metrics.meter_spawner(services.spawner))
+        rate = StartRate(world.config.max_start_rate)
+        paced = PacedSpawner(metrics.meter_spawner(services.spawner), rate)
         started: Any = Started()
-        await run_task_tree(metered, gate, metrics, listeners, started)
+        services = attrs.evolve(services, spawner=paced)
+        await run_task_tree(services, gate, metrics, listeners, started)
 
 
 @asynccontextmanager

@@ -12,8 +12,9 @@ from tests.determinism.clients import CLIENTS
 from tests.determinism.controls import CONTROLS
 from tests.determinism.lives import LIVES
 from tests.determinism.starts import STARTS
+from tests.determinism.turns import TURNS
 
-SCENARIOS = {**LIVES, **ARCHIVES, **CLIENTS, **CONTROLS, **STARTS}
+SCENARIOS = {**LIVES, **ARCHIVES, **CLIENTS, **CONTROLS, **STARTS, **TURNS}
 
 
 @pytest.mark.slow

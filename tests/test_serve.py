@@ -1,0 +1,58 @@
+"""What `serve` makes of its configuration, on fakes and the virtual clock.
+
+Its port is real, and nobody connects to it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import trio
+import trio.testing
+
+import smartmob_agent
+from smartmob_agent import Agent, AgentConfig
+from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
+from tests.process.world import make_spec, settle
+
+
+async def start_times(config: AgentConfig, count: int) -> list[float]:
+    """Let an agent start so many processes that were created at once; return when it did."""
+    spawner, times = FakeSpawner(), []
+    run = partial(
+        smartmob_agent.serve,
+        config,
+        spawner=spawner,
+        fetcher=FakeFetcher(),
+        workspaces=FakeWorkspaces(),
+    )
+    async with trio.open_nursery() as nursery:
+        agent: Agent = await nursery.start(run)
+        for number in range(count):
+            agent.supervisor.create(make_spec(f"app{number}"))
+        for _ in range(count):
+            await spawner.next_child()
+            times.append(trio.current_time())
+        await settle()
+        agent.stop()
+    assert (spawner.living, len(spawner.children)) == ([], count)
+    return times
+
+
+async def test_an_agent_starts_no_more_children_in_a_second_than_it_may(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    assert await start_times(AgentConfig(port=0, max_start_rate=2), 5) == [0, 0, 1, 1, 2]
+
+
+async def test_an_agent_that_was_told_nothing_starts_50_in_a_second(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    assert AgentConfig().max_start_rate == 50
+    assert await start_times(AgentConfig(port=0), 101) == [*[0] * 50, *[1] * 50, 2]
+
+
+async def test_an_agent_without_a_rate_starts_all_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    assert await start_times(AgentConfig(port=0, max_start_rate=0), 101) == [0] * 101
