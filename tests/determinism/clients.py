@@ -121,7 +121,7 @@ async def attach(trial: Trial) -> None:
                     child.write(b"line\n")
                     await trio.sleep(1)
                     talk.cancel_scope.cancel()
-            await settle()
+            await stage.check_tasks(connections=1)
             assert len(process.console.readers) == 1
             child.write(b"last\n")
             await settle()

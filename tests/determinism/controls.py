@@ -113,7 +113,7 @@ async def events(trial: Trial) -> None:
                     process.restart()
                     await process.wait_started(1)
                     talk.cancel_scope.cancel()
-            await settle()
+            await stage.check_tasks(connections=1)
             assert len(stage.supervisor.events.readers) == 1
             stage.agent.stop()
     begun = ["snapshot", "pending", "downloading", "unpacking", "processing", "running"]

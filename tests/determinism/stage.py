@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,18 +25,24 @@ from smartmob_agent.serve import Agent
 from smartmob_agent.serve import _run as run_task_tree
 from smartmob_agent.testing import FakeWorkspace
 from tests.http.memory import KEY, Client, MemoryListener, WebSocket, _stream_pair
-from tests.process.world import World
+from tests.process.tasks import check_tasks, count_tasks
+from tests.process.world import World, settle
 
 HOST = "127.0.0.1"
 
 
-def check_nothing_left(world: World) -> None:
-    """No child lives, no pipe is open, no file is left, and no archive is held."""
+def check_nothing_left(world: World, *, closed: bool = True) -> None:
+    """No child lives, no pipe is open, no file is left, no archive is held, no process is listed.
+
+    closed: whether the supervisors have come to their end, and so have their events.
+    """
     assert world.spawner.living == []
     assert [one for one in world.workspaces.opened if not is_clean(one)] == []
     cache = world.workspaces.cache
     assert {key: one.held for key, one in cache.archives.items() if one.held} == {}
     assert [part for part in cache.parts if not part.removed] == []
+    assert [process.slug for supervisor in world.supervisors for process in supervisor] == []
+    assert {(one.stopping, one.events.ended) for one in world.supervisors} <= {(closed, closed)}
 
 
 def is_clean(workspace: FakeWorkspace) -> bool:
@@ -64,6 +71,11 @@ class Stage:
 
     agent: Agent
     _listener: MemoryListener
+    _nurseries: list[trio.Nursery]
+    _before: Counter[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._before = count_tasks(self._nurseries)
 
     @property
     def supervisor(self) -> Supervisor:
@@ -75,6 +87,11 @@ class Stage:
         self._listener.send.send_nowait(theirs)
         return Client(ours)
 
+    async def check_tasks(self, *, connections: int = 0) -> None:
+        """Let happen what needs no time: then no task is left of what has been, only of what is."""
+        await settle()
+        check_tasks(self._nurseries, self._before, self.supervisor, connections=connections)
+
 
 async def run_agent(
     world: World, *, task_status: trio.TaskStatus[Stage] = trio.TASK_STATUS_IGNORED
@@ -85,7 +102,9 @@ async def run_agent(
 
     class Started:
         def started(self, agent: Agent) -> None:
-            task_status.started(Stage(agent, listener))
+            world.supervisors.append(agent.supervisor)
+            nurseries = trio.lowlevel.current_task().child_nurseries
+            task_status.started(Stage(agent, listener, nurseries))
 
     async with world.open_services() as services:
         gate, metrics = open_gate(world.config), Metrics()
@@ -98,11 +117,16 @@ async def run_agent(
 
 @asynccontextmanager
 async def open_stage(world: World) -> AsyncIterator[Stage]:
-    """An agent that serves; at the end it is stopped and waited for."""
+    """An agent that serves; at the end it is stopped and waited for.
+
+    Unless the block has stopped it, it has no connection then, and no task that nobody needs.
+    """
     async with trio.open_nursery() as nursery:
         stage: Stage = await nursery.start(partial(run_agent, world))
         try:
             yield stage
+            if not stage.supervisor.stopping:
+                await stage.check_tasks()
         finally:
             stage.agent.stop()
 

@@ -32,6 +32,7 @@ async def start(trial: Trial) -> None:
     with trial.subject():
         async with trio.open_nursery() as nursery:
             agent: Agent = await nursery.start(run)
+            world.supervisors.append(agent.supervisor)
             await trio.lowlevel.checkpoint()
             await running(agent.supervisor)
             agent.stop()

@@ -20,6 +20,7 @@ from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.source.store import Store, open_store
 from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
+from tests.process.tasks import check_tasks, count_tasks
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -42,12 +43,16 @@ def make_spec(app: str = "app", node: str = "web.0", **changes: Any) -> ProcessS
 
 @attrs.frozen(kw_only=True)
 class World:
-    """The fakes, and a supervisor that uses them; delays are as long as jitter allows."""
+    """The fakes, and a supervisor that uses them; delays are as long as jitter allows.
+
+    supervisors: all that there were.
+    """
 
     spawner: FakeSpawner = attrs.field(factory=FakeSpawner)
     fetcher: FakeFetcher = attrs.field(factory=FakeFetcher)
     workspaces: FakeWorkspaces = attrs.field(factory=FakeWorkspaces)
     config: AgentConfig = attrs.field(factory=AgentConfig)
+    supervisors: list[Supervisor] = attrs.field(factory=list)
 
     @asynccontextmanager
     async def open_services(self) -> AsyncIterator[Services]:
@@ -70,11 +75,22 @@ class World:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Supervisor]:
-        """Run a supervisor; close it at the end and wait for what it has."""
+        """Run a supervisor; close it at the end and wait for what it has.
+
+        Who is still listed then has a task, and nobody else has.
+        """
+        task = trio.lowlevel.current_task()
+        outer = len(task.child_nurseries)
         async with self.open_services() as services, trio.open_nursery() as nursery:
             supervisor = Supervisor(nursery, services)
+            self.supervisors.append(supervisor)
+            nurseries = task.child_nurseries[outer:]
+            before = count_tasks(nurseries)
             try:
                 yield supervisor
+                if not supervisor.stopping:
+                    await settle()
+                    check_tasks(nurseries, before, supervisor)
             finally:
                 supervisor.close()
 
