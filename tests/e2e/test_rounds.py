@@ -39,8 +39,11 @@ async def test_after_a_thousand_rounds_the_agent_is_what_it_was(tmp_path: Path) 
         with sources(server) as urls:
             game = Game(agent, urls, server.bodies["/good"])
             await play(game, counts, idle, WARM_UP, seed=-1)
-            before, resident = await Traces.of(agent, tmp_path), memory(agent)
+            pid = agent.process.pid
+            before, resident = await Traces.of(pid, tmp_path), memory(agent)
+            objects = await counts.objects(pid)
             await play(game, counts, idle, ROUNDS, seed=FIRST_SEED)
-        assert await Traces.of(agent, tmp_path) == before
+        assert await Traces.of(pid, tmp_path) == before
+        assert await counts.objects(pid) == objects
         assert memory(agent) - resident < LEAK_BYTES * ROUNDS
         assert (await agent.client.get("/list-processes")).json() == {"processes": []}

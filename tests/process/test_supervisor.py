@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextvars
+import gc
+import weakref
 from functools import partial
 
 import pytest
@@ -162,6 +164,21 @@ async def test_waiting_for_a_state_that_never_comes_ends_with_the_process() -> N
             await settle()
             process.stop()
     assert process.state is State.GONE
+
+
+async def test_nothing_refers_to_processes_that_are_gone(autojump_clock: Clock) -> None:
+    """Nor to their consoles and files: an agent that lives for years keeps none of them."""
+    world, left = World(), list[weakref.ref[object]]()
+    async with world.open() as supervisor:
+        for number in range(100):
+            process = await running(supervisor, make_spec(f"app{number}"))
+            world.spawner.children[-1].write(b"line\n")
+            left += map(weakref.ref, (process, process.console, process.files))
+            await supervisor.delete(process.slug)
+            del process
+        await settle()
+        gc.collect()
+        assert [one() for one in left if one() is not None] == []
 
 
 async def test_a_slug_is_app_and_node() -> None:

@@ -1,11 +1,17 @@
 """On the PYTHONPATH of an agent: tells on a pipe what it still has whenever it has nothing to do.
 
+On SIGUSR2 it tells on another one which objects of the agent's own classes live.
+
 Python imports a module of this name when it starts: see the module `site`.
 """
 
 from __future__ import annotations
 
+import collections
+import gc
+import json
 import os
+import signal
 import struct
 import threading
 from functools import partial
@@ -69,6 +75,19 @@ def count(counter: Counter) -> None:
     trio.run = partial(trio.run, instruments=instruments)  # type: ignore[assignment]  # for `main`
 
 
-_PIPE = os.environ.pop("SMARTMOB_TEST_COUNTS", None)
-if _PIPE is not None:
-    count(Counter(os.open(_PIPE, os.O_WRONLY | os.O_CLOEXEC)))
+def tell_objects(fd: int, *_: object) -> None:
+    """Write a line of JSON: how many objects of each class of the agent there are."""
+    gc.collect()
+    classes = collections.Counter(
+        f"{kind.__module__}.{kind.__qualname__}"
+        for kind in map(type, gc.get_objects())
+        if str(kind.__module__).startswith("smartmob_agent.")
+    )
+    os.write(fd, json.dumps(classes).encode() + b"\n")
+
+
+_PIPES = os.environ.pop("SMARTMOB_TEST_COUNTS", None)
+if _PIPES is not None:
+    _COUNTS, _OBJECTS = (os.open(one, os.O_WRONLY | os.O_CLOEXEC) for one in _PIPES.split(":"))
+    count(Counter(_COUNTS))
+    signal.signal(signal.SIGUSR2, partial(tell_objects, _OBJECTS))
