@@ -151,7 +151,9 @@ async def _run(
                 bodies = make_bodies(services.config, supervisor.uploads.limit_bytes)
                 await root.start(_serve_http, app, listeners, limits, bodies, stop_http, http)
                 # Ends by its event now, which is set on every path, and `graceful_timeout` after
-                # it.  Not before: what is cancelled while it starts has to end by that.
+                # it.  Not before: what is cancelled while it starts has to end by that, and a
+                # task of it that is being cancelled must not find a shield before it is over.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 http.shield = True
                 task_status.started(agent)
                 try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import NoReturn
 
 import trio
 
@@ -14,25 +14,52 @@ import smartmob_agent
 from smartmob_agent.config import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.serve import Agent
-from smartmob_agent.testing import Trial
+from smartmob_agent.testing import FakeCache, FakeSpawner, FakeWorkspaces, Trial
+from smartmob_agent.testing.cache import NOWHERE
 from smartmob_agent.testing.trial import Scenario
 from tests.determinism.stage import check_nothing_left
 from tests.process.world import World, running
+
+STOP = AgentConfig().stop_timeout
+
+
+class BrokenCache(FakeCache):
+    """It fails `delay` seconds after the store has asked it for its uploads."""
+
+    def __init__(self, delay: float) -> None:
+        super().__init__()
+        self.delay = delay
+
+    async def uploads(self) -> Sequence[NoReturn]:
+        await trio.sleep(self.delay)
+        raise OSError("the disk is gone")
+
+
+def broken_world(delay: float) -> World:
+    world = World(spawner=FakeSpawner(obey=False), workspaces=FakeWorkspaces())
+    world.workspaces.cache = BrokenCache(delay)
+    return world
+
+
+async def start_agent(nursery: trio.Nursery, world: World, config: AgentConfig) -> Agent:
+    run = partial(
+        smartmob_agent.serve,
+        config,
+        spawner=world.spawner,
+        fetcher=world.fetcher,
+        workspaces=world.workspaces,
+    )
+    agent: Agent = await nursery.start(run)
+    world.supervisors.append(agent.supervisor)
+    return agent
 
 
 async def start(trial: Trial) -> None:
     """Whatever happens while it starts: its port is free, and no descriptor is left."""
     world, before = World(), descriptors()
-    fakes: dict[str, Any] = {
-        "spawner": world.spawner,
-        "fetcher": world.fetcher,
-        "workspaces": world.workspaces,
-    }
-    run = partial(smartmob_agent.serve, AgentConfig(port=0), **fakes)
     with trial.subject():
         async with trio.open_nursery() as nursery:
-            agent: Agent = await nursery.start(run)
-            world.supervisors.append(agent.supervisor)
+            agent = await start_agent(nursery, world, AgentConfig(port=0))
             await trio.lowlevel.checkpoint()
             await running(agent.supervisor)
             agent.stop()
@@ -40,26 +67,57 @@ async def start(trial: Trial) -> None:
     assert (descriptors(), trio.current_time()) == (before, 0)
 
 
-async def start_failure(trial: Trial) -> None:
+async def port_in_use(trial: Trial) -> None:
     """An agent that cannot start says so to the program around it, which may be ending itself."""
-    world, before = World(), descriptors()
-    fakes: dict[str, Any] = {
-        "spawner": world.spawner,
-        "fetcher": world.fetcher,
-        "workspaces": world.workspaces,
-    }
-    failed = False
-    with socket.create_server(("127.0.0.1", 0)) as taken, trial.subject():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         config = AgentConfig(port=taken.getsockname()[1])
+        await fail_to_start(trial, World(), config, StartError)
+
+
+async def second_socket(trial: Trial) -> None:
+    """What was opened before the socket that cannot be is closed again."""
+    config = AgentConfig(port=0, unix=NOWHERE / "agent.sock")
+    await fail_to_start(trial, World(), config, StartError)
+
+
+async def store_at_once(trial: Trial) -> None:
+    """What fails behind the listeners, while HTTP starts, ends the agent and is told."""
+    await fail_to_start(trial, broken_world(0), AgentConfig(port=0), OSError)
+
+
+async def fail_to_start(
+    trial: Trial, world: World, config: AgentConfig, error: type[Exception]
+) -> None:
+    before, failed = descriptors(), False
+    with trial.subject():
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(trio.sleep, 1)
                 await trio.lowlevel.checkpoint()
-                await nursery.start(partial(smartmob_agent.serve, config, **fakes))
-        except* StartError:
+                await start_agent(nursery, world, config)
+        except* error:
             failed = True
     assert failed or trial.cancelled
+    check_nothing_left(world)
     assert (descriptors(), trio.current_time()) == (before, 0)
+
+
+async def store_later(trial: Trial) -> None:
+    """What fails while children run ends them in their time, and then it is told."""
+    world, before, failed = broken_world(1), descriptors(), False
+    with trial.subject():
+        try:
+            async with trio.open_nursery() as nursery:
+                agent = await start_agent(nursery, world, AgentConfig(port=0))
+                await trio.lowlevel.checkpoint()
+                await running(agent.supervisor)
+        except* OSError:
+            failed = True
+    at = 1 if trial.cancelled_at is None else min(trial.cancelled_at, 1)
+    assert failed == (at == 1) or (trial.cancelled_at == 1 and not failed)
+    end = at + STOP if world.spawner.children else 0
+    check_nothing_left(world)
+    assert (descriptors(), trio.current_time()) == (before, end)
 
 
 def descriptors() -> int:
@@ -69,5 +127,8 @@ def descriptors() -> int:
 
 STARTS: Mapping[str, Scenario] = {
     "start": start,
-    "start-up failure": start_failure,
+    "port in use": port_in_use,
+    "second socket": second_socket,
+    "store at once": store_at_once,
+    "store later": store_later,
 }
