@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import trio
 
-from smartmob_agent.config import AgentConfig, Cache, HttpLimits
+from smartmob_agent.config import AgentConfig, Cache
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.states import State
 from smartmob_agent.testing import FakeFetcher, FakeSpawner, Trial
@@ -17,7 +16,6 @@ from smartmob_agent.testing.trial import Scenario
 from tests.determinism.stage import (
     Stage,
     ask,
-    attach_request,
     check_consistent,
     check_ended,
     check_nothing_left,
@@ -38,7 +36,6 @@ CREATE = json.dumps(
 ).encode()
 DELETE = "/delete-process/app.web.0"
 STOP = AgentConfig().stop_timeout
-HTTP = HttpLimits()
 
 
 async def create_and_delete(trial: Trial) -> None:
@@ -94,42 +91,11 @@ async def upload(trial: Trial) -> None:
         status = 0
         with trial.subject():
             status = await ask(stage.connect(), "PUT", "/upload-source", b"PK\3\4")
-        assert status == (0 if trial.cancelled else 201)
+        assert (status, trio.current_time()) == (0 if trial.cancelled else 201, 0)
         await trio.sleep(101)
         assert world.workspaces.cache.archives == {}
     check_nothing_left(world)
-
-
-async def attach(trial: Trial) -> None:
-    """Whoever follows can go at any time, and costs nothing any more; the others stay."""
-    world = World()
-    async with open_stage(world) as stage:
-        process = await running(stage.supervisor)
-        child = await world.spawner.next_child()
-        ends: list[tuple[list[str], int | None]] = []
-
-        async def stay() -> None:
-            ends.append(await follow(stage.connect()))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stay)
-            await settle()
-            with trial.subject():
-                async with trio.open_nursery() as talk:
-                    talk.start_soon(follow, stage.connect())
-                    await trio.sleep(1)
-                    child.write(b"line\n")
-                    await trio.sleep(1)
-                    talk.cancel_scope.cancel()
-            await stage.check_tasks(connections=1)
-            assert len(process.console.readers) == 1
-            child.write(b"last\n")
-            await settle()
-            stage.agent.stop()
-        [(lines, code)] = ends
-        assert (lines[-1], code) == ("last", 1001)
-    check_nothing_left(world)
-    check_ended(process, end=ConsoleEnd.AGENT)
+    assert trio.current_time() == 101
 
 
 async def embedded(trial: Trial) -> None:
@@ -167,7 +133,10 @@ async def embedded(trial: Trial) -> None:
     assert trio.current_time() == end, "nobody waits for a client that has been told"
     # A child that runs is asked to end when the program ends, or at 1, when a client wants that.
     assert end == (at if at is not None and not world.spawner.children else 1 + STOP)
-    assert all(code in {1000, 1001, 200, 404, 503, None} for code in ends)
+    if trial.cancelled:
+        assert set(ends) <= {1000, 1001, 200, 404, 503}
+    else:
+        assert sorted(map(str, ends)) == ["1000", "200"]
 
 
 async def late_client(trial: Trial) -> None:
@@ -197,48 +166,10 @@ async def late_client(trial: Trial) -> None:
     assert statuses == ([503] if world.spawner.children else [])
 
 
-async def slow_attach(trial: Trial) -> None:
-    """A client that reads nothing holds up the end for as long as is stated, and no longer."""
-    world = World()
-    stuck, over = trio.Event(), trio.Event()
-    processes = []
-
-    async def read_nothing(client: Client) -> None:
-        async with client.stream:
-            with contextlib.suppress(trio.BrokenResourceError):
-                await client.send(attach_request("app.web.0"))
-                await client.stream.receive_some(65536)
-                stuck.set()
-            await over.wait()
-            await client.rest()
-
-    async def program(outer: trio.Nursery) -> None:
-        async with trio.open_nursery() as nursery:
-            stage: Stage = await nursery.start(partial(run_agent, world))
-            await trio.lowlevel.checkpoint()
-            processes.append(await running(stage.supervisor))
-            outer.start_soon(read_nothing, stage.connect(lockstep=True))
-            await stuck.wait()
-            world.spawner.children[0].write(b"line\n")
-            await trio.sleep(5)
-            stage.agent.stop()
-
-    async with trio.open_nursery() as outer:
-        with trial.subject():
-            await program(outer)
-        check_nothing_left(world)
-        check_ended(*processes)
-        end, stopped = trio.current_time(), 5 if trial.cancelled_at is None else trial.cancelled_at
-        assert end == min(stopped, 5) + (HTTP.graceful_timeout if stuck.is_set() else 0)
-        over.set()
-
-
 CLIENTS: Mapping[str, Scenario] = {
     "create and delete": create_and_delete,
     "two deletes": delete_twice,
     "upload by HTTP": upload,
-    "attach": attach,
     "late client": late_client,
-    "slow attach": slow_attach,
     "embedded": embedded,
 }

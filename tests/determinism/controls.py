@@ -119,6 +119,7 @@ async def events(trial: Trial) -> None:
     begun = ["snapshot", "pending", "downloading", "unpacking", "processing", "running"]
     again = ["backoff", "running"] if process.starts == 2 else []
     assert seen == [*begun, *again, "stopping", "gone", "end"]
+    assert trio.current_time() == (1 if trial.cancelled_at is None else trial.cancelled_at)
     check_nothing_left(world)
     check_ended(process, end=ConsoleEnd.AGENT)
 

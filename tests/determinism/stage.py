@@ -136,8 +136,8 @@ async def ask(client: Client, method: str, path: str, body: bytes = b"") -> int:
 
     If cancelled: closes the connection.
     """
-    head = (
-        f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n"
+    head = (  # With an id: tasks are named after it, and a new one would be random.
+        f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nX-Request-Id: {path}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     async with client.stream:

@@ -1,4 +1,4 @@
-"""The same scenarios in many orders of their tasks, half of them cancelled somewhere.
+"""The same scenarios in many orders of their tasks, half of them (odd seeds) cancelled somewhere.
 
 A failure has a note with its seed; `SMARTMOB_SCHEDULES` says how many orders to try of each
 scenario, and `SMARTMOB_FIRST_SEED` where to begin.
@@ -6,22 +6,28 @@ scenario, and `SMARTMOB_FIRST_SEED` where to begin.
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 
-from smartmob_agent.testing import explore_schedules
+from smartmob_agent.testing import explore_schedules, run_trial
 from tests.determinism.lives import FAILURES
 from tests.determinism.orders import FIRST_SEED, SCHEDULES
 from tests.determinism.test_checkpoints import SCENARIOS
 
 # The failures differ in their names and in nothing else: one stands for all.
 NAMES = set(SCENARIOS) - set(map(str, FAILURES)) | {"no procfile"}
+SHORT = {"port in use", "second socket", "queue"}
+"""Scenarios of two or three tasks that meet once or twice: there are not many orders of these."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_the_order_of_tasks_does_not_matter(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_order_of_tasks_does_not_matter(name: str) -> None:
     different = explore_schedules(SCENARIOS[name], orders=SCHEDULES, first_seed=FIRST_SEED)
-    assert different > 1
-    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert different > (min(SCHEDULES // 4, 12) if name in SHORT else SCHEDULES // 2)
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_a_seed_decides_all_of_a_scenario(name: str) -> None:
+    """Else a failure could not be seen again, and orders that are the same would count as two."""
+    first, second = (run_trial(SCENARIOS[name], seed=FIRST_SEED) for _ in range(2))
+    assert first.steps == second.steps
