@@ -7,16 +7,20 @@ What the world answers and how time passes are the steps of the model.
 from __future__ import annotations
 
 import enum
+import signal
 from collections.abc import Iterator
 
 import attrs
 
+from smartmob_agent.child.spawn import Exit
+from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.states import FAILURES, State
 
 __all__ = ["Answer", "Model", "ModelProcess", "Waiting"]
 
 STOP_TIMEOUT = 10.0
 STEADY_UPTIME = 10.0
+KILLED = Exit(signal=signal.SIGKILL)
 
 
 class Waiting(enum.Enum):
@@ -62,6 +66,8 @@ class ModelProcess:
 
     due: when it does the next thing by itself: tries again, or kills its child.
     lines: what its console has had since somebody follows it; None if nobody does.
+    exit: how its last child ended.
+    end: why its console ends, once that is clear.
     """
 
     slug: str
@@ -76,6 +82,8 @@ class ModelProcess:
     prepared: bool = False
     has_archive: bool = False
     lines: list[str] | None = None
+    exit: Exit | None = None
+    end: ConsoleEnd | None = None
 
     def answer(self, answer: Answer, now: float) -> None:
         """The world answers what the process waits for."""
@@ -94,9 +102,9 @@ class ModelProcess:
             self.state, self.has_child, self.started = State.RUNNING, True, now
             self.starts += 1
 
-    def exit(self, now: float) -> None:
+    def end_child(self, how: Exit, now: float) -> None:
         """The child ends by itself."""
-        self.has_child = False
+        self.has_child, self.exit = False, how
         if self.state is State.STOPPING:
             self._vanish()
         elif self.due is not None:  # It was asked to make way for the next one.
@@ -107,11 +115,11 @@ class ModelProcess:
         else:
             self._put_off(now, self._next_delay())
 
-    def stop(self, now: float) -> None:
-        """Someone deletes it, or the agent stops."""
+    def stop(self, now: float, end: ConsoleEnd = ConsoleEnd.PROCESS) -> None:
+        """Someone deletes it, or the agent stops: whoever comes first says why it ends."""
         if self.state in (State.STOPPING, State.GONE):
             return
-        self.state, self.waiting = State.STOPPING, None
+        self.state, self.waiting, self.end = State.STOPPING, None, end
         if not self.has_child:
             self._vanish()
         elif self.due is None:
@@ -119,8 +127,8 @@ class ModelProcess:
 
     def kill(self, now: float) -> None:
         """The agent stops at once."""
-        self.stop(now)
-        self.has_child = False
+        self.stop(now, ConsoleEnd.AGENT)
+        self._lose_child()
         self._vanish()
 
     def restart(self, now: float) -> bool:
@@ -142,10 +150,10 @@ class ModelProcess:
             return
         due, self.due = self.due, None
         if self.state is State.STOPPING:
-            self.has_child = False
+            self._lose_child()
             self._vanish()
         elif self.state is State.RUNNING:
-            self.has_child = False
+            self._lose_child()
             self._put_off(due, 0.0)
         else:
             self._try_again()
@@ -167,6 +175,10 @@ class ModelProcess:
     def _next_delay(self) -> float:
         delay, self.bound = self.bound, min(self.bound * 2, 60.0)
         return delay
+
+    def _lose_child(self) -> None:
+        if self.has_child:
+            self.has_child, self.exit = False, KILLED
 
     def _vanish(self) -> None:
         self.state, self.due = State.GONE, None
@@ -193,7 +205,7 @@ class Model:
             if kill:
                 process.kill(self.now)
             else:
-                process.stop(self.now)
+                process.stop(self.now, ConsoleEnd.AGENT)
 
     def elapse(self, seconds: float) -> None:
         self.now += seconds

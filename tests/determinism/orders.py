@@ -1,4 +1,4 @@
-"""How many orders of tasks are tried of each scenario, and which."""
+"""How many orders of tasks are tried of each scenario, and which; also which programs are drawn."""
 
 from __future__ import annotations
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Awaitable, Callable, Iterator
 
 import attrs
 import pytest
 import trio
 
+from smartmob_agent.child.spawn import Exit
 from smartmob_agent.errors import ProcessNotFoundError, SlugInUseError, StoppingError
-from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.events import TransitionEvent
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.states import State, WrongStateError
@@ -21,6 +22,7 @@ from tests.process.world import EPOCH, World, lines_until_end, make_spec, settle
 
 Step = Callable[["Stagehand"], Awaitable[None]]
 Pair = tuple[State | None, State]
+CRASH = Exit(code=1)
 
 
 @attrs.define(eq=False)
@@ -63,9 +65,13 @@ class Stagehand:
         self.questions.answer(f"{slug}.0", process.waiting, answer)
         process.answer(answer, self.model.now)
 
-    async def exit(self, slug: str, *, restart: bool = False) -> None:
-        self.spawner.child_of(f"{slug}.0").exit(1)
-        self.model.processes[slug].exit(self.model.now)
+    async def exit(self, slug: str, *, how: Exit = CRASH, restart: bool = False) -> None:
+        child = self.spawner.child_of(f"{slug}.0")
+        if how.signal is None:
+            child.exit(how.code or 0)
+        else:
+            child.die(signal.Signals(how.signal))
+        self.model.processes[slug].end_child(how, self.model.now)
         if restart:
             await self.restart(slug)
 
@@ -121,7 +127,7 @@ class Stagehand:
         for gone in self.model.forget_gone():
             process = self.known[gone.slug]
             assert (process.state, process.pid) == (State.GONE, None)
-            assert process.console.end in (ConsoleEnd.PROCESS, ConsoleEnd.AGENT)
+            assert (process.console.end, process.exit) == (gone.end, gone.exit)
             if gone.lines is not None:
                 assert self.followed.pop(gone.slug) == gone.lines
         seen = [look(process) for process in self.supervisor]
@@ -137,13 +143,15 @@ class Stagehand:
 def look(process: ManagedProcess) -> tuple[object, ...]:
     """What can be seen of a process."""
     shown = process.next_start_at and (process.next_start_at - EPOCH).total_seconds()
-    return process.slug, process.state, process.starts, process.pid is not None, shown
+    has_child = process.pid is not None
+    return process.slug, process.state, process.starts, has_child, shown, process.exit
 
 
 def expect(process: ModelProcess) -> tuple[object, ...]:
     """The same of one of the model."""
     shown = process.shown if process.state is State.BACKOFF else None
-    return f"{process.slug}.0", process.state, process.starts, process.has_child, shown
+    slug = f"{process.slug}.0"
+    return slug, process.state, process.starts, process.has_child, shown, process.exit
 
 
 async def play(steps: Iterator[Step] | list[Step]) -> set[Pair]:

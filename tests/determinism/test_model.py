@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from functools import partial
 
 import pytest
-from hypothesis import settings
+from hypothesis import seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -16,12 +17,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from smartmob_agent.child.spawn import Exit
 from smartmob_agent.process.states import TRANSITIONS, IllegalTransitionError, State
 from smartmob_agent.testing import Trial, run_trial
-from tests.determinism.model import ANSWERS, Answer, Model, ModelProcess
+from tests.determinism.model import ANSWERS, Answer, Model, ModelProcess, Waiting
+from tests.determinism.orders import FIRST_SEED
 from tests.determinism.stagehand import Pair, Stagehand, Step, look, play
 
 SLUGS = ("a", "b", "c")
+LAST_ANSWERS = [(asked, answer) for asked, answers in ANSWERS.items() for answer in answers]
+EXITS = (Exit(code=0), Exit(code=1), Exit(signal=signal.SIGSEGV))
+ALLOWED = {(old, new) for old, following in TRANSITIONS.items() for new in following}
 
 
 def run(steps: list[Step], *, seed: int = 0) -> set[Pair]:
@@ -72,16 +78,19 @@ class Machine(RuleBasedStateMachine):
         self.add(partial(Stagehand.create, slug=slug))
 
     @precondition(lambda self: not self.model.stopping and self.free)
-    @rule(data=st.data())
-    def start(self, data: st.DataObject) -> None:
-        """All goes well until a child runs: else few of them would."""
+    @rule(data=st.data(), last=st.none() | st.sampled_from(LAST_ANSWERS))
+    def start(self, data: st.DataObject, last: tuple[Waiting, Answer] | None) -> None:
+        """All goes well until a child runs, or up to a last answer: else few would come so far."""
         slug = data.draw(st.sampled_from(self.free))
         self.model.create(slug)
         self.add(partial(Stagehand.create, slug=slug))
-        process = self.model.processes[slug]
-        while process.waiting is not None:
-            process.answer(Answer.GOOD, self.model.now)
-            self.add(partial(Stagehand.answer, slug=slug, answer=Answer.GOOD))
+        process, answered = self.model.processes[slug], None
+        while process.waiting is not None and (last is None or answered != last):
+            asked = process.waiting
+            answer = last[1] if last is not None and last[0] is asked else Answer.GOOD
+            process.answer(answer, self.model.now)
+            self.add(partial(Stagehand.answer, slug=slug, answer=answer))
+            answered = asked, answer
 
     @precondition(lambda self: self.some(lambda one: one.waiting))
     @rule(data=st.data())
@@ -96,15 +105,15 @@ class Machine(RuleBasedStateMachine):
         self.add(partial(Stagehand.answer, slug=slug, answer=answer))
 
     @precondition(lambda self: self.some(lambda one: one.has_child))
-    @rule(data=st.data(), restart=st.booleans())
-    def exit(self, data: st.DataObject, restart: bool) -> None:
+    @rule(data=st.data(), how=st.sampled_from(EXITS), restart=st.booleans())
+    def exit(self, data: st.DataObject, how: Exit, restart: bool) -> None:
         """restart: someone wants that in the very same moment."""
         slug = data.draw(st.sampled_from(self.some(lambda one: one.has_child)))
         process = self.model.processes[slug]
-        process.exit(self.model.now)
+        process.end_child(how, self.model.now)
         if restart:
             process.restart(self.model.now)
-        self.add(partial(Stagehand.exit, slug=slug, restart=restart))
+        self.add(partial(Stagehand.exit, slug=slug, how=how, restart=restart))
 
     @precondition(lambda self: self.some(lambda one: one.has_child))
     @rule(data=st.data(), line=st.sampled_from(["x", "y"]))
@@ -146,16 +155,18 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.slow
 def test_the_supervisor_does_what_the_model_does() -> None:
-    """Random creates, deletes, exits, failures, followers, jumps of time and shutdowns."""
+    """Random creates, deletes, exits, failures, followers, jumps of time and shutdowns.
+
+    Together they take nearly every transition; which ones are left is a matter of chance.
+    """
+    print(f"SMARTMOB_FIRST_SEED={FIRST_SEED} draws the same again")  # noqa: T201  # for who debugs
+    Machine.taken.clear()
     run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=200, stateful_step_count=40, derandomize=True, database=None
-        ),
+        seed(FIRST_SEED)(Machine),
+        settings=settings(max_examples=200, stateful_step_count=40, database=None),
     )
-    allowed = {(old, new) for old, following in TRANSITIONS.items() for new in following}
-    assert {pair for pair in Machine.taken if pair[0]} <= allowed
-    assert len(Machine.taken) > 20
+    assert Machine.taken <= {(None, State.PENDING), *ALLOWED}
+    assert len(ALLOWED - Machine.taken) <= 8  # 1 to 7 of 30 with twenty seeds
 
 
 DOWNLOADING: list[Step] = [partial(Stagehand.create, slug="a")]
@@ -203,9 +214,7 @@ PROGRAMS: list[list[Step]] = [
 
 def test_every_transition_of_the_table_is_taken() -> None:
     taken = set[Pair]().union(*map(run, PROGRAMS))
-    assert taken - {(None, State.PENDING)} == {
-        (old, new) for old, following in TRANSITIONS.items() for new in following
-    }
+    assert taken - {(None, State.PENDING)} == ALLOWED
 
 
 @pytest.mark.parametrize("state", State)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import attrs
 import httpx
 import trio
 
+from smartmob_agent.child.spawn import Exit
 from smartmob_agent.process.states import State
 from tests.determinism.model import Answer, ModelProcess
 from tests.e2e.agent import LIMIT, ArchiveServer, RunningAgent, read_to_end, tar_gz
@@ -181,7 +183,7 @@ class Player:
         possible = process.restart(0.0)
         await self.ask(process, "restart", {}, query="?wait=1", possible=possible)
         if possible:
-            process.exit(0.0)
+            process.end_child(Exit(signal=signal.SIGTERM), 0.0)
             process.answer(Answer.GOOD, 0.0)
             # A child that came by itself after a crash, for its delay was short, is ended again.
             process.starts += (await self.status(process))["restarts"] == process.starts
