@@ -127,6 +127,7 @@ async def test_what_is_cancelled_is_released_and_removed(open_one: Open, tmp_pat
     """Whoever cleans up may be cancelled."""
     async with open_one(tmp_path) as cache:
         part = cache.make_part()
+        await part.write(b"PK")
         archive = await keep(cache, uploaded=True)
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -134,5 +135,6 @@ async def test_what_is_cancelled_is_released_and_removed(open_one: Open, tmp_pat
         with trio.CancelScope() as scope:
             scope.cancel()
             await part.remove()
+        assert not await trio.Path(part.path).exists()
         await cache.expire(DIGEST, 0)
         assert not await is_here(cache)
