@@ -19,7 +19,7 @@ from smartmob_agent.testing.cache import FakeArchive, FakeCache, FakePart
 from smartmob_agent.testing.checkpoints import cancel_at_every_checkpoint, explore_schedules
 from smartmob_agent.testing.children import FakeChild, FakeSpawner
 from smartmob_agent.testing.sources import FakeFetcher, FakeWorkspace, FakeWorkspaces
-from smartmob_agent.testing.trial import StuckError, Trial, run_trial
+from smartmob_agent.testing.trial import Scenario, StuckError, Trial, run_trial
 
 __all__ = [
     "FakeArchive",
@@ -30,6 +30,7 @@ __all__ = [
     "FakeSpawner",
     "FakeWorkspace",
     "FakeWorkspaces",
+    "Scenario",
     "StuckError",
     "Trial",
     "cancel_at_every_checkpoint",

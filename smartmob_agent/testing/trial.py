@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from typing import Protocol
 
 import attrs
 import trio
@@ -88,8 +89,12 @@ class Trial:
         return f"seed {self.seed}, {when}"
 
 
-Scenario = Callable[[Trial], Awaitable[None]]
-"""An async function that does something, marks its subject, and checks what must hold."""
+class Scenario(Protocol):
+    """An async function that does something, marks its subject, and checks what must hold."""
+
+    def __call__(self, trial: Trial, /) -> Awaitable[None]:
+        """Play once; `trial` knows where it is to be cancelled."""
+        ...
 
 
 class _Steps(trio.abc.Instrument):

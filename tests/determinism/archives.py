@@ -8,8 +8,7 @@ import trio
 
 from smartmob_agent.config import AgentConfig, Cache
 from smartmob_agent.process.states import State
-from smartmob_agent.testing import FakeFetcher, Trial
-from smartmob_agent.testing.trial import Scenario
+from smartmob_agent.testing import FakeFetcher, Scenario, Trial
 from tests.determinism.stage import check_consistent, check_ended, check_nothing_left
 from tests.process.world import World, make_spec
 

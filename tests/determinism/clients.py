@@ -11,8 +11,7 @@ import trio
 from smartmob_agent.config import AgentConfig, Cache
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.states import State
-from smartmob_agent.testing import FakeFetcher, FakeSpawner, Trial
-from smartmob_agent.testing.trial import Scenario
+from smartmob_agent.testing import FakeFetcher, FakeSpawner, Scenario, Trial
 from tests.determinism.stage import (
     Stage,
     ask,

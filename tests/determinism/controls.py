@@ -13,8 +13,7 @@ import trio
 from smartmob_agent.config import AgentConfig
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.states import State
-from smartmob_agent.testing import FakeSpawner, Trial
-from smartmob_agent.testing.trial import Scenario
+from smartmob_agent.testing import FakeSpawner, Scenario, Trial
 from tests.determinism.stage import (
     HOST,
     ask,

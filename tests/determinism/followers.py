@@ -10,8 +10,7 @@ import trio
 
 from smartmob_agent.config import HttpLimits
 from smartmob_agent.output.console import ConsoleEnd
-from smartmob_agent.testing import Trial
-from smartmob_agent.testing.trial import Scenario
+from smartmob_agent.testing import Scenario, Trial
 from tests.determinism.stage import (
     Stage,
     attach_request,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from smartmob_agent.testing import Trial
-from smartmob_agent.testing.trial import Scenario
+from smartmob_agent.testing import Scenario, Trial
 
 __all__ = ["without_errors"]
 

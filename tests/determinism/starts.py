@@ -14,9 +14,8 @@ import smartmob_agent
 from smartmob_agent.config import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.serve import Agent
-from smartmob_agent.testing import FakeCache, FakeSpawner, FakeWorkspaces, Trial
+from smartmob_agent.testing import FakeCache, FakeSpawner, FakeWorkspaces, Scenario, Trial
 from smartmob_agent.testing.cache import NOWHERE
-from smartmob_agent.testing.trial import Scenario
 from tests.determinism.stage import check_nothing_left
 from tests.process.world import World, running
 

@@ -12,8 +12,7 @@ from smartmob_agent.config import AgentConfig
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.start_rate import PacedSpawner, StartRate
 from smartmob_agent.process.states import State
-from smartmob_agent.testing import FakeSpawner, Trial
-from smartmob_agent.testing.trial import Scenario
+from smartmob_agent.testing import FakeSpawner, Scenario, Trial
 from tests.determinism.stage import (
     check_consistent,
     check_ended,
