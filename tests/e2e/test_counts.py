@@ -95,8 +95,10 @@ async def shell(command: str) -> AsyncIterator[int]:
 async def reach(fact: Callable[[], bool]) -> None:
     """Wait for what the kernel tells nobody."""
     with trio.fail_after(LIMIT):
-        while not fact():
+        while True:
             await trio.lowlevel.checkpoint()
+            if fact():
+                return
 
 
 async def test_a_descriptor_and_a_file_are_seen(tmp_path: Path) -> None:
