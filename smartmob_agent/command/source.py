@@ -15,7 +15,7 @@ from smartmob_agent.client import Client
 from smartmob_agent.command.failure import WRONG_USE, CommandError
 from smartmob_agent.command.pack import pack
 
-__all__ = ["app_name", "pack_into", "source_url"]
+__all__ = ["app_name", "source_url"]
 
 _SUFFIXES = re.compile(r"\.(zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz)$")
 _OTHERS = re.compile(r"[^A-Za-z0-9._-]+")
@@ -44,32 +44,25 @@ async def source_url(client: Client, source: str) -> str:
         return source
     path = Path(source)
     try:
-        if await trio.Path(path).is_dir():
-            with tempfile.NamedTemporaryFile(prefix="smartmob-", suffix=".tar.gz") as file:
-                await pack_into(path, file)
-                return await _upload(client, Path(file.name))
-        return await _upload(client, path)
+        if not await trio.Path(path).is_dir():
+            return await _upload(client, path)
+        with tempfile.NamedTemporaryFile(prefix="smartmob-", suffix=".tar.gz") as file:
+            await trio.to_thread.run_sync(_pack, path, file)
+            return await _upload(client, Path(file.name))
     except OSError as exc:
+        if exc.filename is None:  # No file of ours: the archive, at the latest when it is closed.
+            hint = "TMPDIR is where a directory is packed"
+            raise CommandError(f"cannot upload {source}: {exc.strerror}", hint=hint) from exc
         raise CommandError(
-            f"cannot read {exc.filename or source}: {exc.strerror}",
+            f"cannot read {exc.filename}: {exc.strerror}",
             hint="expected a directory, an archive, or a URL with http or https",
             code=WRONG_USE,
         ) from exc
 
 
-async def pack_into(directory: Path, file: IO[bytes]) -> None:
-    """Pack a directory into a file, in a thread; raises `CommandError`, and `OSError`."""
-
-    def work() -> None:
-        pack(directory, file, trio.from_thread.check_cancelled)
-        file.flush()
-
-    try:
-        await trio.to_thread.run_sync(work)
-    except OSError as exc:
-        if exc.filename is None:  # It is the archive that cannot be written, not a file of ours.
-            raise CommandError(f"cannot pack {directory}: {exc.strerror}") from exc
-        raise
+def _pack(directory: Path, file: IO[bytes]) -> None:
+    pack(directory, file, trio.from_thread.check_cancelled)
+    file.flush()
 
 
 async def _upload(client: Client, path: Path) -> str:

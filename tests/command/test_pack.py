@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import os
 import random
+import resource
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from smartmob_agent.client import open_client
 from smartmob_agent.command.failure import CommandError
 from smartmob_agent.command.pack import pack
-from smartmob_agent.command.source import pack_into
+from smartmob_agent.command.source import source_url
 
 TREE: Mapping[str, str] = {
     ".gitignore": "*.log\n/build/\n!keep.log\n**/cache\nonly-dir/\n",
@@ -185,20 +187,36 @@ def test_a_file_that_shrinks_is_told(tmp_path: Path) -> None:
         pack(tmp_path, Archive(lambda: os.truncate(path, 0)), lambda: None)
 
 
-async def test_a_full_disk_is_no_fault_of_what_is_packed(tmp_path: Path) -> None:
-    make(tmp_path, {"Procfile": "", "secret": ""})
-    with io.FileIO("/dev/full", "w") as disk:
-        with pytest.raises(CommandError, match=f"^cannot pack {tmp_path}: No space left") as caught:
-            await pack_into(tmp_path, disk)
-        assert caught.value.code == 1
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """As good as one: no file may have more than a few bytes, setrlimit(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-async def test_a_file_that_goes_away_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1 << 12, 1 << 16], ids=["when it is closed", "at once"])
+async def test_an_archive_that_cannot_be_written_is_no_fault_of_what_is_packed(
+    size: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    make(tmp_path, {"Procfile": ""})
+    (tmp_path / "data").write_bytes(random.Random(1).randbytes(size))
+    async with open_client("unix:/nowhere") as client:
+        request.getfixturevalue("full_disk")
+        with pytest.raises(
+            CommandError, match=f"^cannot upload {tmp_path}: File too large$"
+        ) as told:
+            await source_url(client, str(tmp_path))
+    assert told.value.code == 1
+
+
+def test_a_file_that_goes_away_is_named(tmp_path: Path) -> None:
     make_large(tmp_path)
     last = tmp_path / "z"
     last.touch()
     with pytest.raises(FileNotFoundError) as caught:
-        await pack_into(tmp_path, Archive(lambda: last.unlink(missing_ok=True)))
+        pack(tmp_path, Archive(lambda: last.unlink(missing_ok=True)), lambda: None)
     assert caught.value.filename == str(last)
 
 
