@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import stat
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from smartmob_agent.command.failure import WRONG_USE, CommandError
 from smartmob_agent.command.ignore import Ignored
 
 __all__ = ["pack"]
+
+_GZIP = 16 + zlib.MAX_WBITS
+"""A header and trailer by RFC 1952, with no time and no name: deflateInit2() in zlib.h."""
 
 
 def pack(directory: Path, file: IO[bytes], check: Callable[[], object]) -> None:
@@ -37,13 +40,36 @@ def pack(directory: Path, file: IO[bytes], check: Callable[[], object]) -> None:
             code=WRONG_USE,
         )
     # No times and no names of users: who packs what has not changed, gets the same digest.
-    with (
-        gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
-    ):
+    zipped = _Gzip(file)
+    file_like = cast("IO[bytes]", zipped)  # All of it that writing an archive asks for.
+    with tarfile.open(fileobj=file_like, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in _walk(top, ignored):
             check()
             _add(tar, path, top)
+    zipped.finish()
+
+
+class _Gzip:
+    """Compresses what is written, without a buffer of its own.
+
+    That of `gzip.GzipFile` would have something to say after a disk was full (Python 3.13).
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._compressor = zlib.compressobj(wbits=_GZIP)
+        self._size = 0
+
+    def write(self, data: bytes) -> int:
+        self._file.write(self._compressor.compress(data))
+        self._size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._size
+
+    def finish(self) -> None:
+        self._file.write(self._compressor.flush())
 
 
 def _walk(directory: Path, ignored: Ignored) -> Iterator[Path]:
