@@ -94,7 +94,12 @@ def open_archive(body: bytes) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its signature
             """Nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Archive) as server:
+    class Server(ThreadingHTTPServer):
+        daemon_threads = (
+            False  # Its end waits for them, so that none has a socket in the next test.
+        )
+
+    with Server(("127.0.0.1", 0), Archive) as server:
         thread = threading.Thread(target=partial(server.serve_forever, 0.01))
         thread.start()
         try:
