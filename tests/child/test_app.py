@@ -10,28 +10,26 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs parent-death signals")
 
 LATE = """
-import os, signal, sys
+import os, select, signal
 from smartmob_agent.child import app as module
 
-ready, held = os.pipe()
 die_with_parent = module.die_with_parent
 
 def ask_late():
-    os.close(held)
-    os.read(ready, 1)
+    select.select([shim], [], [])  # Not its descriptors: they are closed before it is dead.
     die_with_parent()
 
 module.die_with_parent = ask_late
-shim = os.fork()
-if not shim:
+if pid := os.fork():
+    os.waitpid(pid, 0)
+else:
+    shim = os.pidfd_open(os.getpid())
     app = module.App(isolated=False)
     app.prepare(but=())
     request = {"argv": ["/bin/echo", "ran"], "env": {}, "cwd": "/"}
     request |= {"limits": {}, "isolation": None, "cgroup": None}
     app.start(request, [os.dup(1), os.dup(2)], but=())
     os.kill(os.getpid(), signal.SIGKILL)
-os.close(held)
-os.waitpid(shim, 0)
 """
 
 
