@@ -56,9 +56,9 @@ ifeq ($(filter-out $(PYTHON),$(PYTHON_313)),)
 test-3.13:
 	@echo 'No Python 3.13 beside $(PYTHON): its run of the tests is left out.'
 else
-test-first: export SMARTMOB_SCHEDULES ?= 150
-test-3.13: export SMARTMOB_SCHEDULES ?= 350
-test-3.13: export SMARTMOB_FIRST_SEED ?= 150
+test-first: export SMARTMOB_SCHEDULES ?= 100
+test-3.13: export SMARTMOB_SCHEDULES ?= 400
+test-3.13: export SMARTMOB_FIRST_SEED ?= 100
 test-3.13: $(VENV_313)/tests
 	$(VENV_313)/bin/python $(PYTEST) -p no:cacheprovider
 endif
