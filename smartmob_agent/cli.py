@@ -29,8 +29,8 @@ _STOPPED, _FAILED = 0, 1
 """Exit codes; argparse adds 2 for a wrong use."""
 
 _KILL_TIMEOUT = 30.0
-"""Seconds from the second signal to the end, whatever holds it up: 10 s for what SIGKILL does not
-end, 5 s for the guard, and some for files and clients are as long as it takes in order."""
+"""Seconds from the second signal to the end, whatever holds it up: 15 s for what SIGKILL does not
+end, 10 s for the guard, and some for files and clients are as long as it takes in order."""
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:

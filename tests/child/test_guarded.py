@@ -20,6 +20,7 @@ from smartmob_agent.child import guarded, tree, zygote
 from smartmob_agent.child.guarded import GuardedSpawner, open_spawner
 from smartmob_agent.child.kernel import children, look
 from smartmob_agent.child.spawn import Command, Exit
+from smartmob_agent.child.tree import GuardedChild
 from smartmob_agent.errors import SpawnError, StartError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper and /proc")
@@ -322,13 +323,19 @@ async def test_a_killed_zygote_is_replaced_and_its_children_live(
     assert [record.message for record in caplog.records] == ["guard ended"]
 
 
+async def shim_without_zygote(child: GuardedChild) -> int:
+    """Kill the zygote above the shim of a child; return the number of the shim."""
+    shim = parent(child.pid)
+    zygote = parent(shim)
+    os.kill(zygote, signal.SIGKILL)
+    await wait_gone(zygote)
+    return shim
+
+
 async def test_a_shim_killed_after_its_zygote_ends_its_child(spawner: GuardedSpawner) -> None:
     """Its child alone: what that has started would stay."""
     child = await spawner.spawn(shell(f"exec {SLEEP}"))
-    shim = parent(child.pid)
-    guard = parent(shim)
-    os.kill(guard, signal.SIGKILL)
-    await wait_gone(guard)
+    shim = await shim_without_zygote(child)
     os.kill(shim, signal.SIGKILL)
     assert await child.wait() == Exit(signal=signal.SIGKILL)
     await child.wait_settled()
@@ -416,10 +423,7 @@ async def test_a_stopped_shim_is_killed_without_its_zygote_too(
     spawner: GuardedSpawner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child = await spawner.spawn(shell(f"exec {SLEEP}"))
-    shim = parent(child.pid)
-    guard = parent(shim)
-    os.kill(guard, signal.SIGKILL)
-    await wait_gone(guard)
+    shim = await shim_without_zygote(child)
     os.kill(shim, signal.SIGSTOP)
     monkeypatch.setattr(tree, "_SHIM_TIMEOUT", 0.05)
     child.kill()
