@@ -89,10 +89,14 @@ class Flight:
     async def leave(self) -> None:
         """One source wants it no more; the last one ends it, and leaves nothing of it.
 
+        While the archive is on its way, newcomers still share it.  Once it is there, the first to
+        leave closes it: the source may have changed meanwhile, so newcomers ask again.
+
         If cancelled: does all of this first.
         """
-        self.close()
         self.users -= 1
+        if self.ended.is_set() or not self.users:
+            self.close()
         if self.users:
             await trio.lowlevel.checkpoint()
             return

@@ -11,13 +11,12 @@ import contextvars
 from collections.abc import AsyncGenerator
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import attrs
 import trio
 
 from smartmob_agent.config import Cache, SourceLimits
-from smartmob_agent.errors import AgentError, PassingError
+from smartmob_agent.errors import PassingError
 from smartmob_agent.source.cache import ArchiveCache
 from smartmob_agent.source.digests import digest_of_upload
 from smartmob_agent.source.download import Fetcher
@@ -122,7 +121,7 @@ class Source:
         if flight.error is not None:
             self._flight = None
             await flight.leave()
-            _raise_again(flight.error)
+            raise _copy(flight.error) from flight.error
         assert flight.archive is not None  # noqa: S101  # It ends without only if nobody waits.
         self.sha256 = flight.sha256
         return flight.archive.path
@@ -153,16 +152,24 @@ class Source:
             await demand.part.remove()
 
 
+def _copy(error: Exception) -> Exception:
+    """Copy an error that each waiting process raises: one exception has one traceback.
+
+    Its class may be an embedder's, so nothing is known of its `__init__`, which is not called.
+    """
+    kind = type(error)
+    copy = kind.__new__(kind, *error.args)
+    vars(copy).update(vars(error))
+    for base in kind.__mro__:
+        for name in vars(base).get("__slots__", ()):
+            with contextlib.suppress(AttributeError):
+                object.__setattr__(copy, name, getattr(error, name))
+    return copy
+
+
 def _digest_of_upload(url: str) -> str | None:
     """The flight says what is wrong with a URL, to those who wait for it."""
     try:
         return digest_of_upload(url)
     except ValueError:
         return None
-
-
-def _raise_again(error: Exception) -> NoReturn:
-    """Raise an error that is raised elsewhere, too: one exception has one traceback."""
-    if isinstance(error, AgentError):
-        raise type(error)(*error.args) from error
-    raise error

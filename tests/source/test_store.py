@@ -95,6 +95,22 @@ async def test_who_comes_while_it_is_unpacked_shares_it_too() -> None:
     assert world.is_clean
 
 
+async def test_newcomers_share_a_download_that_another_has_left(autojump_clock: Clock) -> None:
+    """It is still on its way, and nobody needs another one beside it."""
+    world = World(FakeFetcher(delay=5))
+    async with world.open() as store, trio.open_nursery() as nursery:
+        first, second, third = (store.open_source(URL) for _ in range(3))
+        nursery.start_soon(second.get)
+        with trio.move_on_after(1):
+            await first.get()
+        await first.aclose()
+        await third.get()
+        await second.aclose()
+        await third.aclose()
+    assert (trio.current_time(), world.downloads) == (5, 1)
+    assert world.is_clean
+
+
 async def test_a_strong_etag_saves_the_next_download() -> None:
     """The server is asked, and sends nothing."""
     world = World(FakeFetcher(etag='"1"'))
@@ -160,6 +176,26 @@ async def test_an_error_reaches_all_who_wait(autojump_clock: Clock) -> None:
     assert len(set(errors)) == 3
     assert world.downloads == 2
     assert world.is_clean
+
+
+class QuotaError(DownloadError):
+    """An embedder's own: it cannot be made of its `args`."""
+
+    __slots__ = ("limit",)
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(f"over the quota of {limit}")
+        self.limit = limit
+        self.user = "me"
+
+
+async def test_an_error_of_any_class_reaches_those_who_wait() -> None:
+    """With all that it says."""
+    world = World(FakeFetcher(errors=[QuotaError(limit=5)]))
+    async with world.open() as store:
+        with pytest.raises(QuotaError, match="over the quota of 5") as info:
+            await get_once(store)
+    assert (info.value.limit, info.value.user) == (5, "me")
 
 
 async def test_a_defect_reaches_those_who_wait() -> None:
