@@ -25,32 +25,43 @@ _CHALLENGE = b'Bearer realm="smartmob-agent"'
 
 
 def require_token(app: App, tokens: Tokens, limit: FailureLimit) -> App:
-    """Wrap an application: 401 for who has no token, 429 for who has tried too many."""
+    """Wrap an application: 401 without a known token, 429 after too many wrong ones.
+
+    Only wrong tokens are throttled, by the address that they come from: the right one is let in
+    whatever its neighbours behind the same proxy or NAT have tried.  All users of a Unix socket
+    look alike, so wrong tokens from there are refused, logged and not counted.
+    """
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or _is_open(scope):
             await app(scope, receive, send)
             return
-        host = scope["client"][0] if scope["client"] else "unix"
-        wait = limit.wait(host, trio.current_time())
         token = _token(scope)
-        if wait > 0:
-            retry_after = (b"retry-after", str(math.ceil(wait)).encode())
-            detail = "too many wrong tokens came from this address"
-            await reply_problem(scope, send, 429, detail, [retry_after])
-        elif token is None:
+        if token is None:
             headers = [(b"www-authenticate", _CHALLENGE)]
             await reply_problem(scope, send, 401, "expected a bearer token", headers)
-        elif not tokens.accept(token):
-            limit.fail(host, trio.current_time())
-            blocked = limit.wait(host, trio.current_time()) > 0
-            logger.warning("login failed", extra={"peer": host, "blocked": blocked})
-            headers = [(b"www-authenticate", _CHALLENGE + b', error="invalid_token"')]
-            await reply_problem(scope, send, 401, "the bearer token is not known", headers)
-        else:
+        elif tokens.accept(token):
             await app(_without_token(scope), receive, _choosing(scope, send))
+        else:
+            await _refuse(scope, send, limit)
 
     return checked
+
+
+async def _refuse(scope: Scope, send: Send, limit: FailureLimit) -> None:
+    """Answer a request whose token is wrong."""
+    host, now = scope["client"][0] if scope["client"] else None, trio.current_time()
+    if host is not None and (wait := limit.wait(host, now)) > 0:
+        retry_after = (b"retry-after", str(math.ceil(wait)).encode())
+        detail = "too many wrong tokens came from this address"
+        await reply_problem(scope, send, 429, detail, [retry_after])
+        return
+    if host is not None:
+        limit.fail(host, now)
+    blocked = host is not None and limit.wait(host, now) > 0
+    logger.warning("login failed", extra={"peer": host or "unix", "blocked": blocked})
+    headers = [(b"www-authenticate", _CHALLENGE + b', error="invalid_token"')]
+    await reply_problem(scope, send, 401, "the bearer token is not known", headers)
 
 
 def _is_open(scope: Scope) -> bool:
