@@ -15,7 +15,7 @@ from smartmob_agent.errors import UnpackError
 from smartmob_agent.source.budget import Budget
 from smartmob_agent.source.disk import Room
 from smartmob_agent.source.members import Kind, Member, inner_path, inner_target, refusal
-from smartmob_agent.source.twins import Names
+from smartmob_agent.source.twins import Names, folds_names
 
 __all__ = ["Tree", "open_tree"]
 
@@ -46,6 +46,7 @@ class Tree:
 
     root_fd: the directory, which is empty at first and which nobody else writes into.
     check: called before each step that may take long; what it raises comes through.
+    names: refuses those that differ in case only; None where the file system keeps them apart.
     """
 
     root_fd: int
@@ -53,7 +54,7 @@ class Tree:
     check: Callable[[], None]
     budget: Budget
     room: Room
-    _names: Names = attrs.field(factory=Names)
+    names: Names | None = None
     # Bytes are small, and nothing that the garbage collector looks at again and again.
     _links: list[bytes] = attrs.field(factory=list)
     _parents: set[str] = attrs.field(factory=set)
@@ -92,7 +93,7 @@ class Tree:
             raise refusal(member.name, "expected a name")
         try:
             self._make_parents(path)
-            self._names.use(path)
+            self._use(path)
             self.room.take(OVERHEAD_BYTES)
             self._create(path, member, content)
         except FileExistsError as exc:
@@ -175,8 +176,12 @@ class Tree:
                     self.budget.count(path[:at])
             return self._make_one(path)
 
+    def _use(self, path: str) -> None:
+        if self.names is not None:
+            self.names.use(path)
+
     def _make_one(self, path: str) -> bool:
-        self._names.use(path)
+        self._use(path)
         try:
             os.mkdir(path, DIRECTORY_MODE, dir_fd=self.root_fd)
         except FileExistsError:
@@ -195,6 +200,7 @@ def open_tree(
     fd = os.open(directory, DIRECTORY)
     try:
         room = Room(fd=fd, min_free_bytes=limits.min_free_bytes)
-        yield Tree(root_fd=fd, limits=limits, check=check, budget=budget, room=room)
+        names = Names() if folds_names(fd) else None
+        yield Tree(root_fd=fd, limits=limits, check=check, budget=budget, room=room, names=names)
     finally:
         os.close(fd)

@@ -46,7 +46,6 @@ ZEROS = bytes(8 * 1024**2)
 
 ABSOLUTE = "expected a relative path, found an absolute one"
 ABSOLUTE_LINK = "expected a link with a relative target, found an absolute one"
-CASE = "it differs from an earlier member's name only in case"
 CONTENT = "it has not the size and checksum that it should have"
 CONTROL = "expected a name without control characters"
 CUT = "the tar archive is cut short"
@@ -282,14 +281,9 @@ for first, second, message in (
     (FILE, directory("a"), "a duplicate of an earlier file"),
     (FILE, Entry("a/b"), "expected a directory above, found a file"),
     (FILE, directory("a/b"), "a duplicate of an earlier file"),
-    (Entry("Procfile"), Entry("PROCFILE"), CASE),
-    (Entry("Lib/a"), Entry("lib/b"), CASE),
-    (symlink("L", "a"), Entry("l/b"), CASE),
-    (Entry("é"), Entry("e\u0301"), CASE),
 ):
     old, name = (e.name + "/" * (e.type == tarfile.DIRTYPE) for e in (first, second))
-    who = "lib" if name == "lib/b" else "l" if name == "l/b" else name
-    evil_both(f"{old!r} and then {name!r}", who, message, first, second)
+    evil_both(f"{old!r} and then {name!r}", name, message, first, second)
 
 # What lies about itself.
 ONE = make_zip(FILE, method=zipfile.ZIP_STORED)
