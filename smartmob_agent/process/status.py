@@ -71,14 +71,19 @@ class ProcessStatus:
             next_start_at=self.next_start_at,
         )
 
-    async def wait_state(self, *states: State) -> None:
-        """Wait until the process is in one of `states`, or gone."""
+    async def wait_state(self, *states: State) -> State:
+        """Wait until the process is in one of `states`, or gone; return the one that it is in.
+
+        A state that the process enters and leaves before the waiting task runs is missed.
+        """
         awaited = {*states, State.GONE}
-        if self.state in awaited:
+        state = self.state
+        if state in awaited:
             await trio.lowlevel.checkpoint()
-            return
-        while self.state not in awaited:
+        while state not in awaited:
             await self._changed.park()
+            state = self.state
+        return state
 
     async def wait_started(self, after: int) -> None:
         """Wait for a child beyond the first `after`, or until it is clear that none comes soon:

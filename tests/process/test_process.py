@@ -524,5 +524,24 @@ async def test_waiting_for_the_present_state_does_not_wait(autojump_clock: Clock
     async with World().open() as supervisor:
         process = await running(supervisor)
         with trio.fail_after(1):
-            await process.wait_state(State.RUNNING, State.BACKOFF)
-        assert (process.state, trio.current_time()) == (State.RUNNING, 0)
+            state = await process.wait_state(State.RUNNING, State.BACKOFF)
+        assert (state, trio.current_time()) == (State.RUNNING, 0)
+
+
+async def test_who_waits_for_one_of_several_states_learns_which_one_came(
+    autojump_clock: Clock,
+) -> None:
+    """Also that it is none of them, because the process is gone."""
+    async with World().open() as supervisor:
+        process = await running(supervisor)
+        states: list[State] = []
+
+        async def wait(*wanted: State) -> None:
+            states.append(await process.wait_state(*wanted))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, State.STOPPING, State.BACKOFF)
+            nursery.start_soon(wait, State.BACKOFF)
+            await trio.testing.wait_all_tasks_blocked()
+            await supervisor.delete(process.slug)
+        assert states == [State.STOPPING, State.GONE]
