@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -123,19 +124,20 @@ def cycle(agent: Served, source: str, count: int, bell: Bell) -> None:
             ask(connection, f"/delete-process/{slug}", {})
 
 
-def pour(agent: Served, source: str, client: int) -> int:
-    """Create and delete processes until the agent is gone; returns how many were created."""
-    created = 0
+def pour(agent: Served, source: str, client: int, created: threading.Semaphore) -> None:
+    """Create and delete processes until the agent is gone.
+
+    created: released for each one that the agent has acknowledged.
+    """
     with (
         contextlib.closing(agent.connect()) as connection,
         contextlib.suppress(OSError, http.client.HTTPException),
     ):
         for number in itertools.count(client, CLIENTS):
             slug = create(connection, source, f"{number}", "/dev/null")
-            created += 1
+            created.release()
             if random.random() < 0.2:
                 ask(connection, f"/delete-process/{slug}", {})
-    return created
 
 
 def weigh(agent: Served) -> dict[str, Any]:
@@ -185,12 +187,15 @@ def test_nothing_survives_a_kill_at_any_moment(
     agents: Iterator[Served], source: str, sandbox: Sandbox
 ) -> None:
     """While processes are created and deleted as fast as may be."""
-    mother, created = sandbox.main_pid(), 0
+    mother = sandbox.main_pid()
     for agent in itertools.islice(agents, KILLS // len(users())):
+        created = threading.Semaphore(0)
         with ThreadPoolExecutor(CLIENTS) as clients:
-            running = [clients.submit(pour, agent, source, n) for n in range(CLIENTS)]
-            select.select([], [], [], random.uniform(0.02, 0.15))  # the random moment
+            running = [clients.submit(pour, agent, source, n, created) for n in range(CLIENTS)]
+            is_busy = created.acquire(timeout=LIMIT)
+            select.select([], [], [], random.uniform(0, 0.13))  # the random moment
             os.kill(agent.pid, signal.SIGKILL)
-            created += sum(client.result() for client in running)
+            for client in running:
+                client.result()
+        assert is_busy
         sandbox.wait_only({mother}, 20)
-    assert created >= KILLS
