@@ -40,11 +40,11 @@ from functools import partial
 import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve as stock_serve
-from smartmob_agent.config import AgentConfig
-from smartmob_agent.http.api import make_app
-from smartmob_agent.http.gate import open_gate
+from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.api.app import make_app
+from smartmob_agent.http.middleware.stack import open_gate
 from smartmob_agent.http.server import serve_http
-from smartmob_agent.http.sockets import open_listeners
+from smartmob_agent.http.listeners import open_listeners
 from smartmob_agent.process.spec import ProcessSpec
 from tests.process.world import World
 

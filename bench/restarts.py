@@ -49,9 +49,9 @@ from tests.process.world import World, make_spec
 
 ROOT = Path(__file__).parent.parent
 
-COMMAND = "from smartmob_agent.cli import main; import sys; sys.exit(main())"
+COMMAND = "from smartmob_agent.agent_cli.main import main; import sys; sys.exit(main())"
 WITHOUT_DELAYS = (
-    "from smartmob_agent.process.restart import Backoff; Backoff.after_failure = lambda self: 0.0"
+    "from smartmob_agent.process.backoff import Backoff; Backoff.after_failure = lambda self: 0.0"
 )
 PROCFILE = b"web: echo $NAME > $PIPE\n"
 DAY_SECONDS = 1.0

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-SMARTMOB = [sys.executable, "-m", "smartmob_agent.command"]
+SMARTMOB = [sys.executable, "-m", "smartmob_agent.client_cli"]
 LINE = b"%09d abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqr\n"
 CHILD = f"""
 import os, time

@@ -31,9 +31,9 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from smartmob_agent.child.guarded import GuardedSpawner, open_spawner
-from smartmob_agent.child.kernel import children
-from smartmob_agent.child.spawn import Command
+from smartmob_agent.child.guard.kernel import children
+from smartmob_agent.child.seam import Command
+from smartmob_agent.child.spawner import GuardedSpawner, open_spawner
 from tests.e2e.agent import tar_gz
 from tests.e2e.agents import as_user
 from tests.e2e.oracle import open_sandbox
@@ -133,7 +133,7 @@ async def weigh_shims(count: int) -> float:
 
 def is_used(shim: int) -> bool:
     """Whether it has an app that runs, unlike the one in store."""
-    return any(b"guard.py" not in command(app) for app in children(shim))
+    return any(b"guard/zygote.py" not in command(app) for app in children(shim))
 
 
 def command(pid: int) -> bytes:

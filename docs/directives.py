@@ -20,7 +20,7 @@ class OptionTable(SphinxDirective):
 
 
 class Limits(SphinxDirective):
-    """A section with a table for each class of `smartmob_agent.config`."""
+    """A section with a table for each class of `smartmob_agent.config.settings`."""
 
     def run(self) -> list[nodes.Node]:
         """Return the sections."""

@@ -11,7 +11,8 @@ from typing import Any
 import attrs
 from docstrings import to_rst
 
-from smartmob_agent import config, options
+from smartmob_agent.agent_cli import options
+from smartmob_agent.config import settings as config
 from smartmob_agent.metrics.catalogue import ALL
 
 __all__ = ["limit_rows", "limit_sections", "metric_rows", "option_rows", "table"]
@@ -57,7 +58,7 @@ def _default(option: options.Option) -> str:
 
 
 def limit_sections() -> Iterator[str]:
-    """The lines of a section for each class of `smartmob_agent.config`, the agent's first."""
+    """The lines of a section for each class of the settings, the agent's first."""
     names = sorted(config.__all__, key=lambda name: (name != "AgentConfig", name))
     for name in names:
         cls: type[attrs.AttrsInstance] = getattr(config, name)
@@ -68,7 +69,7 @@ def limit_sections() -> Iterator[str]:
 
 
 def limit_rows(cls: type[attrs.AttrsInstance]) -> Iterator[Sequence[str]]:
-    """Name, default and meaning of each field of a class of `smartmob_agent.config`."""
+    """Name, default and meaning of each field of a class of `smartmob_agent.config.settings`."""
     docs = _field_docs(cls)
     defaults = cls()
     for field in attrs.fields(cls):

@@ -11,13 +11,12 @@ Names are loaded when they are first asked for (PEP 562): a program that only im
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smartmob_agent.child.spawn import Child, Command, Exit, Spawner
-    from smartmob_agent.config import (
+    from smartmob_agent.agent import Agent, serve
+    from smartmob_agent.child.seam import Child, Command, Exit, Spawner
+    from smartmob_agent.config.settings import (
         AgentConfig,
         Cache,
         Containment,
@@ -56,15 +55,14 @@ if TYPE_CHECKING:
         Transition,
         TransitionEvent,
     )
+    from smartmob_agent.process.lifecycle import ProcessStatus
     from smartmob_agent.process.process import ManagedProcess
     from smartmob_agent.process.spec import ProcessSpec
     from smartmob_agent.process.states import State, WrongStateError
-    from smartmob_agent.process.status import ProcessStatus
     from smartmob_agent.process.supervisor import Supervisor
-    from smartmob_agent.serve import Agent, serve
-    from smartmob_agent.source.cache import ArchiveCache, ArchivePart, HeldArchive
-    from smartmob_agent.source.download import Fetched, Fetcher
-    from smartmob_agent.source.workspace import Unpacked, Workspace, Workspaces
+    from smartmob_agent.source.app.workspace import Unpacked, Workspace, Workspaces
+    from smartmob_agent.source.cache.seam import ArchiveCache, ArchivePart, HeldArchive
+    from smartmob_agent.source.download.http_fetcher import Fetched, Fetcher
 
 __all__ = [
     "Agent",
@@ -128,19 +126,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Child": "child.spawn",
-    "Command": "child.spawn",
-    "Exit": "child.spawn",
-    "Spawner": "child.spawn",
-    "AgentConfig": "config",
-    "Cache": "config",
-    "Containment": "config",
-    "HttpLimits": "config",
-    "Network": "config",
-    "OutputLimits": "config",
-    "RestartDelays": "config",
-    "Security": "config",
-    "SourceLimits": "config",
+    "Agent": "agent",
+    "serve": "agent",
+    "Child": "child.seam",
+    "Command": "child.seam",
+    "Exit": "child.seam",
+    "Spawner": "child.seam",
+    "AgentConfig": "config.settings",
+    "Cache": "config.settings",
+    "Containment": "config.settings",
+    "HttpLimits": "config.settings",
+    "Network": "config.settings",
+    "OutputLimits": "config.settings",
+    "RestartDelays": "config.settings",
+    "Security": "config.settings",
+    "SourceLimits": "config.settings",
     "AgentError": "errors",
     "BadRequestError": "errors",
     "BodyTooLargeError": "errors",
@@ -170,22 +170,20 @@ _HOMES = {
     "EventsMissedError": "process.events",
     "Transition": "process.events",
     "TransitionEvent": "process.events",
+    "ProcessStatus": "process.lifecycle",
     "ManagedProcess": "process.process",
     "ProcessSpec": "process.spec",
     "State": "process.states",
     "WrongStateError": "process.states",
-    "ProcessStatus": "process.status",
     "Supervisor": "process.supervisor",
-    "Agent": "serve",
-    "serve": "serve",
-    "ArchiveCache": "source.cache",
-    "ArchivePart": "source.cache",
-    "HeldArchive": "source.cache",
-    "Fetched": "source.download",
-    "Fetcher": "source.download",
-    "Unpacked": "source.workspace",
-    "Workspace": "source.workspace",
-    "Workspaces": "source.workspace",
+    "Unpacked": "source.app.workspace",
+    "Workspace": "source.app.workspace",
+    "Workspaces": "source.app.workspace",
+    "ArchiveCache": "source.cache.seam",
+    "ArchivePart": "source.cache.seam",
+    "HeldArchive": "source.cache.seam",
+    "Fetched": "source.download.http_fetcher",
+    "Fetcher": "source.download.http_fetcher",
 }
 """Name → module below this package that has it; the same as is imported for type checkers."""
 
@@ -203,18 +201,3 @@ if not TYPE_CHECKING:  # pragma: no branch  # else checkers would take any name 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """This package; `serve` is its function, whoever imports the module that has it.
-
-    The import of a module binds it to its name in its package.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if isinstance(value, ModuleType) and name in _HOMES:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -42,9 +42,14 @@ def modules_after(statement: str) -> set[str]:
 def test_the_package_does_not_load_what_only_tests_need() -> None:
     """`trio.testing` and our fakes are for tests; an agent should not carry them."""
     loaded = modules_after("from smartmob_agent import *")
-    unwanted = {"smartmob_agent.testing", "trio.testing", "smartmob_agent.cli", "structlog"}
+    unwanted = {
+        "smartmob_agent.testing",
+        "trio.testing",
+        "smartmob_agent.agent_cli.main",
+        "structlog",
+    }
     assert loaded & unwanted == set()
-    assert "smartmob_agent.serve" in loaded
+    assert "smartmob_agent.agent" in loaded
 
 
 def test_the_package_loads_nothing_before_it_is_asked_for() -> None:
@@ -59,21 +64,6 @@ def test_a_client_loads_no_server() -> None:
     ours = {name for name in loaded if name.startswith("smartmob_agent.")}
     assert {name.split(".")[1] for name in ours} == {"client"}
     assert loaded & {"quart", "hypercorn", "structlog", "trio_websocket"} == set()
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "from smartmob_agent import serve",
-        "import smartmob_agent.serve",
-        "import smartmob_agent.serve; from smartmob_agent import serve",
-        "import smartmob_agent; smartmob_agent.serve; import smartmob_agent.cli",
-    ],
-)
-def test_serve_is_the_function_and_not_its_module(statement: str) -> None:
-    assert modules_after(
-        f"{statement}\nimport smartmob_agent\nassert smartmob_agent.serve.__code__"
-    )
 
 
 def test_type_checkers_see_what_is_there() -> None:

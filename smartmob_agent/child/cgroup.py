@@ -21,7 +21,7 @@ from pathlib import Path
 
 import attrs
 
-from smartmob_agent.child.cgroup_end import kill_cgroup, remove_cgroup
+from smartmob_agent.child.guard.cgroup_kill import kill_cgroup, remove_cgroup
 from smartmob_agent.child.request import Request
 from smartmob_agent.errors import StartError
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import trio
 
-from smartmob_agent.child.wire import Lines
+from smartmob_agent.child.guard.wire import Lines
 
 __all__ = ["listen"]
 

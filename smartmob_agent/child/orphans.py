@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 import trio
 
-from smartmob_agent.child.kernel import children
+from smartmob_agent.child.guard.kernel import children
 
 __all__ = ["reap_orphans"]
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import attrs
 
-from smartmob_agent.child.spawn import Command
+from smartmob_agent.child.seam import Command
 
 __all__ = ["Request"]
 

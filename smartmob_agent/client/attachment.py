@@ -9,10 +9,10 @@ import trio
 from smartmob_agent.client.feed import Feed
 from smartmob_agent.client.identity import Identity, over_connections, path_of
 from smartmob_agent.client.log import first_line
-from smartmob_agent.client.patience import Patience
+from smartmob_agent.client.network import Requests, Sockets
 from smartmob_agent.client.progress import RecordProgress
+from smartmob_agent.client.reconnect import Patience
 from smartmob_agent.client.records import Event, Line, Record, parse_record
-from smartmob_agent.client.seams import Requests, Sockets
 
 __all__ = ["Attachment", "AttachmentReader"]
 

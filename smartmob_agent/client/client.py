@@ -24,9 +24,9 @@ from smartmob_agent.client.events import EventsReader, Happening, state_in
 from smartmob_agent.client.feed import Feed
 from smartmob_agent.client.identity import path_of
 from smartmob_agent.client.log import LogPart, LogReader
-from smartmob_agent.client.patience import Patience
+from smartmob_agent.client.network import Requests, Sockets
+from smartmob_agent.client.reconnect import Patience
 from smartmob_agent.client.records import Record
-from smartmob_agent.client.seams import Requests, Sockets
 from smartmob_agent.client.upload import FileBody
 
 __all__ = ["Client"]

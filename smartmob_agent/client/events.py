@@ -17,8 +17,8 @@ from smartmob_agent.client.documents import (
 )
 from smartmob_agent.client.errors import BadAnswerError, ConnectionLostError
 from smartmob_agent.client.identity import over_connections
-from smartmob_agent.client.patience import Patience
-from smartmob_agent.client.seams import Requests
+from smartmob_agent.client.network import Requests
+from smartmob_agent.client.reconnect import Patience
 from smartmob_agent.client.sse import Message, Parser
 
 __all__ = ["EventsReader", "Gap", "Happening", "Snapshot", "state_in"]

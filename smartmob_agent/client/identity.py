@@ -8,8 +8,8 @@ from datetime import datetime
 
 from smartmob_agent.client.documents import Process, parse_process
 from smartmob_agent.client.errors import NoConnectionError, NoSuchProcessError, ProcessEndedError
-from smartmob_agent.client.patience import Patience
-from smartmob_agent.client.seams import Requests
+from smartmob_agent.client.network import Requests
+from smartmob_agent.client.reconnect import Patience
 
 __all__ = ["Identity", "over_connections", "path_of"]
 

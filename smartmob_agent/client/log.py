@@ -9,9 +9,9 @@ import trio
 
 from smartmob_agent.client.errors import BadAnswerError
 from smartmob_agent.client.identity import Identity, over_connections, path_of
-from smartmob_agent.client.patience import Patience
+from smartmob_agent.client.network import Requests
 from smartmob_agent.client.progress import Progress, RecordProgress, TextProgress
-from smartmob_agent.client.seams import Requests
+from smartmob_agent.client.reconnect import Patience
 
 __all__ = ["FORMATS", "LogPart", "LogReader", "first_line"]
 

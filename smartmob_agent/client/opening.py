@@ -12,7 +12,7 @@ import trio
 from smartmob_agent.client.address import parse_address
 from smartmob_agent.client.client import Client
 from smartmob_agent.client.errors import AddressError
-from smartmob_agent.client.seams import Requests, Sockets
+from smartmob_agent.client.network import Requests, Sockets
 from smartmob_agent.client.transport import open_transport
 
 __all__ = ["open_client", "open_over"]
@@ -48,7 +48,7 @@ async def open_client(
 
     def make_sockets() -> Sockets:
         # Loaded late: most commands need none.
-        from smartmob_agent.client.sockets import WebSockets
+        from smartmob_agent.client.websockets import WebSockets
 
         return WebSockets(address, token=token, tls=tls)
 

@@ -20,8 +20,8 @@ from smartmob_agent.client.errors import (
     ClientError,
     ConnectionLostError,
 )
-from smartmob_agent.client.refusals import refused
-from smartmob_agent.client.seams import Answer, Body, Query, StreamedAnswer
+from smartmob_agent.client.network import Answer, Body, Query, StreamedAnswer
+from smartmob_agent.client.problems import refused
 
 __all__ = ["Transport", "open_transport"]
 

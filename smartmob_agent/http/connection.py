@@ -14,8 +14,8 @@ import attrs
 import trio
 
 from smartmob_agent.http.asgi import App, Scope, Send
-from smartmob_agent.http.call import Call, log_failure
-from smartmob_agent.http.protocol import Protocol, Settings
+from smartmob_agent.http.exchange import Call, log_failure
+from smartmob_agent.http.protocol.h11 import Protocol, Settings
 
 __all__ = ["Connection", "Peer", "Stream"]
 

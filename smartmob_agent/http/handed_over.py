@@ -6,7 +6,7 @@ import contextlib
 import socket
 from collections.abc import Mapping
 
-from smartmob_agent.config import AgentConfig
+from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.exposure import exposure_of
 

@@ -7,8 +7,8 @@ import json
 import attrs
 
 from smartmob_agent.http.asgi import Headers
+from smartmob_agent.http.middleware.request_id import HEADER, new_request_id
 from smartmob_agent.http.problems import MEDIA_TYPE, problem
-from smartmob_agent.http.request_id import HEADER, new_request_id
 
 __all__ = ["Refusal", "plain_refusal"]
 

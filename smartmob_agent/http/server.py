@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import trio
 
-from smartmob_agent.config import HttpLimits
+from smartmob_agent.config.settings import HttpLimits
 from smartmob_agent.http.asgi import App
-from smartmob_agent.http.bodies import Bodies
+from smartmob_agent.http.body_limits import Bodies
 from smartmob_agent.http.connection import Connection
-from smartmob_agent.http.protocol import Settings
-from smartmob_agent.http.sockets import Listener
+from smartmob_agent.http.listeners import Listener
+from smartmob_agent.http.protocol.h11 import Settings
 
 __all__ = ["serve_http"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from smartmob_agent.config import Security
+from smartmob_agent.config.settings import Security
 from smartmob_agent.errors import StartError
 
 __all__ = ["make_tls"]

@@ -10,18 +10,18 @@ from typing import Protocol
 
 import trio
 
-from smartmob_agent.child.spawn import Spawner
+from smartmob_agent.child.seam import Spawner
+from smartmob_agent.http.middleware.traffic import Traffic
 from smartmob_agent.metrics.exposition import Exposition
 from smartmob_agent.metrics.lives import Lives
-from smartmob_agent.metrics.metered import Downloads, MeteredFetcher, MeteredSpawner, Spawns
+from smartmob_agent.metrics.meters import Downloads, MeteredFetcher, MeteredSpawner, Spawns
 from smartmob_agent.metrics.proc import Proc
 from smartmob_agent.metrics.snapshot import ProcessFigures, Snapshot, make_families
-from smartmob_agent.metrics.traffic import Traffic
-from smartmob_agent.metrics.tree import TreeReader, Usage
+from smartmob_agent.metrics.tree_usage import TreeReader, Usage
 from smartmob_agent.metrics.usage import Usages
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.supervisor import Supervisor
-from smartmob_agent.source.fetcher import Fetcher
+from smartmob_agent.source.download.seam import Fetcher
 
 __all__ = ["Metrics", "Reader"]
 

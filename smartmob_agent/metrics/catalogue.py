@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from smartmob_agent.metrics.histogram import Distribution
+from smartmob_agent.histogram import Distribution
 
 __all__ = ["ALL", "Family", "Kind", "Metric", "Row"]
 

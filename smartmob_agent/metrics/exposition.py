@@ -12,8 +12,8 @@ from prometheus_client.core import Metric as Shown
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
+from smartmob_agent.histogram import Distribution
 from smartmob_agent.metrics.catalogue import Family, Kind
-from smartmob_agent.metrics.histogram import Distribution
 
 __all__ = ["Exposition"]
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import attrs
 
-from smartmob_agent.metrics.histogram import Histogram
+from smartmob_agent.histogram import Histogram
 from smartmob_agent.process.events import Transition, TransitionEvent
 from smartmob_agent.process.states import State
 

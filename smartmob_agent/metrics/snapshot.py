@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
+from smartmob_agent.histogram import Distribution
 from smartmob_agent.metrics import catalogue
 from smartmob_agent.metrics.catalogue import Family, Metric, Row
-from smartmob_agent.metrics.histogram import Distribution
-from smartmob_agent.metrics.tree import Usage
+from smartmob_agent.metrics.tree_usage import Usage
 from smartmob_agent.process.states import State
 
 __all__ = ["ProcessFigures", "Snapshot", "make_families"]

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from smartmob_agent.metrics.tree import Usage
+from smartmob_agent.metrics.tree_usage import Usage
 
 __all__ = ["Usages"]
 

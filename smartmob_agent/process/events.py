@@ -9,7 +9,7 @@ from functools import cached_property
 
 import attrs
 
-from smartmob_agent.child.spawn import Exit
+from smartmob_agent.child.seam import Exit
 from smartmob_agent.output.batch import Record, rfc3339
 from smartmob_agent.output.cursor import Cursor, MissedError
 from smartmob_agent.output.ring import Ring

@@ -10,18 +10,18 @@ from datetime import datetime, timedelta
 import attrs
 import trio
 
-from smartmob_agent.child.spawn import Child, Command, Exit
+from smartmob_agent.child.seam import Child, Command, Exit
 from smartmob_agent.errors import PassingError, SourceError
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.pump import pump_all
-from smartmob_agent.process.ending import Ending
+from smartmob_agent.process.backoff import Backoff
 from smartmob_agent.process.events import Transition
-from smartmob_agent.process.prepare import REMOVE_TIMEOUT, Files, failure_state
-from smartmob_agent.process.restart import Backoff
+from smartmob_agent.process.lifecycle import ProcessStatus
+from smartmob_agent.process.preparation import REMOVE_TIMEOUT, Files, failure_state
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import ENDS, FAILURES, TRANSITIONS, State, WrongStateError
-from smartmob_agent.process.status import ProcessStatus
+from smartmob_agent.process.termination import Ending
 
 __all__ = ["ManagedProcess"]
 

@@ -7,10 +7,10 @@ from datetime import datetime
 
 import attrs
 
-from smartmob_agent.child.spawn import Spawner
-from smartmob_agent.config import AgentConfig
+from smartmob_agent.child.seam import Spawner
+from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.source.app.workspace import Workspaces
 from smartmob_agent.source.store import Store
-from smartmob_agent.source.workspace import Workspaces
 
 __all__ = ["ProcessSpec", "Services"]
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from smartmob_agent.child.spawn import Child, Command, Spawner
+from smartmob_agent.child.seam import Child, Command, Spawner
 
 __all__ = ["PacedSpawner", "StartRate"]
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import attrs
 import trio
 
-from smartmob_agent.config import Cache, SourceLimits
+from smartmob_agent.config.settings import Cache, SourceLimits
 from smartmob_agent.errors import PassingError
-from smartmob_agent.source.cache import ArchiveCache
+from smartmob_agent.source.cache.seam import ArchiveCache
 from smartmob_agent.source.digests import digest_of_upload
-from smartmob_agent.source.download import Fetcher
-from smartmob_agent.source.flight import Demand, Download, Flight
-from smartmob_agent.source.full_disk import make_room_after
+from smartmob_agent.source.disk.full_disk import make_room_after
+from smartmob_agent.source.download.http_fetcher import Fetcher
+from smartmob_agent.source.shared_download import Demand, Download, Flight
 from smartmob_agent.source.uploads import Uploads
 
 __all__ = ["Source", "Store", "open_store"]

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from smartmob_agent.config import Cache
+from smartmob_agent.config.settings import Cache
 from smartmob_agent.errors import BodyTooLargeError, PassingError, StoppingError
-from smartmob_agent.source.cache import ArchiveCache, ArchivePart
+from smartmob_agent.source.cache.seam import ArchiveCache, ArchivePart
 from smartmob_agent.source.digests import upload_url
-from smartmob_agent.source.full_disk import TIMEOUT, make_room_after
+from smartmob_agent.source.disk.full_disk import TIMEOUT, make_room_after
 
 __all__ = ["Upload", "Uploads"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from smartmob_agent.source.notes import Note
+from smartmob_agent.source.cache.etags import Note
 
 __all__ = ["NOWHERE", "FakeArchive", "FakeCache", "FakePart"]
 

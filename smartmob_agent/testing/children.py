@@ -12,7 +12,7 @@ from functools import partial
 import trio
 import trio.testing
 
-from smartmob_agent.child.spawn import Command, Exit
+from smartmob_agent.child.seam import Command, Exit
 from smartmob_agent.errors import SpawnError
 
 __all__ = ["FakeChild", "FakeSpawner"]

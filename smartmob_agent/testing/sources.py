@@ -8,8 +8,8 @@ from pathlib import Path
 
 import trio
 
-from smartmob_agent.source.fetcher import Fetched, Progress, ignore_progress
-from smartmob_agent.source.workspace import Unpacked
+from smartmob_agent.source.app.workspace import Unpacked
+from smartmob_agent.source.download.seam import Fetched, Progress, ignore_progress
 from smartmob_agent.testing.cache import NOWHERE, FakeCache
 
 __all__ = ["FakeFetcher", "FakeWorkspace", "FakeWorkspaces"]

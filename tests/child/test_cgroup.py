@@ -14,9 +14,9 @@ import pytest
 
 from smartmob_agent.child import cgroup
 from smartmob_agent.child.cgroup import Cgroups, find_delegated_cgroup, open_cgroups
-from smartmob_agent.child.guarded import open_spawner
 from smartmob_agent.child.request import Request
-from smartmob_agent.child.spawn import Command, Exit
+from smartmob_agent.child.seam import Command, Exit
+from smartmob_agent.child.spawner import open_spawner
 from smartmob_agent.errors import StartError
 from tests.e2e.oracle import cgroup_root
 

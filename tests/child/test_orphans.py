@@ -11,10 +11,10 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.child.guarded import open_spawner
-from smartmob_agent.child.kernel import children
+from smartmob_agent.child.guard.kernel import children
 from smartmob_agent.child.orphans import reap_orphans
-from smartmob_agent.child.spawn import Command, Exit
+from smartmob_agent.child.seam import Command, Exit
+from smartmob_agent.child.spawner import open_spawner
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -48,7 +48,7 @@ async def wait_end(pid: int) -> None:
 
 
 async def test_the_spawner_does_it_as_first_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smartmob_agent.child.guarded.os.getpid", lambda: 1)
+    monkeypatch.setattr("smartmob_agent.child.spawner.os.getpid", lambda: 1)
     with trio.fail_after(10):
         async with open_spawner() as spawner:
             command = Command(argv=("/bin/sh", "-c", "exit 7"), env={}, cwd=Path("/"))

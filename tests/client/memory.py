@@ -16,8 +16,8 @@ from smartmob_agent.client.errors import (
     InvalidRequestError,
     NoSuchProcessError,
 )
+from smartmob_agent.client.network import Answer, Body, Query, StreamedAnswer
 from smartmob_agent.client.opening import open_over
-from smartmob_agent.client.seams import Answer, Body, Query, StreamedAnswer
 from tests.client.test_documents import STATUS
 
 NOW = "2026-01-01T00:00:00.000Z"

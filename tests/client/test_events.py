@@ -28,8 +28,8 @@ from smartmob_agent.client import (
     open_client,
 )
 from smartmob_agent.client.events import Happening, state_in
+from smartmob_agent.client.network import Answer, Body, Query, StreamedAnswer
 from smartmob_agent.client.opening import open_over
-from smartmob_agent.client.seams import Answer, Body, Query, StreamedAnswer
 from smartmob_agent.client.sse import Message, Parser
 from tests.client.agent import CREATE, open_world
 from tests.client.memory import Parts

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import attrs
 
-from smartmob_agent.child.guarded import open_spawner
-from smartmob_agent.child.spawn import Child, Command, Spawner
+from smartmob_agent.child.seam import Child, Command, Spawner
+from smartmob_agent.child.spawner import open_spawner
 from smartmob_agent.testing import FakeChild, FakeSpawner
 
 __all__ = ["OpenRig", "Puppet", "Rig", "open_fake_rig", "open_real_rig"]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from smartmob_agent.config import Cache, SourceLimits
-from smartmob_agent.source.cache import ArchiveCache, HeldArchive
-from smartmob_agent.source.disk_cache import open_cache
-from smartmob_agent.source.notes import Note
+from smartmob_agent.config.settings import Cache, SourceLimits
+from smartmob_agent.source.cache.disk import open_cache
+from smartmob_agent.source.cache.etags import Note
+from smartmob_agent.source.cache.seam import ArchiveCache, HeldArchive
 from smartmob_agent.testing import FakeCache
 
 Open = Callable[[Path], AbstractAsyncContextManager[ArchiveCache]]

@@ -14,9 +14,9 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.config import SourceLimits
+from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import DownloadError, PassingDownloadError
-from smartmob_agent.source.download import Fetched, Fetcher, make_fetcher
+from smartmob_agent.source.download.http_fetcher import Fetched, Fetcher, make_fetcher
 from smartmob_agent.testing import FakeFetcher
 from tests.source.servers import open_server, respond
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from smartmob_agent.child.spawn import Command, Exit
+from smartmob_agent.child.seam import Command, Exit
 from smartmob_agent.errors import SpawnError
 from tests.contract.puppets import OpenRig, Puppet, Rig, open_fake_rig, open_real_rig
 

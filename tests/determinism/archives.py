@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import trio
 
-from smartmob_agent.config import AgentConfig, Cache
+from smartmob_agent.config.settings import AgentConfig, Cache
 from smartmob_agent.process.states import State
 from smartmob_agent.testing import FakeFetcher, Scenario, Trial
 from tests.determinism.stage import check_consistent, check_ended, check_nothing_left

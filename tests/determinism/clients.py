@@ -8,7 +8,7 @@ from functools import partial
 
 import trio
 
-from smartmob_agent.config import AgentConfig, Cache
+from smartmob_agent.config.settings import AgentConfig, Cache
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.states import State
 from smartmob_agent.testing import FakeFetcher, FakeSpawner, Scenario, Trial

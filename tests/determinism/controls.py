@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import trio
 
-from smartmob_agent.config import AgentConfig
+from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.states import State
 from smartmob_agent.testing import FakeSpawner, Scenario, Trial

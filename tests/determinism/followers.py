@@ -8,7 +8,7 @@ from functools import partial
 
 import trio
 
-from smartmob_agent.config import HttpLimits
+from smartmob_agent.config.settings import HttpLimits
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.testing import Scenario, Trial
 from tests.determinism.stage import (

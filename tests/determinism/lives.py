@@ -8,8 +8,8 @@ from functools import partial
 
 import trio
 
-from smartmob_agent.child.spawn import Exit
-from smartmob_agent.config import AgentConfig
+from smartmob_agent.child.seam import Exit
+from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import (
     DownloadError,
     PassingDownloadError,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from smartmob_agent.child.spawn import Exit
+from smartmob_agent.child.seam import Exit
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.states import FAILURES, State
 

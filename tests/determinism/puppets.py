@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from smartmob_agent.child.spawn import Command
+from smartmob_agent.child.seam import Command
 from smartmob_agent.errors import (
     DownloadError,
     InvalidProcfileError,
@@ -18,8 +18,8 @@ from smartmob_agent.errors import (
     SpawnError,
     UnpackError,
 )
-from smartmob_agent.source.fetcher import Fetched
-from smartmob_agent.source.workspace import Unpacked
+from smartmob_agent.source.app.workspace import Unpacked
+from smartmob_agent.source.download.seam import Fetched
 from smartmob_agent.testing import (
     FakeChild,
     FakeFetcher,

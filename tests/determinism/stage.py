@@ -13,16 +13,16 @@ import attrs
 import trio
 from wsproto.events import CloseConnection, TextMessage
 
-from smartmob_agent.http.gate import open_gate
-from smartmob_agent.http.sockets import Listener
+from smartmob_agent.agent import Agent
+from smartmob_agent.agent import _run as run_task_tree
+from smartmob_agent.http.listeners import Listener
+from smartmob_agent.http.middleware.stack import open_gate
 from smartmob_agent.metrics.agent import Metrics
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.start_rate import PacedSpawner, StartRate
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
-from smartmob_agent.serve import Agent
-from smartmob_agent.serve import _run as run_task_tree
 from smartmob_agent.testing import FakeWorkspace
 from tests.http.memory import KEY, Client, MemoryListener, WebSocket, _stream_pair
 from tests.process.tasks import check_tasks, count_tasks

@@ -9,7 +9,7 @@ import attrs
 import pytest
 import trio
 
-from smartmob_agent.child.spawn import Exit
+from smartmob_agent.child.seam import Exit
 from smartmob_agent.errors import ProcessNotFoundError, SlugInUseError, StoppingError
 from smartmob_agent.process.events import TransitionEvent
 from smartmob_agent.process.process import ManagedProcess

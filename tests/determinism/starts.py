@@ -11,9 +11,9 @@ from typing import NoReturn
 import trio
 
 import smartmob_agent
-from smartmob_agent.config import AgentConfig
+from smartmob_agent.agent import Agent
+from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
-from smartmob_agent.serve import Agent
 from smartmob_agent.testing import FakeCache, FakeSpawner, FakeWorkspaces, Scenario, Trial
 from smartmob_agent.testing.cache import NOWHERE
 from tests.determinism.stage import check_nothing_left

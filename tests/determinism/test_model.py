@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from smartmob_agent.child.spawn import Exit
+from smartmob_agent.child.seam import Exit
 from smartmob_agent.process.states import TRANSITIONS, IllegalTransitionError, State
 from smartmob_agent.testing import Trial, run_trial
 from tests.determinism.model import ANSWERS, Answer, Model, ModelProcess, Waiting

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import trio
 
-from smartmob_agent.child.spawn import Command
-from smartmob_agent.config import AgentConfig
+from smartmob_agent.child.seam import Command
+from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.start_rate import PacedSpawner, StartRate
 from smartmob_agent.process.states import State

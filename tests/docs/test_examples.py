@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from smartmob_agent.source.procfile import parse_procfile
+from smartmob_agent.source.app.procfile import parse_procfile
 from tests.e2e.agent import running_agent
 from tests.source.servers import open_server, respond
 

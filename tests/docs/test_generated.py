@@ -11,9 +11,9 @@ from types import ModuleType
 import attrs
 import pytest
 
-from smartmob_agent import config
+from smartmob_agent.agent_cli.options import OPTIONS
+from smartmob_agent.config import settings as config
 from smartmob_agent.metrics.catalogue import ALL
-from smartmob_agent.options import OPTIONS
 from smartmob_agent.process import states
 from smartmob_agent.process.states import TRANSITIONS, State
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from smartmob_agent.child.kernel import look
+from smartmob_agent.child.guard.kernel import look
 from tests.e2e.oracle import Sandbox, cgroup_root
 
 __all__ = ["LIMIT", "NOBODY", "Agent", "as_user", "is_guard", "open_agent", "users"]
@@ -25,7 +25,7 @@ NOBODY = 65534
 LIMIT = 20.0
 """Seconds for an answer, generously."""
 
-_GUARD = b"/guard.py\0"
+_GUARD = b"/guard/zygote.py\0"
 _HOLDER = Path(__file__).with_name("holder.py")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from smartmob_agent.child.kernel import children, look
+from smartmob_agent.child.guard.kernel import children, look
 from tests.e2e.agent import LIMIT, RunningAgent, running_agent
 
 __all__ = ["Counts", "Traces", "counted_agent", "memory"]
@@ -26,9 +26,9 @@ BOUNDED = {
     "smartmob_agent.process.events.TransitionEvent",
     "smartmob_agent.process.events.Transition",
     "smartmob_agent.process.spec.ProcessSpec",
-    "smartmob_agent.child.spawn.Exit",
+    "smartmob_agent.child.seam.Exit",
     # One for each kind of answer that there has been.
-    "smartmob_agent.metrics.histogram.Histogram",
+    "smartmob_agent.histogram.Histogram",
 }
 """Classes of which there may be more than before, because something else bounds them."""
 

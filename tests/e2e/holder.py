@@ -15,9 +15,9 @@ from typing import Any
 import trio
 import trio._core._thread_cache as thread_cache
 
-from smartmob_agent.child import tree, zygote
-from smartmob_agent.child.guarded import GuardedSpawner, open_spawner
-from smartmob_agent.child.spawn import Child, Command, Exit
+from smartmob_agent.child import handle, zygote_client
+from smartmob_agent.child.seam import Child, Command, Exit
+from smartmob_agent.child.spawner import GuardedSpawner, open_spawner
 from smartmob_agent.errors import AgentError
 
 
@@ -121,8 +121,8 @@ class Holder:
 
 
 async def main(options: dict[str, Any]) -> None:
-    zygote._GUARD = Path(options.pop("guard", zygote._GUARD))
-    tree._SHIM_TIMEOUT = options.pop("shim_timeout", tree._SHIM_TIMEOUT)
+    zygote_client._GUARD = Path(options.pop("guard", zygote_client._GUARD))
+    handle._SHIM_TIMEOUT = options.pop("shim_timeout", handle._SHIM_TIMEOUT)
     thread_cache.IDLE_TIMEOUT = options.pop("thread_timeout", thread_cache.IDLE_TIMEOUT)
     lines = trio.lowlevel.FdStream(os.dup(0))
     if "cgroup" in options:

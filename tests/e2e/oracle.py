@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from smartmob_agent.child.kernel import children
+from smartmob_agent.child.guard.kernel import children
 
 __all__ = ["Sandbox", "cgroup_root", "open_sandbox", "wait_end"]
 

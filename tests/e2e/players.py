@@ -13,7 +13,7 @@ import attrs
 import httpx
 import trio
 
-from smartmob_agent.child.spawn import Exit
+from smartmob_agent.child.seam import Exit
 from smartmob_agent.process.states import State
 from tests.determinism.model import Answer, ModelProcess
 from tests.e2e.agent import LIMIT, ArchiveServer, RunningAgent, read_to_end, tar_gz

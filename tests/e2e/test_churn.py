@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from smartmob_agent.child.kernel import children, look
+from smartmob_agent.child.guard.kernel import children, look
 from tests.e2e.agent import shell_app
 from tests.e2e.agents import LIMIT, as_user, users
 from tests.e2e.oracle import Sandbox, open_sandbox

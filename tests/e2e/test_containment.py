@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from smartmob_agent.child.kernel import look
+from smartmob_agent.child.guard.kernel import look
 from tests.e2e.agents import LIMIT, Agent, open_agent, users
 from tests.e2e.oracle import Sandbox, open_sandbox
 

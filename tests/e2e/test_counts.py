@@ -20,7 +20,7 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.child.kernel import children
+from smartmob_agent.child.guard.kernel import children
 from smartmob_agent.http.connection import Peer
 from tests.e2e.agent import LIMIT
 from tests.e2e.counting.sitecustomize import tell_objects

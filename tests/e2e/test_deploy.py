@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smartmob_agent.options import parse_options
+from smartmob_agent.agent_cli.options import parse_options
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

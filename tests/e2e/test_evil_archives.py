@@ -16,7 +16,7 @@ from tests.e2e.agent import (
     running_agent,
     shell_app,
 )
-from tests.source.evil_archives import EVIL_ARCHIVES, LIMITS, OUTSIDE, EvilArchive
+from tests.source.archive.evil_archives import EVIL_ARCHIVES, LIMITS, OUTSIDE, EvilArchive
 
 OPTIONS = (
     f"--unpacked-bytes={LIMITS.unpacked_bytes}",

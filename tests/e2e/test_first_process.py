@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from smartmob_agent.child.kernel import children, look
+from smartmob_agent.child.guard.kernel import children, look
 from tests.e2e.agents import Agent, open_agent
 from tests.e2e.oracle import Sandbox, cgroup_root, open_sandbox
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from smartmob_agent.child import zygote
-from smartmob_agent.child.guarded import open_spawner
-from smartmob_agent.child.spawn import Command, Exit
+from smartmob_agent.child import zygote_client as zygote
+from smartmob_agent.child.seam import Command, Exit
+from smartmob_agent.child.spawner import open_spawner
 from tests.e2e.agents import LIMIT, Agent, open_agent, users
 from tests.e2e.oracle import Sandbox, open_sandbox, wait_end
 
@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 
-ELSEWHERE = Path(__file__).with_name("elsewhere") / "guard.py"
+ELSEWHERE = Path(__file__).with_name("elsewhere") / "guard" / "zygote.py"
 MEMBERS = "sleep 1000 & sleep 1000 & echo; wait"
 DAEMON = "setsid sh -c 'echo $$; exec sleep 1000' & exec sleep 1000"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from smartmob_agent.child.kernel import children, look
+from smartmob_agent.child.guard.kernel import children, look
 from tests.e2e.agent import LIMIT, alive, archive_server, running_agent, shell_app
 from tests.e2e.agents import NOBODY, as_user, is_guard
 from tests.e2e.oracle import cgroup_root, open_sandbox

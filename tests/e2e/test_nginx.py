@@ -18,10 +18,10 @@ import trio
 import trustme
 from trio_websocket import open_websocket_url
 
-from smartmob_agent.config import AgentConfig, Security
-from smartmob_agent.http.gate import open_gate
+from smartmob_agent.config.settings import AgentConfig, Security
+from smartmob_agent.http.listeners import open_listeners
+from smartmob_agent.http.middleware.stack import open_gate
 from smartmob_agent.http.server import serve_http
-from smartmob_agent.http.sockets import open_listeners
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 LIMIT = 60

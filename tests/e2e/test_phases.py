@@ -16,10 +16,10 @@ import trio.testing
 
 import smartmob_agent
 from smartmob_agent import Agent, AgentConfig, ProcessSpec
-from smartmob_agent.network import Network
-from smartmob_agent.source.dial import Dialer, connect
-from smartmob_agent.source.download import make_fetcher
-from smartmob_agent.source.policy import Address, Policy
+from smartmob_agent.config.egress_rules import Network
+from smartmob_agent.source.download.dialer import Dialer, connect
+from smartmob_agent.source.download.egress import Address, Policy
+from smartmob_agent.source.download.http_fetcher import make_fetcher
 from smartmob_agent.testing import FakeSpawner
 from smartmob_agent.testing.scheduling import all_tasks
 from tests.e2e.agent import LIMIT, archive_server, running_agent, shell_app

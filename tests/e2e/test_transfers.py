@@ -12,7 +12,7 @@ import trio
 from smartmob_agent import Agent, AgentConfig, Network, ProcessSpec, State, serve
 from smartmob_agent.testing import FakeSpawner
 from tests.e2e.agent import RunningAgent, running_agent, shell_app
-from tests.source.evil import EVILS, LIMITS, Evil
+from tests.source.download.evil import EVILS, LIMITS, Evil
 from tests.source.servers import open_server, respond
 
 OPTIONS = (

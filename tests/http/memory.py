@@ -17,11 +17,11 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection as FramesConnection
 from wsproto.events import Event
 
-from smartmob_agent.config import HttpLimits
+from smartmob_agent.config.settings import HttpLimits
 from smartmob_agent.http.asgi import App
-from smartmob_agent.http.bodies import Bodies, BodyLimits
+from smartmob_agent.http.body_limits import Bodies, BodyLimits
+from smartmob_agent.http.listeners import Listener
 from smartmob_agent.http.server import serve_http
-from smartmob_agent.http.sockets import Listener
 
 KEY = base64.b64encode(bytes(16))
 UPGRADE = (

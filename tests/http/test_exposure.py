@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smartmob_agent.config import AgentConfig, Security
+from smartmob_agent.config.settings import AgentConfig, Security
 from smartmob_agent.http.exposure import check_exposure
 
 PATH = Path("x")

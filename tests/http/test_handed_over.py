@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from smartmob_agent.config import AgentConfig, Security
+from smartmob_agent.config.settings import AgentConfig, Security
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.handed_over import handed_over
-from smartmob_agent.http.sockets import open_listeners
+from smartmob_agent.http.listeners import open_listeners
 
 
 @pytest.mark.parametrize(

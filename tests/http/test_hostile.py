@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from smartmob_agent.config import AgentConfig
-from smartmob_agent.http.gate import open_gate
-from tests.http.asgi import open_site
+from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.http.middleware.stack import open_gate
+from tests.api.asgi import open_site
 from tests.http.hostile import CHUNKED, GET, INPUTS, OPEN, POST, SOCKET
 from tests.http.memory import Server, serving
 

@@ -14,9 +14,9 @@ import trio
 import websockets.exceptions
 from websockets.sync.client import ClientConnection, connect
 
-from smartmob_agent.config import AgentConfig, HttpLimits
+from smartmob_agent.config.settings import AgentConfig, HttpLimits
+from smartmob_agent.http.listeners import open_listeners
 from smartmob_agent.http.server import serve_http
-from smartmob_agent.http.sockets import open_listeners
 
 TIME_LIMIT = 30
 SIZES = (0, 1, 125, 126, 127, 65_535, 65_536, 200_000)

@@ -11,10 +11,10 @@ import pytest
 import trio
 import trustme
 
-from smartmob_agent.config import AgentConfig, HttpLimits, Security
+from smartmob_agent.config.settings import AgentConfig, HttpLimits, Security
 from smartmob_agent.errors import StartError
+from smartmob_agent.http.listeners import open_listeners
 from smartmob_agent.http.server import serve_http
-from smartmob_agent.http.sockets import open_listeners
 from smartmob_agent.http.tls import make_tls
 from tests.http.memory import Client, hello
 

@@ -15,7 +15,7 @@ import trio.testing
 
 from smartmob_agent.metrics.agent import READ_INTERVAL, Metrics
 from smartmob_agent.metrics.catalogue import ALL, Kind
-from smartmob_agent.metrics.tree import Usage
+from smartmob_agent.metrics.tree_usage import Usage
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.states import State

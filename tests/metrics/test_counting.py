@@ -9,14 +9,14 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.child.spawn import Command
+from smartmob_agent.child.seam import Command
 from smartmob_agent.errors import PassingDownloadError, SpawnError
-from smartmob_agent.metrics.histogram import Distribution, Histogram
+from smartmob_agent.histogram import Distribution, Histogram
+from smartmob_agent.http.middleware.traffic import Traffic
 from smartmob_agent.metrics.lives import Lives
-from smartmob_agent.metrics.metered import Downloads, MeteredFetcher, MeteredSpawner, Spawns
-from smartmob_agent.metrics.traffic import Traffic
+from smartmob_agent.metrics.meters import Downloads, MeteredFetcher, MeteredSpawner, Spawns
 from smartmob_agent.process.states import State
-from smartmob_agent.source.fetcher import Fetched, Progress, ignore_progress
+from smartmob_agent.source.download.seam import Fetched, Progress, ignore_progress
 from smartmob_agent.testing import FakeSpawner
 from tests.process.world import World, running, settle
 

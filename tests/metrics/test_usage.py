@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from smartmob_agent.metrics.tree import Usage
+from smartmob_agent.metrics.tree_usage import Usage
 from smartmob_agent.metrics.usage import Usages
 
 

@@ -9,8 +9,8 @@ import trio
 import trio.lowlevel
 import trio.testing
 
-from smartmob_agent.child.spawn import Exit
-from smartmob_agent.config import AgentConfig
+from smartmob_agent.child.seam import Exit
+from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import PassingDownloadError, SpawnError
 from smartmob_agent.process.states import State, WrongStateError
 from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces

@@ -10,8 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.child.spawn import Exit
-from smartmob_agent.config import AgentConfig, OutputLimits
+from smartmob_agent.child.seam import Exit
+from smartmob_agent.config.settings import AgentConfig, OutputLimits
 from smartmob_agent.process.events import Events, EventsMissedError, Transition, TransitionEvent
 from smartmob_agent.process.states import State
 from tests.process.world import EPOCH, World, make_spec, running

@@ -8,12 +8,12 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.child.spawn import Command
+from smartmob_agent.child.seam import Command
 from smartmob_agent.errors import DownloadError, SourceError, UnpackError
 from smartmob_agent.output.console import ConsoleEnd
-from smartmob_agent.process.ending import Ending
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
+from smartmob_agent.process.termination import Ending
 from smartmob_agent.testing import (
     FakeChild,
     FakeFetcher,

@@ -12,8 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.child.spawn import Exit
-from smartmob_agent.config import AgentConfig, OutputLimits
+from smartmob_agent.child.seam import Exit
+from smartmob_agent.config.settings import AgentConfig, OutputLimits
 from smartmob_agent.errors import (
     DownloadError,
     InvalidProcfileError,

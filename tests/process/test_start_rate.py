@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.config import AgentConfig, RestartDelays
+from smartmob_agent.config.settings import AgentConfig, RestartDelays
 from smartmob_agent.process.start_rate import PacedSpawner, StartRate
 from smartmob_agent.process.supervisor import Supervisor
 from tests.process.world import World, make_spec, settle

@@ -11,7 +11,7 @@ import attrs
 import trio
 import trio.testing
 
-from smartmob_agent.config import AgentConfig
+from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.output.batch import Batch, Event
 from smartmob_agent.output.cursor import Cursor
 from smartmob_agent.process.process import ManagedProcess

@@ -12,9 +12,9 @@ import random
 import sys
 from pathlib import Path
 
-from smartmob_agent.source.lease import open_lease
-from smartmob_agent.source.notes import Note
-from smartmob_agent.source.shelf import Shelf
+from smartmob_agent.source.cache.archive_dir import Shelf
+from smartmob_agent.source.cache.etags import Note
+from smartmob_agent.source.disk.owned_dir import open_lease
 
 PIECE_BYTES = 16 * 1024
 

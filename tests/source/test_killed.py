@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from smartmob_agent.source.lease import PREFIX, remove_dead
-from smartmob_agent.source.shelf import Shelf
+from smartmob_agent.source.cache.archive_dir import Shelf
+from smartmob_agent.source.disk.owned_dir import PREFIX, remove_dead
 
 KEEPER = Path(__file__).with_name("keeper.py")
 

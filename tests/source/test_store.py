@@ -12,9 +12,9 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.config import Cache, SourceLimits
+from smartmob_agent.config.settings import Cache, SourceLimits
 from smartmob_agent.errors import DownloadError, PassingDownloadError, PassingError
-from smartmob_agent.source.flight import Download
+from smartmob_agent.source.shared_download import Download
 from smartmob_agent.source.store import Source, Store, open_store
 from smartmob_agent.testing import FakeCache, FakeFetcher
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.config import Cache, SourceLimits
+from smartmob_agent.config.settings import Cache, SourceLimits
 from smartmob_agent.errors import PassingError
 from smartmob_agent.source.digests import upload_url
 from smartmob_agent.source.store import Store, open_store

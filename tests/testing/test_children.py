@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from smartmob_agent.child.spawn import Command
+from smartmob_agent.child.seam import Command
 from smartmob_agent.testing import FakeSpawner
 
 COMMAND = Command(argv=("app",), env={}, cwd=Path("/"))

@@ -1,0 +1,180 @@
+"""The agent: its task tree, and the order in which it starts and stops."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+import attrs
+import trio
+
+from smartmob_agent.api.app import make_app
+from smartmob_agent.api.uploads import make_bodies
+from smartmob_agent.child.seam import Spawner
+from smartmob_agent.child.spawner import open_spawner
+from smartmob_agent.config.settings import AgentConfig, HttpLimits
+from smartmob_agent.errors import StartError
+from smartmob_agent.http.asgi import App
+from smartmob_agent.http.body_limits import Bodies
+from smartmob_agent.http.exposure import check_exposure
+from smartmob_agent.http.listeners import Listener, open_listeners
+from smartmob_agent.http.middleware.stack import Gate, open_gate
+from smartmob_agent.http.server import serve_http
+from smartmob_agent.metrics.agent import Metrics
+from smartmob_agent.process.spec import Services
+from smartmob_agent.process.start_rate import PacedSpawner, StartRate
+from smartmob_agent.process.supervisor import Supervisor
+from smartmob_agent.source.app.workspace import Workspaces, open_workspaces
+from smartmob_agent.source.download.http_fetcher import Fetcher, make_fetcher
+from smartmob_agent.source.store import open_store
+
+__all__ = ["Agent", "serve"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Agent:
+    """An agent that serves.
+
+    url: where it is reached; the first of `urls`.
+    urls: one for each socket that it listens on.
+    containment: what is promised of each child's tree: see `Spawner.containment`.
+    supervisor: its processes, for use without HTTP.
+    """
+
+    urls: tuple[str, ...]
+    containment: str
+    supervisor: Supervisor
+    _gate: Gate
+    _stop: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def url(self) -> str:
+        return self.urls[0]
+
+    def stop(self) -> None:
+        """Begin to stop: refuse new processes and end all; `serve` returns when it is done."""
+        self.supervisor.close()
+        self._stop.set()
+
+    def kill(self) -> None:
+        """As `stop`, but kill all children at once; also while the agent stops."""
+        self.supervisor.kill()
+        self._stop.set()
+
+    def reload(self) -> None:
+        """Read the file of tokens again; if it is no good, say so in the log and go on."""
+        self._gate.reload()
+
+    async def wait_stop(self) -> None:
+        """Wait until someone called `stop` or `kill`."""
+        await self._stop.wait()
+
+
+async def serve(
+    config: AgentConfig,
+    *,
+    spawner: Spawner | None = None,
+    fetcher: Fetcher | None = None,
+    workspaces: Workspaces | None = None,
+    task_status: trio.TaskStatus[Agent] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run an agent until `Agent.stop` is called; its `Agent` is the value of `nursery.start`.
+
+    spawner, fetcher, workspaces: in place of the real ones, such as `smartmob_agent.testing`'s.
+
+    Installs no signal handler, configures no logging and keeps no global state: a program
+    may run several.  Raises `StartError` when it cannot begin.
+
+    If cancelled: ends all children as `Agent.stop` does, in at most `stop_timeout` and a few
+    seconds, and answers its HTTP clients meanwhile.
+    """
+    if reason := check_exposure(config):
+        raise StartError(reason)
+    gate, metrics = open_gate(config), Metrics(cgroup=config.containment.cgroup)
+    async with AsyncExitStack() as stack:
+        listeners = stack.enter_context(open_listeners(config))
+        if workspaces is None:
+            opening = open_workspaces(config.work_dir, config.source, config.cache)
+            workspaces = await stack.enter_async_context(opening)
+        if fetcher is None:
+            fetcher = make_fetcher(config.source, config.network)
+        if spawner is None:
+            spawner = await stack.enter_async_context(
+                open_spawner(**attrs.asdict(config.containment))
+            )
+        store = await stack.enter_async_context(
+            open_store(
+                metrics.meter_fetcher(fetcher), workspaces.cache, config.cache, config.source
+            )
+        )
+        services = Services(
+            config=config,
+            spawner=PacedSpawner(metrics.meter_spawner(spawner), StartRate(config.max_start_rate)),
+            store=store,
+            workspaces=workspaces,
+            environ=dict(os.environ),
+            random=random.Random().random,  # noqa: S311  # It spreads restarts, it guards nothing.
+            now=lambda: datetime.now(UTC),
+        )
+        await _run(services, gate, metrics, listeners, task_status)
+
+
+async def _run(
+    services: Services,
+    gate: Gate,
+    metrics: Metrics,
+    listeners: Sequence[Listener],
+    task_status: trio.TaskStatus[Agent],
+) -> None:
+    """The task tree.  It ends in this order: processes, and with them their consoles, so that
+    clients get a close frame; the HTTP server last.
+    """
+    stop_http, http = trio.Event(), trio.CancelScope()
+    async with trio.open_nursery() as root:
+        try:
+            async with trio.open_nursery() as processes:
+                supervisor = Supervisor(processes, services)
+                metrics.watch(supervisor)
+                urls = tuple(listener.url for listener in listeners)
+                agent = Agent(
+                    urls=urls,
+                    containment=services.spawner.containment,
+                    supervisor=supervisor,
+                    gate=gate,
+                )
+                app = make_app(supervisor, services.config, own_url=agent.url, metrics=metrics)
+                app = gate.wrap(app, metrics.traffic)
+                limits = services.config.http
+                bodies = make_bodies(services.config, supervisor.uploads.limit_bytes)
+                await root.start(_serve_http, app, listeners, limits, bodies, stop_http, http)
+                # Ends by its event now, which is set on every path, and `graceful_timeout` after
+                # it.  Not before: what is cancelled while it starts has to end by that, and a
+                # task of it that is being cancelled must not find a shield before it is over.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                http.shield = True
+                task_status.started(agent)
+                try:
+                    await agent.wait_stop()
+                finally:
+                    supervisor.close()
+        finally:
+            stop_http.set()
+
+
+async def _serve_http(
+    app: App,
+    listeners: Sequence[Listener],
+    limits: HttpLimits,
+    bodies: Bodies,
+    stop: trio.Event,
+    scope: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    with scope:
+        await serve_http(
+            app, listeners, limits=limits, bodies=bodies, stop=stop, task_status=task_status
+        )

@@ -1,0 +1,116 @@
+"""The command `smartmob-agent`: options, signals, exit codes."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import attrs
+import trio
+
+from smartmob_agent.agent import Agent, serve
+from smartmob_agent.agent_cli.logs import configure_logging
+from smartmob_agent.agent_cli.options import parse_options
+from smartmob_agent.agent_cli.systemd import Notifier
+from smartmob_agent.child.cgroup import find_delegated_cgroup
+from smartmob_agent.child.limits import default_max_processes
+from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.errors import StartError
+from smartmob_agent.http.handed_over import handed_over
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+_STOPPED, _FAILED = 0, 1
+"""Exit codes; argparse adds 2 for a wrong use."""
+
+_KILL_TIMEOUT = 30.0
+"""Seconds from the second signal to the end, whatever holds it up: 15 s for what SIGKILL does not
+end, 10 s for the guard, and some for files and clients are as long as it takes in order."""
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Run the agent until SIGINT or SIGTERM and return the exit code."""
+    options = parse_options(argv, environ)
+    configure_logging(options.log_format, options.log_level)
+    try:
+        config = _with_surroundings(options.config, environ)
+        gc.freeze()  # What was imported stays; to look at all of it again takes 20 ms or more.
+        return trio.run(_run, config, Notifier.of(environ, os.getpid()))
+    except* StartError as group:
+        error = _first(group)
+    logger.critical("start failed", extra={"error": str(error)})
+    return _FAILED
+
+
+def _with_surroundings(config: AgentConfig, environ: Mapping[str, str]) -> AgentConfig:
+    """Take what is there: sockets and a cgroup of systemd, and the user's room for processes."""
+    containment = config.containment
+    if containment.cgroup is None:
+        containment = attrs.evolve(containment, cgroup=find_delegated_cgroup())
+    if containment.max_processes is None:
+        bound = default_max_processes(own_cgroups=containment.cgroup is not None)
+        containment = attrs.evolve(containment, max_processes=bound)
+    return attrs.evolve(
+        config, containment=containment, descriptors=handed_over(environ, os.getpid())
+    )
+
+
+def _first(group: BaseExceptionGroup[StartError]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _run(config: AgentConfig, notifier: Notifier) -> int:
+    signals = {signal.SIGINT, signal.SIGTERM}
+    if config.security.token_file is not None:
+        # Only then: the end of its terminal must not leave an agent that nobody looks after.
+        signals.add(signal.SIGHUP)
+    codes = [_STOPPED]
+    with trio.open_signal_receiver(*signals) as arrivals:
+        async with trio.open_nursery() as watch:
+            async with trio.open_nursery() as nursery:
+                agent: Agent = await nursery.start(serve, config)
+                for url in agent.urls:
+                    logger.info("bind", extra={"url": url, "containment": agent.containment})
+                watch.start_soon(_obey, arrivals, agent, codes)
+                watch.start_soon(notifier.run, agent.wait_stop)
+            watch.cancel_scope.cancel(reason="the agent has ended")
+    return max(codes)
+
+
+async def _obey(
+    arrivals: AsyncIterator[int],
+    agent: Agent,
+    codes: list[int],
+    *,
+    give_up: Callable[[int], object] = os._exit,
+) -> None:
+    """The first signal asks the agent to stop, the second one kills; SIGHUP reloads.
+
+    give_up: called with the exit code when not even the second one has ended it in time.  What
+        it does not see to is seen to by the guard, which finds it gone.
+    """
+    stopping = False
+    async for number in arrivals:  # pragma: no branch  -- it never ends by itself
+        name = signal.Signals(number).name
+        if number == signal.SIGHUP:
+            agent.reload()
+        elif not stopping:
+            stopping = True
+            logger.info("stop", extra={"signal": name})
+            agent.stop()
+        else:
+            logger.warning("kill", extra={"signal": name})
+            codes.append(_FAILED)
+            agent.kill()
+            break
+    await trio.sleep(_KILL_TIMEOUT)  # cancelled when the agent has ended
+    logger.critical("gave up", extra={"after": _KILL_TIMEOUT})
+    give_up(_FAILED)

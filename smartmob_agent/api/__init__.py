@@ -1,0 +1,1 @@
+"""What the agent says over HTTP: routes, documents, streams."""

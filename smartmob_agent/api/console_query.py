@@ -1,0 +1,104 @@
+"""What a client may ask of a console, in the query of its URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from smartmob_agent.api.logs import FORMATS
+from smartmob_agent.api.query import DETAIL, NUMBER, SWITCH, Kind, Option, one_of, parse_query
+from smartmob_agent.errors import BadRequestError
+from smartmob_agent.output.batch import Batch, Event, Stream
+from smartmob_agent.output.console import Console
+from smartmob_agent.output.cursor import Cursor
+
+__all__ = ["ATTACH_OPTIONS", "LOG_OPTIONS", "ConsoleQuery", "parse_console_query"]
+
+
+@attrs.frozen(kw_only=True)
+class ConsoleQuery:
+    """Options of an attach, or of a log.
+
+    tail: begin with so many of the last lines; None if it was not asked for.
+    after: begin with the line behind this number; None if it was not asked for.
+    stream: only lines of this one; None for both.
+    format: one of those that were offered.
+    follow: go on with what comes.
+    """
+
+    tail: int | None = None
+    after: int | None = None
+    stream: Stream | None = None
+    format: str
+    follow: bool = False
+
+    def subscribe(self, console: Console, *, tail: int) -> Cursor[Batch | Event]:
+        """Return a reader as it was asked for.
+
+        tail: when nothing was said.
+
+        Raises `BadRequestError` when `after` is a line that was not yet.
+        """
+        lines = tail if self.tail is None else self.tail
+        try:
+            return console.subscribe(tail=lines, after=self.after, stream=self.stream)
+        except ValueError as exc:
+            raise BadRequestError(DETAIL, [f"{exc}, found {self.after} @ after"]) from exc
+
+
+def parse_console_query(query: bytes, options: Mapping[str, Option]) -> ConsoleQuery:
+    """Check a query string.
+
+    options: `ATTACH_OPTIONS` or `LOG_OPTIONS`.
+
+    Raises `BadRequestError` with one line for each option that is not as it must be.
+    """
+    values = parse_query(query, options, conflicts=_conflicts)
+    return ConsoleQuery(**{"format": options["format"].default, **values})
+
+
+def _stream(text: str) -> Stream:
+    return Stream(_STREAM_WORDS.check(text))
+
+
+def _conflicts(values: Mapping[str, Any]) -> Sequence[str]:
+    if {"tail", "after"} <= values.keys():
+        return ["expected either tail or after, found both"]
+    if values.get("follow") and values.get("format") == "json":
+        return ["expected text or ndjson to follow, found json @ format"]
+    return []
+
+
+_STREAM_WORDS = one_of(*(stream.value for stream in Stream))
+_COMMON_OPTIONS = {
+    "tail": Option(kind=NUMBER, about="Begin with so many of the last lines that are still there."),
+    "after": Option(
+        kind=NUMBER, about="Begin with the line behind this number.  Not together with `tail`."
+    ),
+    "stream": Option(
+        kind=Kind(_stream, _STREAM_WORDS.schema), about="Only lines that were written there."
+    ),
+}
+ATTACH_OPTIONS: Mapping[str, Option] = {
+    **_COMMON_OPTIONS,
+    "format": Option(
+        kind=one_of("text", "json"),
+        default="text",
+        about="Each message is a line, or a `LogRecord`.",
+    ),
+}
+LOG_OPTIONS: Mapping[str, Option] = {
+    **_COMMON_OPTIONS,
+    "format": Option(
+        kind=one_of(*FORMATS),
+        default=next(iter(FORMATS)),
+        about="Lines; a document; or a `LogRecord` on each line.",
+    ),
+    "follow": Option(
+        kind=SWITCH,
+        default=0,
+        about="1: go on with what comes, until the process is deleted.  Not with `json`.",
+    ),
+}

@@ -1,0 +1,165 @@
+"""What happens to processes, as Server-Sent Events.
+
+The format is that of the HTML Living Standard, section 9.2, "Server-sent events".
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import attrs
+import trio
+
+from smartmob_agent.api.documents import process_status
+from smartmob_agent.api.links import Links
+from smartmob_agent.api.query import NUMBER, SWITCH, TEXT, Option, number, parse_query
+from smartmob_agent.api.route import Answer, Request, Route
+from smartmob_agent.output.cursor import Cursor
+from smartmob_agent.process.events import EventsMissedError, TransitionEvent
+from smartmob_agent.process.spec import ProcessSpec
+from smartmob_agent.process.supervisor import Supervisor
+
+__all__ = ["EVENT_OPTIONS", "EventStream", "Selection", "event_routes"]
+
+_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx would keep events until it has 4 KiB of them
+}
+EVENT_OPTIONS: Mapping[str, Option] = {
+    "slug": Option(kind=TEXT, many=True, about="Only processes with one of these slugs."),
+    "app": Option(kind=TEXT, many=True, about="Only processes of one of these apps."),
+    "after": Option(
+        kind=NUMBER,
+        about="Go on behind this event, as with `Last-Event-ID`, which counts for more.",
+    ),
+    "follow": Option(kind=SWITCH, default=1, about="0: only what there is already."),
+}
+
+
+@attrs.frozen(kw_only=True)
+class Selection:
+    """Which processes a reader wants to hear of; nothing stands for all."""
+
+    slugs: frozenset[str] = frozenset()
+    apps: frozenset[str] = frozenset()
+
+    def has(self, spec: ProcessSpec) -> bool:
+        """Whether it is about this process."""
+        by_slug = not self.slugs or spec.slug in self.slugs
+        return by_slug and (not self.apps or spec.app in self.apps)
+
+
+def event_routes(supervisor: Supervisor, *, life_interval: float) -> Sequence[Route]:
+    """Return the route of events.
+
+    life_interval: seconds until a stream without events gives a sign of life.
+    """
+
+    async def events(request: Request) -> Answer:
+        options = parse_query(request.query, EVENT_OPTIONS)
+        selection = Selection(
+            slugs=frozenset(options.get("slug", ())), apps=frozenset(options.get("app", ()))
+        )
+        stream = EventStream(supervisor, selection, request.links, life_interval=life_interval)
+        # What a browser sends when it comes again counts for more than the URL it first had.
+        last = request.headers.get("last-event-id", options.get("after"))
+        if last is None:
+            stream.begin()
+        else:
+            stream.resume(str(last))
+        body = stream if options.get("follow", True) else stream.read_now()
+        return Answer(body=body, headers=_HEADERS)
+
+    return (Route("GET", "/events", events),)
+
+
+class EventStream:
+    """The body of an answer that goes on until the agent has ended all processes.
+
+    Call `begin` or `resume` first.
+    """
+
+    def __init__(
+        self, supervisor: Supervisor, selection: Selection, links: Links, *, life_interval: float
+    ) -> None:
+        self._supervisor, self._events = supervisor, supervisor.events
+        self._selection, self._links = selection, links
+        self._life_interval = life_interval
+        self._first: deque[bytes] = deque()
+        self._over = False
+        self._cursor: Cursor[TransitionEvent]
+
+    def begin(self) -> None:
+        """Begin with all that is, and go on with what happens to it."""
+        self._cursor = self._events.subscribe(wants=self._wants)
+        processes = [
+            process_status(process, self._links)
+            for process in self._supervisor
+            if self._selection.has(process.spec)
+        ]
+        seq = self._events.last_seq
+        snapshot = json.dumps({"seq": seq, "processes": processes}).encode()
+        self._first.append(_render("snapshot", snapshot, seq))
+
+    def resume(self, last: str) -> None:
+        """Go on behind an event; if what comes next is gone, say so and begin anew."""
+        missed: int | None = None
+        try:
+            self._cursor = self._events.subscribe(after=number(last), wants=self._wants)
+            missed = self._cursor.gap
+        except ValueError:
+            pass  # It is of another agent, or of an earlier life of this one.
+        if missed != 0:
+            self._first.append(_render_gap(missed))
+            self.begin()
+
+    def read_now(self) -> bytes:
+        """Return what there is."""
+        parts = [*self._first]
+        while (event := self._cursor.receive_nowait()) is not None:
+            parts.append(_render_event(event))
+        return b"".join(parts)
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Wait for more.  If cancelled: nothing is lost."""
+        await trio.lowlevel.checkpoint()
+        if self._first:
+            return self._first.popleft()
+        if self._over:
+            raise StopAsyncIteration
+        with trio.move_on_after(self._life_interval):
+            return await self._receive()
+        # Who wants few events has a number all the same that is not too old to go on from.
+        return b"id: %d\n\n" % (self._cursor.next_number - 1)
+
+    async def _receive(self) -> bytes:
+        try:
+            return _render_event(await self._cursor.receive())
+        except trio.EndOfChannel:
+            self._over = True
+            return _render("end", b'{"reason": "agent"}')
+        except EventsMissedError as exc:
+            self._over = True  # As a console of text: whoever comes again begins anew.
+            return _render_gap(exc.count)
+
+    def _wants(self, event: TransitionEvent) -> bool:
+        return self._selection.has(event.transition.spec)
+
+
+def _render(kind: str, data: bytes, seq: int | None = None) -> bytes:
+    ident = b"" if seq is None else b"id: %d\n" % seq
+    return b"event: %s\n%sdata: %s\n\n" % (kind.encode(), ident, data)
+
+
+def _render_event(event: TransitionEvent) -> bytes:
+    return _render("state", event.json, event.seq)
+
+
+def _render_gap(missed: int | None) -> bytes:
+    return _render("gap", json.dumps({"missed": missed}).encode())

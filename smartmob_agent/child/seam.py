@@ -1,0 +1,157 @@
+"""The seam between a process and its operating system: `Spawner` and `Child`.
+
+`child/spawner.py` has the real ones, `smartmob_agent.testing` the fakes; both are
+held to the same contract tests.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+import trio
+
+__all__ = ["Child", "Command", "Exit", "Spawner"]
+
+
+_SHELL_HINTS = {
+    126: ": the shell may not execute the command",
+    127: ": the shell did not find the command",
+}
+"""POSIX.1-2017, Shell Command Language, section 2.8.2."""
+
+
+@attrs.frozen(kw_only=True)
+class Command:
+    """What to start.
+
+    argv: program (found on the PATH of `env`) and arguments.
+    env: variable name → value, all of the child's environment.
+    cwd: the child's working directory.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+
+
+@attrs.frozen(kw_only=True)
+class Exit:
+    """How a child ended: by itself with a code, or by a signal; never both."""
+
+    code: int | None = None
+    signal: int | None = None
+
+    @property
+    def signal_name(self) -> str | None:
+        """Such as `SIGKILL` or, real-time, `SIGRTMIN+2`; None if it ended by itself."""
+        if self.signal is None:
+            return None
+        try:
+            return signal.Signals(self.signal).name
+        except ValueError:
+            return f"SIGRTMIN+{self.signal - signal.SIGRTMIN}"
+
+    @property
+    def shell_hint(self) -> str:
+        """What a shell means by its code, with a colon before it; empty for most codes."""
+        return "" if self.code is None else _SHELL_HINTS.get(self.code, "")
+
+    @property
+    def record(self) -> dict[str, int | str | None]:
+        """As JSON: `{"code": 1}` or `{"signal": "SIGKILL"}`."""
+        return {"code": self.code} if self.signal is None else {"signal": self.signal_name}
+
+    def __str__(self) -> str:
+        if self.signal is None:
+            return f"exit code {self.code}"
+        return f"{self.signal_name}"
+
+
+class Child(Protocol):
+    """A started child and its tree: itself with all descendants, however detached."""
+
+    @property
+    def pid(self) -> int:
+        """Of the child itself, as the operating system counts."""
+        ...
+
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream:
+        """What the child writes; ends when nobody holds the other end of the pipe.
+
+        The one who reads closes it.
+        """
+        ...
+
+    @property
+    def stderr(self) -> trio.abc.ReceiveStream:
+        """As `stdout`."""
+        ...
+
+    async def wait(self) -> Exit:
+        """Wait until the child itself has ended; its descendants and pipes may live on."""
+        ...
+
+    async def wait_empty(self) -> None:
+        """Wait until nothing of the tree is left.
+
+        When the child ended by itself, what is left of its tree is killed at once.  After
+        `terminate()`, the members of the child's process group, who were told too, have
+        as long as nobody calls `kill()`; the others are killed when the group is gone.
+        """
+        ...
+
+    async def wait_settled(self) -> None:
+        """Wait until nothing of the tree is left, or what is left is `stuck`.
+
+        Once a tree has to end (see `kill()` and `wait_empty()`) that takes 10 s at most.
+        """
+        ...
+
+    @property
+    def stuck(self) -> tuple[int, ...]:
+        """What SIGKILL did not end within 10 s: pids, up to 20, in uninterruptible sleep.
+
+        It ends as soon as the kernel lets go, whether anybody waits or not; then, as
+        in all other cases, this is empty.
+        """
+        ...
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the child's process group; no effect on a child that has ended."""
+        ...
+
+    def kill(self) -> None:
+        """Send SIGKILL to the whole tree; returns at once.  Safe to call more than once."""
+        ...
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the child's process group; no effect on a child that has ended."""
+        ...
+
+
+class Spawner(Protocol):
+    """Starts children."""
+
+    @property
+    def containment(self) -> str:
+        """What is promised of each tree when the agent is killed: the level in force.
+
+        `tree`: it ends, however its members detached.  `cgroup`: the same, and
+        `cgroup.kill` besides.  `pid-namespace`: the same, and even if the guard is killed in
+        the same moment.  `group`: no more than its process group ends.
+        """
+        ...
+
+    async def spawn(self, command: Command) -> Child:
+        """Start a child in a session of its own, with /dev/null as its standard input.
+
+        Raises `SpawnError` when the operating system does not start it.
+
+        If cancelled: no child is left behind.
+        """
+        ...

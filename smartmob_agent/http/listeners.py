@@ -1,0 +1,165 @@
+"""Listening sockets, bound by ourselves: errors come before anything else has begun."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+import trio
+
+from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.errors import StartError
+from smartmob_agent.http.connection import Stream
+from smartmob_agent.http.handed_over import open_handed_over
+from smartmob_agent.http.tls import make_tls
+
+__all__ = ["Listener", "open_listeners"]
+
+_BACKLOG = 1024
+"""Connections that wait to be accepted; the kernel's own limit is 4096, see listen(2)."""
+_ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""A name such as localhost may have addresses that this machine does not have."""
+
+
+@attrs.define(eq=False)
+class Listener:
+    """A bound, listening socket; `url` says where, with the real port."""
+
+    url: str
+    _inner: trio.abc.Listener[Stream]
+    close: Callable[[], None]
+    """Stop listening; safe to call more than once."""
+
+    async def accept(self) -> Stream:
+        """Wait for a connection; raises `OSError` when there are no descriptors left."""
+        return await self._inner.accept()
+
+
+@contextlib.contextmanager
+def open_listeners(config: AgentConfig) -> Iterator[list[Listener]]:
+    """Bind and listen where `config` says; at exit all is closed, and a Unix socket removed.
+
+    To be used inside of `trio.run`.  A name is looked up, which may block for as long as the
+    resolver takes.
+
+    Raises `StartError` in one line; nothing is left open then.
+    """
+    tls = make_tls(config.security)
+    with contextlib.ExitStack() as stack:
+        if config.descriptors:
+            sockets = open_handed_over(stack, config)
+        else:
+            sockets = _open_tcp(stack, config.host, config.port)
+        if config.unix is not None:
+            sockets.append(_open_unix(stack, config.unix))
+        listeners = [_listener(sock, tls) for sock in sockets]
+        for listener in listeners:
+            stack.callback(listener.close)
+        yield listeners
+
+
+def _listener(sock: socket.socket, tls: ssl.SSLContext | None) -> Listener:
+    trio_socket = trio.socket.from_stdlib_socket(sock)
+    inner: trio.abc.Listener[Stream] = trio.SocketListener(trio_socket)
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:  # no TLS: nothing of it leaves the machine
+        return Listener(f"unix:{name}", inner, trio_socket.close)
+    if tls is not None:
+        inner = trio.SSLListener(trio.SocketListener(trio_socket), tls, https_compatible=True)
+    scheme = "http" if tls is None else "https"
+    return Listener(f"{scheme}://{_host_port(name[0], name[1])}", inner, trio_socket.close)
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _cannot(where: str, error: OSError) -> StartError:
+    return StartError(f"cannot listen on {where}: {error.strerror or error}")
+
+
+def _open_tcp(stack: contextlib.ExitStack, host: str, port: int) -> list[socket.socket]:
+    """Return a socket for each address of `host`; all have the same port."""
+    where = _host_port(host, port)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise _cannot(where, error) from error
+    except UnicodeError as error:  # a label that is too long, or empty
+        raise StartError(f"cannot listen on {where}: not a name of a host") from error
+    sockets: list[socket.socket] = []
+    absent: list[OSError] = []
+    for family, _, _, _, address in found:
+        if sockets:
+            port = sockets[0].getsockname()[1]
+        try:
+            sockets.append(_bind_tcp(stack, family, (address[0], port, *address[2:])))
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise _cannot(where, error) from error
+            absent.append(error)
+    if not sockets:
+        raise _cannot(where, absent[0]) from absent[0]
+    return sockets
+
+
+def _bind_tcp(
+    stack: contextlib.ExitStack, family: int, address: tuple[object, ...]
+) -> socket.socket:
+    sock = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(address)
+    sock.listen(_BACKLOG)
+    return sock
+
+
+def _open_unix(stack: contextlib.ExitStack, path: Path) -> socket.socket:
+    sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+    # The file gets the mode that the socket has when it is bound (unix(7) is silent,
+    # unix_bind_bsd in Linux' net/unix/af_unix.c is not): nobody can come in between.
+    os.fchmod(sock.fileno(), 0o600)
+    path = path.absolute()
+    try:
+        _remove_stale(path)
+        sock.bind(os.fspath(path))
+        stack.callback(_remove_own, path, path.lstat())
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        raise _cannot(os.fspath(path), error) from error
+    return sock
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket of an agent that is gone; raise `OSError` if there is anything else."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "File exists, and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:
+            pass  # alive, and busy
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _remove_own(path: Path, own: os.stat_result) -> None:
+    """Remove our socket file, unless something else has taken its place."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(path.lstat(), own):
+            path.unlink()

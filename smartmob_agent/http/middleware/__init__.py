@@ -1,0 +1,1 @@
+"""ASGI middleware: who may ask, under which name, and what is logged of it."""

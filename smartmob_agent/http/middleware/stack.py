@@ -1,0 +1,56 @@
+"""What stands before the API: names, credentials, proxies and the log, in their order."""
+
+from __future__ import annotations
+
+import attrs
+
+from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.http.asgi import App
+from smartmob_agent.http.middleware.access_log import log_requests
+from smartmob_agent.http.middleware.authentication import require_token
+from smartmob_agent.http.middleware.disconnect import cancel_at_disconnect
+from smartmob_agent.http.middleware.failures import FailureLimit
+from smartmob_agent.http.middleware.proxy_headers import trust_proxies
+from smartmob_agent.http.middleware.request_id import identify_requests
+from smartmob_agent.http.middleware.tokens import Tokens
+from smartmob_agent.http.middleware.traffic import Traffic
+from smartmob_agent.http.middleware.trusted_hosts import check_names
+
+__all__ = ["Gate", "open_gate"]
+
+
+@attrs.define(eq=False)
+class Gate:
+    """Lets in whom `config.security` lets in."""
+
+    _config: AgentConfig
+    _tokens: Tokens | None
+
+    def wrap(self, app: App, traffic: Traffic | None = None) -> App:
+        """Put the gate before an application.
+
+        traffic: counts the requests, also those that are refused.
+
+        `scope["request_id"]` is set for it, and requests are cancelled when their clients go.
+        """
+        security = self._config.security
+        app = cancel_at_disconnect(app)
+        if self._tokens is not None:
+            app = require_token(app, self._tokens, FailureLimit(security.failed_logins))
+        app = check_names(app, self._config)
+        # The log has what a proxy said of the client, and what was refused.
+        app = log_requests(app, traffic)
+        if security.trusted_proxies:
+            app = trust_proxies(app, security.trusted_proxies)
+        return identify_requests(app)
+
+    def reload(self) -> None:
+        """Read the token file again; if it is no good, the tokens stay as they are."""
+        if self._tokens is not None:
+            self._tokens.reload()
+
+
+def open_gate(config: AgentConfig) -> Gate:
+    """Read what the gate needs; raises `StartError`."""
+    path = config.security.token_file
+    return Gate(config, None if path is None else Tokens(path))

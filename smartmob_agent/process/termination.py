@@ -1,0 +1,71 @@
+"""How a child is ended: it is asked, then killed, and then waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from smartmob_agent.child.seam import Child
+
+__all__ = ["Ending"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Ending:
+    """Ends the children of one process, one after the other, and knows how long it may take.
+
+    stop_timeout: seconds from SIGTERM to SIGKILL.
+    """
+
+    stop_timeout: float
+    _child: Child | None = None
+    _mercy: bool = True
+    _patience: bool = True
+    _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    def lose_patience(self) -> None:
+        """Wait no longer for what not even SIGKILL ends, from now on."""
+        self._patience = False
+        self._waiting.cancel(reason="the agent is to stop")
+
+    def lose_mercy(self) -> None:
+        """Kill at once, from now on."""
+        self._mercy = False
+        if self._child is not None:
+            self._child.kill()
+
+    async def run(self, child: Child, tell_stuck: Callable[[Child], None]) -> None:
+        """Leave nothing of the tree, whether the child has ended already or not.
+
+        tell_stuck: called when not even SIGKILL has ended it.
+
+        It takes `stop_timeout` and what `Child` says of a kill, and longer only for what is
+        stuck, if there is patience.
+
+        If cancelled: the tree is killed, and nobody waits for its end.
+        """
+        self._child = child
+        try:
+            await self._ask(child)
+        finally:
+            self._child = None
+            child.kill()
+        await child.wait_settled()
+        if child.stuck:
+            tell_stuck(child)
+            await self._wait(child)
+
+    async def _ask(self, child: Child) -> None:
+        if self._mercy:
+            child.terminate()
+            with trio.move_on_after(self.stop_timeout):
+                await child.wait_empty()
+
+    async def _wait(self, child: Child) -> None:
+        self._waiting = trio.CancelScope()
+        if not self._patience:
+            self._waiting.cancel()
+        with self._waiting:
+            await child.wait_empty()

@@ -1,0 +1,1 @@
+"""An app's files: where they are, what its Procfile says."""

@@ -1,0 +1,124 @@
+"""Procfiles: bytes → process types, by smartmob RFC 1.  Pure.
+
+A file is UTF-8 without byte order mark; `\\n` and `\\r\\n` end a line.  A backslash as the
+last character joins the next line and becomes one space.  Leading white space, blank lines
+and lines that begin with `#` are ignored; as in a shell, a backslash that ends such a line
+joins nothing.  Every other line is `TYPE: COMMAND`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+import attrs
+
+from smartmob_agent.errors import InvalidProcfileError
+from smartmob_agent.source.app.assignments import AssignmentError, split_assignments
+
+__all__ = ["ProcessType", "parse_procfile"]
+
+WHITE = " \t\v\f"
+
+# As in the slugs of processes; the field's other tools take fewer characters, none takes more.
+TYPE = re.compile(r"([A-Za-z0-9._-]+):(.*)", re.DOTALL)
+
+SHOWN_CHARACTERS = 40
+"""Of a line that is wrong, so that a message stays one line."""
+
+
+@attrs.frozen(kw_only=True)
+class ProcessType:
+    """One line of a Procfile.
+
+    command: for `/bin/sh -c`, without the assignments that `env` has.
+    env: variable name → value.
+    """
+
+    name: str
+    command: str
+    env: Mapping[str, str]
+
+
+def parse_procfile(data: bytes) -> Mapping[str, ProcessType]:
+    """Read a Procfile: name → process type, in the order of the file.
+
+    A file without process types is valid.
+
+    Raises `InvalidProcfileError`, whose `line` is that of the file, for joined lines the
+    first; the message shows nothing of what stands behind an equals sign.
+    """
+    types: dict[str, ProcessType] = {}
+    first: dict[str, int] = {}
+    for number, text in _logical_lines(_decode(data)):
+        process_type = _parse_line(text, number)
+        name = process_type.name
+        if name in types:
+            raise InvalidProcfileError(
+                f"duplicate process type {name!r}, first on line {first[name]}", line=number
+            )
+        types[name] = process_type
+        first[name] = number
+    return types
+
+
+def _decode(data: bytes) -> str:
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise InvalidProcfileError("expected UTF-8 without a byte order mark, found one", line=1)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        found = f"the byte 0x{data[exc.start]:02x}"
+        raise InvalidProcfileError(f"expected UTF-8, found {found}", line=line) from exc
+    before, nul, _ = text.partition("\0")
+    if nul:
+        raise InvalidProcfileError("expected text, found a NUL", line=before.count("\n") + 1)
+    return text
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Number and text of the lines that say something, joined, without leading white space."""
+    parts: list[str] = []
+    start = 0
+    # split, not splitlines: that one also splits where a shell sees an ordinary character.
+    for number, physical in enumerate([*text.split("\n"), ""], 1):
+        line = physical.removesuffix("\r")
+        if not parts:
+            start = number
+            if line.lstrip(WHITE).startswith("#"):
+                continue
+        if line.endswith("\\"):
+            parts.append(line[:-1] + " ")
+            continue
+        logical = "".join([*parts, line]).lstrip(WHITE)
+        parts.clear()
+        if logical and not logical.startswith("#"):
+            yield start, logical
+
+
+def _parse_line(text: str, number: int) -> ProcessType:
+    match = TYPE.fullmatch(text)
+    if match is None:
+        raise InvalidProcfileError(f"expected 'TYPE: COMMAND', found {_show(text)}", line=number)
+    name, rest = match[1], match[2].lstrip(WHITE)
+    stripped = rest.rstrip(WHITE)
+    if not stripped.endswith("\\"):  # else the space behind it is quoted
+        rest = stripped
+    try:
+        env, command = split_assignments(rest)
+    except AssignmentError as exc:
+        raise InvalidProcfileError(str(exc), line=number) from exc
+    if not command or command.startswith("#"):
+        found = "a comment" if command else "only assignments" if env else "nothing"
+        raise InvalidProcfileError(
+            f"expected a command for process type {name!r}, found {found}", line=number
+        )
+    return ProcessType(name=name, command=command, env=env)
+
+
+def _show(text: str) -> str:
+    name, equals, _ = text.partition("=")
+    if len(name) > SHOWN_CHARACTERS:
+        return repr(name[:SHOWN_CHARACTERS] + "…")
+    return repr(name + ("=…" if equals else ""))

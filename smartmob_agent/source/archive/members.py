@@ -1,0 +1,125 @@
+"""Members of archives: what they are, and which names they may have.  Pure."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+import attrs
+
+from smartmob_agent.config.settings import SourceLimits
+from smartmob_agent.errors import DownloadError, UnpackError
+
+__all__ = ["Kind", "Member", "decode_name", "excess", "inner_path", "inner_target", "refusal"]
+
+SHOWN_CHARACTERS = 100
+
+# C0 and C1 controls, and the newlines of Unicode.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+# Of one name; Linux has no file system that takes more (limits.h, NAME_MAX).
+NAME_BYTES = 255
+
+
+class Kind(enum.Enum):
+    """What a member is; there are no others that an app needs."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symbolic link"
+    HARDLINK = "hard link"
+
+
+@attrs.frozen(kw_only=True)
+class Member:
+    """One entry of an archive, as it stands there: nothing is checked yet.
+
+    mode: permission bits, None where the archive has none.
+    size: bytes of a file.
+    target: of a link.
+    """
+
+    name: str
+    kind: Kind
+    mode: int | None
+    size: int = 0
+    target: str = ""
+
+
+def refusal(name: str, why: str) -> UnpackError:
+    """The error for a member that is not unpacked."""
+    return UnpackError(f"{_shown(name)} in the archive: {why}")
+
+
+def excess(name: str, expected: str) -> DownloadError:
+    """The error for a member that goes over a limit; it says what was expected."""
+    return DownloadError(f"{_shown(name)} in the archive: expected {expected}")
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= SHOWN_CHARACTERS else name[:SHOWN_CHARACTERS] + "…")
+
+
+def decode_name(raw: bytes) -> str:
+    """A name as text; raises `UnpackError` when it is no UTF-8."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        name = raw.decode("ascii", "backslashreplace")
+        raise refusal(name, "expected a name in UTF-8") from exc
+
+
+def inner_path(name: str, limits: SourceLimits) -> str:
+    """The path of a member below the archive's top; empty for the top itself.
+
+    Raises `UnpackError` for a name that leads outside or that no program can work with, and
+    `DownloadError` for one that is too long or too deep.
+    """
+    if name.startswith("/"):
+        raise refusal(name, "expected a relative path, found an absolute one")
+    _check_characters(name, name)
+    parts = [part for part in name.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise refusal(name, "expected a path without '..'")
+    _check_size(name, parts, limits)
+    return "/".join(parts)
+
+
+def inner_target(path: str, target: str, limits: SourceLimits) -> str:
+    """What the symbolic link at `path`, an `inner_path`, may point at to mean `target`.
+
+    In the result each `..` stands before all names.  So whatever other links a name in it
+    meets, it is followed from a directory inside, downwards: with every link made so, none
+    leads outside.
+
+    Raises `UnpackError` when the target is absolute, empty or outside.
+    """
+    if not target or target.startswith("/"):
+        found = "an absolute one" if target else "none"
+        raise refusal(path, f"expected a link with a relative target, found {found}")
+    _check_characters(target, path)
+    ups, names = 0, list[str]()
+    for part in target.split("/"):
+        if part == ".." and names:
+            names.pop()
+        elif part == "..":
+            ups += 1
+        elif part not in {"", "."}:
+            names.append(part)
+    if ups > path.count("/"):
+        raise refusal(path, "expected a link that stays inside the archive")
+    _check_size(path, names, limits)
+    return "/".join([".."] * ups + names) or "."
+
+
+def _check_characters(text: str, name: str) -> None:
+    if CONTROL.search(text):
+        raise refusal(name, "expected a name without control characters")
+
+
+def _check_size(name: str, parts: list[str], limits: SourceLimits) -> None:
+    sizes = [len(part.encode()) for part in parts]
+    if sum(sizes) + len(sizes) > limits.path_bytes or max(sizes, default=0) > NAME_BYTES:
+        raise excess(name, f"paths of at most {limits.path_bytes} bytes and names of {NAME_BYTES}")
+    if len(parts) > limits.path_depth:
+        raise excess(name, f"at most {limits.path_depth} levels")

@@ -1,0 +1,172 @@
+"""Archives → files.  Synchronous: for a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from smartmob_agent.config.settings import SourceLimits
+from smartmob_agent.errors import DownloadError
+from smartmob_agent.source.archive.budget import Budget
+from smartmob_agent.source.archive.decompress import Codec, codec_of, decompressed
+from smartmob_agent.source.archive.extract import open_tree
+from smartmob_agent.source.archive.members import Member
+from smartmob_agent.source.archive.tar import BLOCK_BYTES, is_tar, tar_members
+from smartmob_agent.source.archive.zip import MAGICS, zip_members
+
+__all__ = ["check_archive", "unpack"]
+
+Members = Iterable[tuple[Member, Iterator[bytes]]]
+
+# A thread that makes many short calls of the operating system gives way at each of them, but has
+# always taken the interpreter back before the one that waits for it is awake.
+PAUSE_INTERVAL = 0.005
+PAUSE = 0.0001
+"""Seconds; costs a hundredth of the time."""
+
+# Headers and padding of a tar archive do not count as its content, yet cost as much time.
+OVERHEAD_BYTES = 4096
+"""For each member."""
+
+FOUND = (
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!", "a rar archive"),
+    (b"\x28\xb5\x2f\xfd", "zstd data"),
+    (b"<!doctype html", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"<?xml", "an XML document"),
+    (b"version https://git-lfs", "a Git LFS pointer"),
+)
+"""What servers send instead of an archive, in lower case where it is text."""
+
+
+def unpack(archive: Path, directory: Path, limits: SourceLimits, check: Callable[[], None]) -> None:
+    """Unpack a zip or tar archive, told by its content, into an empty directory.
+
+    Files, directories and links inside; permission bits without setuid, setgid, sticky and
+    the write bits of group and others; no owners and no times.
+
+    check: called every few milliseconds; what it raises comes through.
+
+    Raises `DownloadError` when it is no archive or over a limit, `UnpackError` when it is
+    damaged or holds what must not be unpacked, `OSError` when the disk says no, or has fewer
+    than `min_free_bytes` left.
+    """
+    check = _in_time(check, limits.unpack_timeout)
+    with (
+        _open_archive(archive, limits, check) as (members, budget),
+        open_tree(directory, limits, budget, check) as tree,
+    ):
+        for member, content in members:
+            tree.add(member, content)
+        tree.finish()
+
+
+def check_archive(archive: Path, limits: SourceLimits, check: Callable[[], None]) -> None:
+    """Look whether a file is a zip or tar archive; quick, however large it is.
+
+    check: as for `unpack`.
+
+    Raises `DownloadError` or `UnpackError` when it is none, as `unpack` does, and `OSError`.
+    """
+    with _open_archive(archive, limits, check):
+        pass
+
+
+def _in_time(check: Callable[[], None], timeout: float) -> Callable[[], None]:
+    """Add a limit of time, and pauses in which other threads get their turn."""
+    now = time.monotonic()
+    end, pause = now + timeout, now + PAUSE_INTERVAL
+
+    def check_in_time() -> None:
+        nonlocal pause
+        check()
+        now = time.monotonic()
+        if now > end:
+            raise DownloadError(f"expected an archive that is unpacked within {timeout:g} s")
+        if now > pause:
+            time.sleep(PAUSE)
+            pause = time.monotonic() + PAUSE_INTERVAL
+
+    return check_in_time
+
+
+@contextlib.contextmanager
+def _open_archive(
+    archive: Path, limits: SourceLimits, check: Callable[[], None]
+) -> Iterator[tuple[Members, Budget]]:
+    with archive.open("rb") as file, archive.open("rb") as second:
+        budget = Budget(limits=limits, archive_bytes=os.fstat(file.fileno()).st_size)
+        head = file.read(BLOCK_BYTES)
+        file.seek(0)
+        if head.startswith(MAGICS):
+            yield zip_members(file, second, limit=limits.members), budget
+        elif codec := codec_of(head):
+            yield _compressed_tar(file, codec, budget, check), budget
+        elif is_tar(head):
+            yield tar_members(_checked(file, check)), budget
+        else:
+            raise DownloadError(f"expected a zip or tar archive, found {_describe(head)}")
+
+
+def _checked(file: BinaryIO, check: Callable[[], None]) -> Callable[[int], bytes]:
+    def read(size: int) -> bytes:
+        check()
+        return file.read(size)
+
+    return read
+
+
+def _compressed_tar(
+    file: BinaryIO, codec: Codec, budget: Budget, check: Callable[[], None]
+) -> Members:
+    streams = budget.limits.members
+    limit = budget.bytes + OVERHEAD_BYTES * streams
+    pieces = _Pieces(decompressed(file, codec, streams=streams, check=check), limit)
+    head = pieces.peek(BLOCK_BYTES)
+    if not is_tar(head):
+        found = _describe(head)
+        raise DownloadError(f"expected a tar archive inside {codec.name}, found {found}")
+    return tar_members(pieces.read)
+
+
+class _Pieces:
+    """Pieces of bytes, read in other sizes."""
+
+    def __init__(self, pieces: Iterator[bytes], limit: int) -> None:
+        self._pieces = pieces
+        self._left = limit
+        self._data = memoryview(b"")
+
+    def peek(self, size: int) -> bytes:
+        """The first bytes; fewer only if there are no more."""
+        data = b""
+        while len(data) < size and (piece := next(self._pieces, b"")):
+            data += piece
+        self._data = memoryview(data)
+        return data[:size]
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes, and none only at the end; `DownloadError` over the limit."""
+        if not self._data:
+            self._data = memoryview(next(self._pieces, b""))
+        piece = bytes(self._data[:size])
+        self._data = self._data[size:]
+        self._left -= len(piece)
+        if self._left < 0:
+            raise DownloadError("expected a smaller archive, found headers and padding")
+        return piece
+
+
+def _describe(head: bytes) -> str:
+    if not head:
+        return "nothing"
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for magic, name in FOUND:
+        if head.startswith(magic) or start.startswith(magic):
+            return name
+    return f"something that begins with {head[:16]!r}"

@@ -1,0 +1,181 @@
+"""The directory of a zip archive, which stands at its end, read entry by entry.
+
+Written by hand, after APPNOTE.TXT 6.3.10 of PKWARE, because the standard library reads the
+whole directory into memory, a thousand bytes for each entry.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import attrs
+
+from smartmob_agent.errors import UnpackError
+from smartmob_agent.source.archive.members import decode_name
+
+__all__ = [
+    "Directory",
+    "Entry",
+    "damaged",
+    "exactly",
+    "find_directory",
+    "read_entries",
+    "read_struct",
+    "seek",
+]
+
+END = struct.Struct("<4s4H2LH")
+END64_LOCATOR = struct.Struct("<4sLQL")
+END64 = struct.Struct("<4sQ2H2L4Q")
+ENTRY = struct.Struct("<4s6H3L5H2L")
+COMMENT_BYTES = 0xFFFF
+
+UTF8 = 1 << 11
+
+FULL_16, FULL_32 = 0xFFFF, 0xFFFFFFFF
+"""Too small a field: the value stands in the zip64 part (4.3.9.6)."""
+ZIP64 = 0x0001
+
+
+@attrs.frozen(kw_only=True)
+class Directory:
+    """Where the directory is.
+
+    count: of its entries.
+    size, offset: in bytes.
+    """
+
+    count: int
+    size: int
+    offset: int
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """What the directory says of a member; `mode` is 0 where it says nothing of that.
+
+    offset: of the member itself, which begins with a header of its own.
+    """
+
+    raw_name: bytes
+    name: str
+    flags: int
+    method: int
+    crc: int
+    packed_size: int
+    size: int
+    mode: int
+    offset: int
+
+
+def find_directory(file: BinaryIO) -> Directory:
+    """Find the directory; raises `UnpackError` where there is none."""
+    size = file.seek(0, os.SEEK_END)
+    start = max(size - END.size - COMMENT_BYTES, 0)
+    file.seek(start)
+    tail = file.read(END.size + COMMENT_BYTES)
+    at = tail.rfind(b"PK\x05\x06", 0, max(len(tail) - END.size + 4, 0))
+    if at < 0:
+        raise UnpackError("the zip archive is cut short: it has no directory at its end")
+    _, disk, first_disk, _, count, length, offset, _ = END.unpack_from(tail, at)
+    if FULL_16 in {disk, first_disk, count} or FULL_32 in {length, offset}:
+        return _find_directory64(file, start + at)
+    if disk or first_disk:
+        raise UnpackError("expected a zip archive in one file, found one of several disks")
+    return Directory(count=count, size=length, offset=offset)
+
+
+def _find_directory64(file: BinaryIO, end: int) -> Directory:
+    file.seek(max(end - END64_LOCATOR.size, 0))
+    signature, _, offset, _ = read_struct(file, END64_LOCATOR)
+    if signature != b"PK\x06\x07":
+        raise damaged("no zip64 directory")
+    seek(file, offset)
+    signature, *_, count, length, offset = read_struct(file, END64)
+    if signature != b"PK\x06\x06":
+        raise damaged("no zip64 directory")
+    return Directory(count=count, size=length, offset=offset)
+
+
+def read_entries(file: BinaryIO, directory: Directory) -> Iterator[Entry]:
+    """The entries, one after the other; raises `UnpackError` when there are others than it says."""
+    seek(file, directory.offset)
+    for _ in range(directory.count):
+        yield _read_entry(file)
+    if file.tell() != directory.offset + directory.size:
+        raise damaged("its directory has another size than it says")
+
+
+def _read_entry(file: BinaryIO) -> Entry:
+    signature, *fields = read_struct(file, ENTRY)
+    _, _, flags, method, _, _, crc, packed_size, size, *fields = fields
+    name_size, extra_size, comment_size, _, _, attributes, offset = fields
+    if signature != b"PK\x01\x02":
+        raise damaged("no entry where one should be")
+    raw_name = exactly(file, name_size)
+    # Without the flag it is code page 437 by the book, and UTF-8 in practice.
+    name = decode_name(raw_name) if flags & UTF8 else _legacy_name(raw_name)
+    extra = exactly(file, extra_size)
+    if comment_size:
+        file.seek(comment_size, os.SEEK_CUR)
+    if FULL_32 in {size, packed_size, offset}:
+        size, packed_size, offset = _widen(extra, [size, packed_size, offset])
+    return Entry(
+        raw_name=raw_name,
+        name=name,
+        flags=flags,
+        method=method,
+        crc=crc,
+        packed_size=packed_size,
+        size=size,
+        mode=attributes >> 16,
+        offset=offset,
+    )
+
+
+def _legacy_name(raw_name: bytes) -> str:
+    try:
+        return raw_name.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw_name.decode("cp437")
+
+
+def _widen(extra: bytes, values: list[int]) -> list[int]:
+    """Replace the values that are too large for 32 bits, in the order of 4.5.3."""
+    at = 0
+    while at + 4 <= len(extra):
+        key, size = struct.unpack_from("<2H", extra, at)
+        if key == ZIP64:
+            packed = extra[at + 4 : at + 4 + size]
+            wide = (value for (value,) in struct.iter_unpack("<Q", packed[: len(packed) & ~7]))
+            return [next(wide, value) if value == FULL_32 else value for value in values]
+        at += 4 + size
+    return values
+
+
+def seek(file: BinaryIO, offset: int) -> None:
+    """Go to an offset that an archive has given; raises `UnpackError` for an absurd one."""
+    if offset >= 1 << 63:
+        raise damaged("an offset outside")
+    file.seek(offset)
+
+
+def read_struct(file: BinaryIO, structure: struct.Struct) -> tuple[Any, ...]:
+    """Read the fields of a record; raises `UnpackError` when the file ends before."""
+    return structure.unpack(exactly(file, structure.size))
+
+
+def exactly(file: BinaryIO, size: int) -> bytes:
+    """Read so many bytes; raises `UnpackError` when the file ends before."""
+    data = file.read(size)
+    if len(data) < size:
+        raise UnpackError("the zip archive is cut short")
+    return data
+
+
+def damaged(why: str) -> UnpackError:
+    """The error for an archive that contradicts itself."""
+    return UnpackError(f"the zip archive is damaged: {why}")

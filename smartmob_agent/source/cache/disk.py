@@ -1,0 +1,194 @@
+"""The cache of archives on a real disk: each step in a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+import trio
+
+from smartmob_agent.config.settings import Cache, SourceLimits
+from smartmob_agent.errors import PassingError, StartError
+from smartmob_agent.source.archive.unpack import check_archive
+from smartmob_agent.source.cache.archive_dir import Shelf
+from smartmob_agent.source.cache.archive_lock import Hold
+from smartmob_agent.source.cache.etags import Note
+from smartmob_agent.source.cache.seam import ArchiveCache, ArchivePart, HeldArchive
+from smartmob_agent.source.disk.free_space import Room
+from smartmob_agent.source.disk.owned_dir import open_lease, remove_dead
+from smartmob_agent.source.disk.rmtree import remove_tree
+
+__all__ = ["open_cache"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+THREADS = 4
+"""More would not make a disk faster, and take threads from all else."""
+
+REMOVE_TIMEOUT = 10.0
+"""Seconds to remove what is not complete; the next agent removes the rest."""
+
+check_cancelled = trio.from_thread.check_cancelled
+
+
+@contextlib.asynccontextmanager
+async def open_cache(
+    directory: Path, limits: Cache, source: SourceLimits
+) -> AsyncGenerator[ArchiveCache]:
+    """Open the cache below `directory`, which is made if it is missing.
+
+    What agents that were killed left incomplete is removed first; what this one leaves, at the
+    end.
+
+    Raises `StartError` when there can be no cache.
+    """
+    shelf = Shelf(
+        directory=directory,
+        limit_bytes=limits.cache_bytes,
+        min_free_bytes=source.min_free_bytes,
+    )
+    with contextlib.ExitStack() as stack:
+        try:
+            shelf.prepare()
+            own = stack.enter_context(open_lease(directory))
+        except OSError as exc:
+            raise StartError(f"cannot keep archives in {directory}: {exc.strerror}") from exc
+        await trio.to_thread.run_sync(remove_dead, directory, check_cancelled)
+        try:
+            await trio.to_thread.run_sync(_trim, shelf)
+            yield _DiskCache(shelf=shelf, own=own, source=source)
+        finally:
+            with trio.move_on_after(REMOVE_TIMEOUT, shield=True):
+                await trio.to_thread.run_sync(_remove_own, own)
+
+
+@attrs.define(eq=False, kw_only=True)
+class _DiskCache:
+    """own: the directory of this agent, for what is not complete."""
+
+    shelf: Shelf
+    own: Path
+    source: SourceLimits
+    _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(THREADS))
+    _checker: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+    _numbers: Iterator[int] = attrs.field(factory=itertools.count)
+
+    async def find(self, sha256: str) -> HeldArchive | None:
+        hold = await self.run(partial(self.shelf.find, sha256, check_cancelled))
+        return None if hold is None else _Held(cache=self, hold=hold)
+
+    def make_part(self) -> ArchivePart:
+        return _Part(cache=self, path=self._make_path())
+
+    async def recall(self, url: str) -> Note | None:
+        return await self.run(partial(self.shelf.recall, url))
+
+    async def remember(self, url: str, note: Note) -> None:
+        await self.run(partial(self.shelf.remember, url, note, self._make_path()))
+
+    async def uploads(self) -> Sequence[tuple[str, float]]:
+        return await self.run(lambda: list(self.shelf.uploads()))
+
+    async def expire(self, sha256: str, age: float) -> float:
+        return await self.run(partial(self.shelf.expire, sha256, age))
+
+    async def make_room(self) -> None:
+        await self.run(self.shelf.make_room)
+
+    async def check(self, path: Path) -> None:
+        """Raise `SourceError` when a file is no archive; one at a time: xz may take 65 MiB."""
+        await self.run(partial(check_archive, path, self.source, check_cancelled), self._checker)
+
+    async def run(self, step: Callable[[], T], limiter: trio.CapacityLimiter | None = None) -> T:
+        """Take a step in a thread."""
+        try:
+            return await trio.to_thread.run_sync(step, limiter=limiter or self._limiter)
+        except OSError as exc:
+            raise PassingError(f"cannot keep the source: {exc.strerror or exc}") from exc
+
+    def _make_path(self) -> Path:
+        return self.own / str(next(self._numbers))
+
+
+@attrs.define(eq=False, kw_only=True)
+class _Part:
+    cache: _DiskCache
+    path: Path
+    _digest: hashlib._Hash = attrs.field(factory=hashlib.sha256)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    async def write(self, data: bytes | bytearray) -> None:
+        await self.cache.run(partial(self._write, data))
+
+    async def check(self) -> None:
+        await self.cache.check(self.path)
+
+    async def keep(self, sha256: str, *, uploaded: bool = False) -> HeldArchive:
+        keep = partial(_keep, self.cache.shelf, self.path, sha256, uploaded=uploaded)
+        return _Held(cache=self.cache, hold=await self.cache.run(keep))
+
+    async def remove(self) -> None:
+        # One file: as long as the disk takes.
+        with trio.CancelScope(shield=True):
+            await self.cache.run(partial(self.path.unlink, missing_ok=True))
+
+    def _write(self, data: bytes | bytearray) -> None:
+        with self.path.open("ab") as file:
+            Room(fd=file.fileno(), min_free_bytes=self.cache.source.min_free_bytes).take(len(data))
+            file.write(data)
+        self._digest.update(data)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class _Held:
+    cache: _DiskCache
+    hold: Hold
+
+    @property
+    def path(self) -> Path:
+        return self.hold.path
+
+    @property
+    def exists(self) -> bool:
+        return self.hold.exists
+
+    async def release(self) -> None:
+        self.hold.release()
+        if self.cache.shelf.full:
+            await trio.to_thread.run_sync(_trim, self.cache.shelf)
+        else:
+            await trio.lowlevel.checkpoint()
+
+
+def _keep(shelf: Shelf, part: Path, sha256: str, *, uploaded: bool) -> Hold:
+    hold = shelf.keep(part, sha256, check_cancelled, uploaded=uploaded)
+    _trim(shelf)
+    return hold
+
+
+def _trim(shelf: Shelf) -> None:
+    """Trim; if the disk says no, say so and go on: the next one may succeed."""
+    try:
+        shelf.trim()
+    except OSError as exc:
+        extra = {"path": str(shelf.directory), "error": str(exc)}
+        logger.warning("cannot trim the cache", extra=extra)
+
+
+def _remove_own(own: Path) -> None:
+    try:
+        remove_tree(own, check_cancelled)
+    except OSError as exc:
+        logger.warning("cannot remove", extra={"path": str(own), "error": str(exc)})

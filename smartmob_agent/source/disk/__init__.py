@@ -1,0 +1,1 @@
+"""Directories, space and removal."""

@@ -1,0 +1,79 @@
+"""The agent's own directory: held by a lock, so that those of dead agents can be told.
+
+The lock is on the directory itself (flock(2)).  The system's own cleaner of old temporary
+files leaves a locked directory alone, too (tmpfiles.d(5)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from smartmob_agent.source.disk.rmtree import remove_tree
+
+__all__ = ["open_lease", "remove_dead"]
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "smartmob-agent-"
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def open_lease(parent: Path) -> Iterator[Path]:
+    """Make a directory below `parent`, mode 0700, and hold it; removing it is not done here.
+
+    Raises `OSError`.
+    """
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        with _locked(path) as is_ours:
+            # Another agent may have taken it for a dead one's before it was locked.
+            if is_ours:
+                yield path
+                return
+
+
+def remove_dead(parent: Path, check: Callable[[], None]) -> None:
+    """Remove what agents that were killed left below `parent`.
+
+    Theirs is what has the agent's name and owner, and no lock.  What cannot be removed is
+    logged and left.
+    """
+    for path in parent.glob(f"{PREFIX}*"):
+        try:
+            if path.lstat().st_uid != os.geteuid():
+                continue
+            with _locked(path) as is_ours:
+                if is_ours:
+                    remove_tree(path, check)
+                    logger.info("removed what a dead agent left", extra={"path": str(path)})
+        except FileNotFoundError:  # another agent was quicker
+            continue
+        except OSError as exc:
+            logger.warning("cannot remove", extra={"path": str(path), "error": str(exc)})
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Try to hold the lock of a directory; False if another has it, or it is gone."""
+    try:
+        fd = os.open(path, DIRECTORY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_same = os.path.samestat(os.fstat(fd), path.lstat())
+        except (BlockingIOError, FileNotFoundError):
+            is_same = False
+        yield is_same
+    finally:
+        os.close(fd)

@@ -1,0 +1,120 @@
+"""The body of an answer on its way to the disk: counted, decoded, written in batches."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
+from typing import BinaryIO
+
+import attrs
+import trio
+
+from smartmob_agent.errors import DownloadError, PassingDownloadError
+from smartmob_agent.source.archive.decompress import DamagedError, Gunzip
+from smartmob_agent.source.download.partial import Part
+from smartmob_agent.source.download.response import Answer
+
+__all__ = ["Intake", "open_intake"]
+
+# One trip to a thread costs about as much as writing 100 KiB.
+BATCH_BYTES = 1024 * 1024
+
+# What one call of zlib may inflate: about a millisecond of work.
+PIECE_BYTES = 256 * 1024
+
+
+@attrs.define(eq=False, kw_only=True)
+class Intake:
+    """Writes what one answer brings of an archive.
+
+    shown: the URL as messages may name it.
+    limit_bytes: for what is received, and for what is written.
+    expected_bytes: of the whole archive as it is sent, None if that is not known.
+    gunzip: undoes the Content-Encoding of the answer, None if there is none.
+    received_bytes: of the archive, earlier answers included.
+    """
+
+    part: Part
+    file: BinaryIO
+    shown: str
+    limit_bytes: int
+    expected_bytes: int | None
+    gunzip: Gunzip | None
+    received_bytes: int
+    _batch: bytearray = attrs.field(factory=bytearray)
+
+    async def take(self, chunk: bytes) -> None:
+        """Take the next part of the body; raises `DownloadError` over the limit."""
+        self.received_bytes += len(chunk)
+        self._check_size(self.received_bytes)
+        for piece in self._decode(chunk):
+            self._batch += piece
+            if len(self._batch) >= BATCH_BYTES:
+                await self.flush()
+
+    def check_complete(self, error: PassingDownloadError | None) -> None:
+        """Raise `error`, or what else says that something is missing at the end."""
+        if error is not None:
+            raise error
+        if self.expected_bytes is not None and self.received_bytes != self.expected_bytes:
+            raise self.cut_short()
+        if self.gunzip is not None and not self.gunzip.eof:
+            raise DownloadError(f"{self.shown}: its Content-Encoding gzip is cut short")
+
+    def cut_short(self) -> PassingDownloadError:
+        """The error for a connection that ended too early."""
+        expected = "" if self.expected_bytes is None else f" of {self.expected_bytes}"
+        return PassingDownloadError(
+            f"{self.shown}: cut short after {self.received_bytes}{expected} bytes"
+        )
+
+    async def flush(self) -> None:
+        """Write what has come."""
+        batch, self._batch = self._batch, bytearray()
+        self._check_size(self.part.size_bytes + len(batch))
+        await trio.to_thread.run_sync(self.part.write, self.file, batch)
+
+    def _decode(self, chunk: bytes) -> Iterator[bytes]:
+        if self.gunzip is None:
+            yield chunk
+            return
+        try:
+            yield self.gunzip.decompress(chunk, PIECE_BYTES)
+            while not (self.gunzip.needs_input or self.gunzip.eof):
+                yield self.gunzip.decompress(b"", PIECE_BYTES)
+        except DamagedError as exc:
+            raise DownloadError(f"{self.shown}: its Content-Encoding gzip is damaged") from exc
+
+    def _check_size(self, size: int) -> None:
+        if size > self.limit_bytes:
+            raise DownloadError(
+                f"{self.shown}: expected at most {self.limit_bytes} bytes, found more"
+            )
+
+
+@contextlib.asynccontextmanager
+async def open_intake(part: Part, answer: Answer, *, limit_bytes: int) -> AsyncGenerator[Intake]:
+    """Open the file of `part` for the body of `answer`; see `Intake`.
+
+    Raises `DownloadError` at once when the archive says that it is over the limit, and
+    `OSError` when the disk says no.
+    """
+    expected = part.whole_bytes
+    if expected is not None and expected > limit_bytes:
+        raise DownloadError(
+            f"{answer.shown}: expected at most {limit_bytes} bytes, found {expected}"
+        )
+    gunzip = answer.decoder()
+    file = await trio.to_thread.run_sync(part.open)
+    try:
+        yield Intake(
+            part=part,
+            file=file,
+            shown=answer.shown,
+            limit_bytes=limit_bytes,
+            expected_bytes=expected,
+            gunzip=gunzip,
+            received_bytes=part.size_bytes,
+        )
+    finally:
+        file.close()  # not buffered: nothing is left to write

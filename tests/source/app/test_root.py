@@ -1,0 +1,69 @@
+"""Where the app is in its archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smartmob_agent.errors import InvalidProcfileError
+from smartmob_agent.source.app.root import locate
+
+
+@pytest.mark.parametrize(
+    ("files", "root"),
+    [
+        (["Procfile"], "."),
+        (["a/Procfile"], "a"),
+        (["Procfile", "a/Procfile"], "."),
+        (["a/Procfile", "README"], "a"),
+        (["a/Procfile", "__MACOSX/a/._Procfile"], "a"),
+    ],
+)
+def test_the_root_holds_the_procfile(files: list[str], root: str, tmp_path: Path) -> None:
+    """The top, or its only directory."""
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    procfile = "Procfile" if root == "." else f"{root}/Procfile"
+    assert locate(tmp_path, 100) == (tmp_path / root, procfile.encode())
+
+
+@pytest.mark.parametrize(
+    "files", [[], ["a/b/Procfile"], ["a/Procfile", "b/file"], ["procfile"], ["Procfile/file"]]
+)
+def test_elsewhere_there_is_none(files: list[str], tmp_path: Path) -> None:
+    """Nor is a directory one."""
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert locate(tmp_path, 100) == (tmp_path, None)
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "../secret", "missing", "Procfile"])
+def test_a_link_to_anywhere_else_is_none(target: str, tmp_path: Path) -> None:
+    """Outside, to nothing, or in a circle."""
+    (tmp_path / "secret").touch()
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "Procfile").symlink_to(target)
+    assert locate(app, 100) == (app, None)
+
+
+def test_a_link_inside_is_followed(tmp_path: Path) -> None:
+    """As in an archive with several apps."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "Procfile.web").write_text("web: run")
+    (tmp_path / "Procfile").symlink_to("etc/Procfile.web")
+    assert locate(tmp_path, 100) == (tmp_path, b"web: run")
+
+
+def test_a_procfile_over_the_limit_is_invalid(tmp_path: Path) -> None:
+    """The line is that where the limit is."""
+    (tmp_path / "Procfile").write_bytes(b"web: run\n" * 3)
+    assert locate(tmp_path, 27)[1] is not None
+    with pytest.raises(InvalidProcfileError) as info:
+        locate(tmp_path, 26)
+    assert str(info.value) == (
+        "Procfile line 3: expected a file of at most 26 bytes, found a longer one"
+    )

@@ -1,0 +1,185 @@
+"""The files of processes, on a real disk."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from smartmob_agent.config.settings import SourceLimits
+from smartmob_agent.errors import DownloadError, PassingError, StartError, UnpackError
+from smartmob_agent.source.app.workspace import Unpacked, open_workspaces
+from smartmob_agent.source.disk.owned_dir import PREFIX
+from tests.source.archives import Entry, header, make_tar, set_size
+
+LIMITS = SourceLimits()
+
+
+def entries(path: Path) -> list[Path]:
+    """What is in a directory, but for the cache of archives."""
+    return [entry for entry in path.iterdir() if entry.name != "cache"]
+
+
+def write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A file elsewhere."""
+    return tmp_path / "archive"
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Path:
+    """A work directory."""
+    return tmp_path / "work"
+
+
+APP = make_tar(Entry("app/Procfile", b"web: run"))
+
+
+async def test_an_archive_becomes_an_app(archive: Path, parent: Path) -> None:
+    """The archive stays; another one may follow."""
+    async with open_workspaces(parent, LIMITS) as workspaces:
+        workspace = workspaces.open("app.node")
+        for content in (APP, make_tar(Entry("Procfile", b"a: b")), APP):
+            write(archive, content)
+            app = await workspace.unpack(archive)
+            assert content == read(archive)
+        [directory] = entries(entries(parent)[0])
+        assert app == Unpacked(root=directory / "app" / "app", procfile=b"web: run")
+        assert (app.root / "Procfile").read_bytes() == b"web: run"
+        assert directory.name.startswith("app.node-")
+        assert directory.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_workspace_is_removed_with_all_that_is_in_it(archive: Path, parent: Path) -> None:
+    """Again is no error, nor is one that was never used."""
+    async with open_workspaces(parent, LIMITS) as workspaces:
+        unused, workspace = workspaces.open("unused"), workspaces.open("used")
+        write(archive, APP)
+        await workspace.unpack(archive)
+        for one in (unused, workspace, workspace):
+            await one.remove()
+        assert entries(entries(parent)[0]) == []
+
+
+async def test_nothing_is_left_at_the_end(tmp_path: Path) -> None:
+    """Not even when the block is cancelled, and work directory and its parents are made."""
+    parent = tmp_path / "a" / "b"
+    with trio.CancelScope() as scope:
+        async with open_workspaces(parent, LIMITS) as workspaces:
+            with pytest.raises(PassingError):
+                await workspaces.open("one").unpack(tmp_path / "missing")
+            assert len(list(parent.iterdir())) == 1
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert list(parent.iterdir()) == []
+
+
+async def test_what_a_dead_agent_left_is_removed_first(tmp_path: Path) -> None:
+    """It was killed, and could not do it itself."""
+    (tmp_path / f"{PREFIX}dead" / "one").mkdir(parents=True)
+    async with open_workspaces(tmp_path, LIMITS):
+        assert not (tmp_path / f"{PREFIX}dead").exists()
+
+
+async def test_the_default_is_the_directory_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the system has it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with open_workspaces(None, LIMITS):
+        (directory,) = entries(tmp_path)
+        assert directory.name.startswith(PREFIX)
+
+
+async def test_a_bad_work_directory_is_an_error_of_the_operator(tmp_path: Path) -> None:
+    """Told in one line."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StartError) as info:
+        async with open_workspaces(tmp_path / "file", LIMITS):
+            raise AssertionError
+    assert str(info.value) == f"cannot keep sources in {tmp_path}/file: File exists"
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(b"<html>", DownloadError), (make_tar(Entry("a"), Entry("../evil")), UnpackError)],
+)
+async def test_nothing_is_left_of_an_archive_that_is_refused(
+    content: bytes, error: type[Exception], archive: Path, parent: Path
+) -> None:
+    """The process keeps its state until it is deleted, but no disk."""
+    write(archive, content)
+    async with open_workspaces(parent, LIMITS) as workspaces:
+        with pytest.raises(error):
+            await workspaces.open("one").unpack(archive)
+        [directory] = entries(entries(parent)[0])
+        assert entries(directory) == []
+
+
+async def test_a_disk_that_says_no_may_mend_itself(archive: Path, parent: Path) -> None:
+    """The message says what the operating system said."""
+    async with open_workspaces(parent, LIMITS) as workspaces:
+        with pytest.raises(PassingError) as info:
+            await workspaces.open("one").unpack(archive)
+        assert str(info.value) == "cannot keep the source: No such file or directory"
+        [directory] = entries(parent)
+        shutil.rmtree(directory)
+        write(archive, APP)
+        with pytest.raises(PassingError, match="cannot keep the source"):
+            await workspaces.open("two").unpack(archive)
+
+
+async def test_unpacking_stops_when_it_is_cancelled(archive: Path, parent: Path) -> None:
+    """In the middle of a file; what is there is removed under a shield."""
+    size = 2 * 1024**3
+    with archive.open("wb") as file:
+        file.write(header(Entry("large"), lambda block: set_size(block, size)))
+        file.truncate(512 + size + 1024)
+    async with open_workspaces(parent, LIMITS) as workspaces:
+        workspace = workspaces.open("one")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(workspace.unpack, archive)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        # The thread is gone, and did not get to its end.
+        [app] = entries(entries(entries(parent)[0])[0])
+        assert sum(path.stat().st_size for path in entries(app)) < size
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            with trio.CancelScope(shield=True):
+                await workspace.remove()
+        assert not app.parent.exists()
+
+
+async def test_what_cannot_be_removed_is_logged(
+    archive: Path, parent: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Removing never fails; a full table of descriptors stands for all that can go wrong."""
+    write(archive, APP)
+    async with open_workspaces(parent, LIMITS) as workspaces:
+        workspace = workspaces.open("one")
+        await workspace.unpack(archive)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            await workspace.remove()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert [record.message for record in caplog.records] == ["cannot remove"]
+    assert caplog.records[0].levelno == logging.WARNING
+    assert entries(parent) == []
