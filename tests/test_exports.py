@@ -6,6 +6,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,17 +68,16 @@ def test_a_client_loads_no_server() -> None:
 
 
 def test_type_checkers_see_what_is_there() -> None:
-    """Names are imported for them alone, and found by a table at run time."""
-    tree = ast.parse(inspect.getsource(smartmob_agent))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    seen = {
-        alias.name: (node.module or "").removeprefix("smartmob_agent.")
-        for node in block.body
+    """They read the same stub as the package does, in which each name stands once."""
+    stub = Path(smartmob_agent.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    seen = [
+        (alias.asname, node.module)
+        for node in ast.parse(stub).body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
-    }
-    assert seen == smartmob_agent._HOMES
-    assert sorted(seen) == sorted(smartmob_agent.__all__)
+    ]
+    assert dict(seen) == smartmob_agent._HOMES
+    assert sorted(name or "" for name, _ in seen) == smartmob_agent.__all__
 
 
 def test_a_name_that_is_not_there_is_an_error_of_python() -> None:
