@@ -21,7 +21,7 @@ from smartmob_agent.http.asgi import App
 from smartmob_agent.http.body_limits import Bodies
 from smartmob_agent.http.exposure import check_exposure
 from smartmob_agent.http.listeners import Listener, open_listeners
-from smartmob_agent.http.middleware.stack import Gate, open_gate
+from smartmob_agent.http.middleware.stack import MiddlewareStack, open_middleware
 from smartmob_agent.http.server import serve_http
 from smartmob_agent.metrics.agent import Metrics
 from smartmob_agent.process.spec import Services
@@ -47,7 +47,7 @@ class Agent:
     urls: tuple[str, ...]
     containment: str
     supervisor: Supervisor
-    _gate: Gate
+    _gate: MiddlewareStack
     _stop: trio.Event = attrs.field(factory=trio.Event)
 
     @property
@@ -93,14 +93,14 @@ async def serve(
     """
     if reason := check_exposure(config):
         raise StartError(reason)
-    gate, metrics = open_gate(config), Metrics(cgroup=config.containment.cgroup)
+    gate, metrics = open_middleware(config), Metrics(cgroup=config.containment.cgroup)
     async with AsyncExitStack() as stack:
         listeners = stack.enter_context(open_listeners(config))
         if workspaces is None:
             opening = open_workspaces(config.work_dir, config.source, config.cache)
             workspaces = await stack.enter_async_context(opening)
         if fetcher is None:
-            fetcher = make_fetcher(config.source, config.network)
+            fetcher = make_fetcher(config.source, config.egress)
         if spawner is None:
             spawner = await stack.enter_async_context(
                 open_spawner(**attrs.asdict(config.containment))
@@ -124,7 +124,7 @@ async def serve(
 
 async def _run(
     services: Services,
-    gate: Gate,
+    gate: MiddlewareStack,
     metrics: Metrics,
     listeners: Sequence[Listener],
     task_status: trio.TaskStatus[Agent],

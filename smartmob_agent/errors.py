@@ -17,8 +17,8 @@
     │   ├── NoProcfileError
     │   ├── InvalidProcfileError  `line` is the number of the line
     │   └── UnknownProcessTypeError
-    └── PassingError              the world's: trying again may mend it
-        ├── PassingDownloadError
+    └── TransientError              the world's: trying again may mend it
+        ├── TransientDownloadError
         └── SpawnError
 
 Every message is one line, names what was expected and found, and holds no secret.
@@ -35,8 +35,6 @@ __all__ = [
     "DownloadError",
     "InvalidProcfileError",
     "NoProcfileError",
-    "PassingDownloadError",
-    "PassingError",
     "ProcessNotFoundError",
     "RequestError",
     "SlugInUseError",
@@ -44,6 +42,8 @@ __all__ = [
     "SpawnError",
     "StartError",
     "StoppingError",
+    "TransientDownloadError",
+    "TransientError",
     "UnknownProcessTypeError",
     "UnpackError",
 ]
@@ -151,13 +151,13 @@ class UnknownProcessTypeError(SourceError):
     """The Procfile does not name the requested process type."""
 
 
-class PassingError(AgentError):
+class TransientError(AgentError):
     """Something that may mend itself: try again later."""
 
 
-class PassingDownloadError(PassingError):
+class TransientDownloadError(TransientError):
     """The archive cannot be had now: connection refused, time-out, 5xx, cut short."""
 
 
-class SpawnError(PassingError):
+class SpawnError(TransientError):
     """The operating system did not start the child."""

@@ -11,8 +11,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from smartmob_agent.api.attach import PATH as ATTACH_PATH
-from smartmob_agent.api.attach import AttachConsole
+from smartmob_agent.api.attach import PATH as ATTACH_PATH, AttachConsole
 from smartmob_agent.api.control import control_routes
 from smartmob_agent.api.events import event_routes
 from smartmob_agent.api.health import health_routes
@@ -21,9 +20,7 @@ from smartmob_agent.api.metrics import metrics_routes
 from smartmob_agent.api.openapi import openapi_routes
 from smartmob_agent.api.processes import process_routes
 from smartmob_agent.api.route import Answer, Request, Route, json_answer
-from smartmob_agent.api.uploads import METHOD as UPLOAD_METHOD
-from smartmob_agent.api.uploads import PATH as UPLOAD_PATH
-from smartmob_agent.api.uploads import UploadSource
+from smartmob_agent.api.uploads import METHOD as UPLOAD_METHOD, PATH as UPLOAD_PATH, UploadSource
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import RequestError
 from smartmob_agent.http.asgi import App, Receive, Scope, Send

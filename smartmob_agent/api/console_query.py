@@ -8,7 +8,15 @@ from typing import Any
 import attrs
 
 from smartmob_agent.api.logs import FORMATS
-from smartmob_agent.api.query import DETAIL, NUMBER, SWITCH, Kind, Option, one_of, parse_query
+from smartmob_agent.api.query import (
+    DETAIL,
+    NUMBER,
+    SWITCH,
+    QueryOption,
+    ValueKind,
+    one_of,
+    parse_query,
+)
 from smartmob_agent.errors import BadRequestError
 from smartmob_agent.output.batch import Batch, Event, Stream
 from smartmob_agent.output.console import Console
@@ -48,7 +56,7 @@ class ConsoleQuery:
             raise BadRequestError(DETAIL, [f"{exc}, found {self.after} @ after"]) from exc
 
 
-def parse_console_query(query: bytes, options: Mapping[str, Option]) -> ConsoleQuery:
+def parse_console_query(query: bytes, options: Mapping[str, QueryOption]) -> ConsoleQuery:
     """Check a query string.
 
     options: `ATTACH_OPTIONS` or `LOG_OPTIONS`.
@@ -73,30 +81,32 @@ def _conflicts(values: Mapping[str, Any]) -> Sequence[str]:
 
 _STREAM_WORDS = one_of(*(stream.value for stream in Stream))
 _COMMON_OPTIONS = {
-    "tail": Option(kind=NUMBER, about="Begin with so many of the last lines that are still there."),
-    "after": Option(
+    "tail": QueryOption(
+        kind=NUMBER, about="Begin with so many of the last lines that are still there."
+    ),
+    "after": QueryOption(
         kind=NUMBER, about="Begin with the line behind this number.  Not together with `tail`."
     ),
-    "stream": Option(
-        kind=Kind(_stream, _STREAM_WORDS.schema), about="Only lines that were written there."
+    "stream": QueryOption(
+        kind=ValueKind(_stream, _STREAM_WORDS.schema), about="Only lines that were written there."
     ),
 }
-ATTACH_OPTIONS: Mapping[str, Option] = {
+ATTACH_OPTIONS: Mapping[str, QueryOption] = {
     **_COMMON_OPTIONS,
-    "format": Option(
+    "format": QueryOption(
         kind=one_of("text", "json"),
         default="text",
         about="Each message is a line, or a `LogRecord`.",
     ),
 }
-LOG_OPTIONS: Mapping[str, Option] = {
+LOG_OPTIONS: Mapping[str, QueryOption] = {
     **_COMMON_OPTIONS,
-    "format": Option(
+    "format": QueryOption(
         kind=one_of(*FORMATS),
         default=next(iter(FORMATS)),
         about="Lines; a document; or a `LogRecord` on each line.",
     ),
-    "follow": Option(
+    "follow": QueryOption(
         kind=SWITCH,
         default=0,
         about="1: go on with what comes, until the process is deleted.  Not with `json`.",

@@ -9,14 +9,14 @@ from smartmob_agent.api.documents import (
     parse_signal_request,
     process_status,
 )
-from smartmob_agent.api.query import SWITCH, Option, parse_query
+from smartmob_agent.api.query import SWITCH, QueryOption, parse_query
 from smartmob_agent.api.route import Answer, Request, Route, json_answer
 from smartmob_agent.process.supervisor import Supervisor
 
 __all__ = ["RESTART_OPTIONS", "control_routes"]
 
 RESTART_OPTIONS = {
-    "wait": Option(
+    "wait": QueryOption(
         kind=SWITCH, default=0, about="1: answer when it is known what has become of it."
     )
 }

@@ -14,7 +14,7 @@ import trio
 
 from smartmob_agent.api.documents import process_status
 from smartmob_agent.api.links import Links
-from smartmob_agent.api.query import NUMBER, SWITCH, TEXT, Option, number, parse_query
+from smartmob_agent.api.query import NUMBER, SWITCH, TEXT, QueryOption, number, parse_query
 from smartmob_agent.api.route import Answer, Request, Route
 from smartmob_agent.output.cursor import Cursor
 from smartmob_agent.process.events import EventsMissedError, TransitionEvent
@@ -28,14 +28,14 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would keep events until it has 4 KiB of them
 }
-EVENT_OPTIONS: Mapping[str, Option] = {
-    "slug": Option(kind=TEXT, many=True, about="Only processes with one of these slugs."),
-    "app": Option(kind=TEXT, many=True, about="Only processes of one of these apps."),
-    "after": Option(
+EVENT_OPTIONS: Mapping[str, QueryOption] = {
+    "slug": QueryOption(kind=TEXT, many=True, about="Only processes with one of these slugs."),
+    "app": QueryOption(kind=TEXT, many=True, about="Only processes of one of these apps."),
+    "after": QueryOption(
         kind=NUMBER,
         about="Go on behind this event, as with `Last-Event-ID`, which counts for more.",
     ),
-    "follow": Option(kind=SWITCH, default=1, about="0: only what there is already."),
+    "follow": QueryOption(kind=SWITCH, default=1, about="0: only what there is already."),
 }
 
 

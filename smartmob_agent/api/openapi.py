@@ -12,7 +12,7 @@ from smartmob_agent.api.examples import EXAMPLE_SLUG, EXAMPLES
 from smartmob_agent.api.operation import Operation, Reply
 from smartmob_agent.api.operations import OPENAPI_TYPE, OPERATIONS, TAGS
 from smartmob_agent.api.problem_catalogue import ANYWHERE, PROBLEMS, WITH_TOKENS, ProblemReply
-from smartmob_agent.api.query import Option
+from smartmob_agent.api.query import QueryOption
 from smartmob_agent.api.route import Answer, Request, Route
 from smartmob_agent.api.schema_parts import ref
 from smartmob_agent.api.schemas import SCHEMAS, SLUG
@@ -167,7 +167,7 @@ def _operation(operation: Operation, *, secured: bool) -> dict[str, Any]:
     return document
 
 
-def _parameter(where: str, name: str, option: Option) -> dict[str, Any]:
+def _parameter(where: str, name: str, option: QueryOption) -> dict[str, Any]:
     schema = dict(option.kind.schema)
     if option.default is not None:
         schema["default"] = option.default

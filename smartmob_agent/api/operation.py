@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from smartmob_agent.api.query import Option
+from smartmob_agent.api.query import QueryOption
 
 __all__ = ["JSON", "Body", "Operation", "Reply"]
 
@@ -50,8 +50,8 @@ class Operation:
     tag: str
     summary: str
     about: str = ""
-    query: Mapping[str, Option] = attrs.field(factory=dict)
-    headers: Mapping[str, Option] = attrs.field(factory=dict)
+    query: Mapping[str, QueryOption] = attrs.field(factory=dict)
+    headers: Mapping[str, QueryOption] = attrs.field(factory=dict)
     body: Body | None = None
     replies: Mapping[int, Reply]
     problems: tuple[str, ...] = ()

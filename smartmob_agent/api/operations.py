@@ -13,7 +13,7 @@ from smartmob_agent.api.control import RESTART_OPTIONS
 from smartmob_agent.api.events import EVENT_OPTIONS
 from smartmob_agent.api.logs import FORMATS
 from smartmob_agent.api.operation import JSON, Body, Operation, Reply
-from smartmob_agent.api.query import TEXT, Option
+from smartmob_agent.api.query import TEXT, QueryOption
 from smartmob_agent.api.schema_parts import ref
 
 __all__ = ["OPENAPI_TYPE", "OPERATIONS", "TAGS"]
@@ -152,7 +152,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ),
         query=EVENT_OPTIONS,
         headers={
-            "Last-Event-ID": Option(kind=TEXT, about="Go on behind this event, without a snapshot.")
+            "Last-Event-ID": QueryOption(
+                kind=TEXT, about="Go on behind this event, without a snapshot."
+            )
         },
         replies={
             200: Reply(
@@ -197,7 +199,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         id="getDescription",
         tag="agent",
         summary="Read this description",
-        headers={"If-None-Match": Option(kind=TEXT, about="An `ETag` that is known already.")},
+        headers={"If-None-Match": QueryOption(kind=TEXT, about="An `ETag` that is known already.")},
         replies={
             200: Reply(
                 "It.", {OPENAPI_TYPE: {"type": "object"}}, headers=("ETag", "Cache-Control")

@@ -15,8 +15,8 @@ __all__ = [
     "NUMBER",
     "SWITCH",
     "TEXT",
-    "Kind",
-    "Option",
+    "QueryOption",
+    "ValueKind",
     "number",
     "one_of",
     "parse_query",
@@ -30,7 +30,7 @@ _DIGITS = 18
 
 
 @attrs.frozen
-class Kind:
+class ValueKind:
     """What the text of an option may be.
 
     check: returns the value, or raises `ValueError`.
@@ -42,7 +42,7 @@ class Kind:
 
 
 @attrs.frozen(kw_only=True)
-class Option:
+class QueryOption:
     """What a query may have.
 
     about: for who reads the description of the API.
@@ -50,7 +50,7 @@ class Option:
     many: it may be given more than once, and is a list.
     """
 
-    kind: Kind
+    kind: ValueKind
     about: str
     default: object = None
     many: bool = False
@@ -58,7 +58,7 @@ class Option:
 
 def parse_query(
     query: bytes,
-    options: Mapping[str, Option],
+    options: Mapping[str, QueryOption],
     *,
     conflicts: Callable[[Mapping[str, Any]], Sequence[str]] = lambda _: (),
 ) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def parse_query(
     return values
 
 
-def _check(name: str, text: str, options: Mapping[str, Option], *, seen: bool) -> object:
+def _check(name: str, text: str, options: Mapping[str, QueryOption], *, seen: bool) -> object:
     if name not in options:
         known = f"one of {', '.join(options)}" if options else "no option"
         raise ValueError(f"expected {known}, found {name!a}")
@@ -105,7 +105,7 @@ def number(text: str) -> int:
     return int(text)
 
 
-def one_of(*choices: str) -> Kind:
+def one_of(*choices: str) -> ValueKind:
     """Return the kind of some words."""
 
     def check(text: str) -> str:
@@ -113,7 +113,7 @@ def one_of(*choices: str) -> Kind:
             raise ValueError(f"expected one of {', '.join(choices)}, found {text!a}")
         return text
 
-    return Kind(check, {"type": "string", "enum": list(choices)})
+    return ValueKind(check, {"type": "string", "enum": list(choices)})
 
 
 def _switch(text: str) -> bool:
@@ -121,6 +121,6 @@ def _switch(text: str) -> bool:
 
 
 _BITS = one_of("0", "1")
-NUMBER = Kind(number, {"type": "integer", "minimum": 0, "maximum": 10**_DIGITS - 1})
-SWITCH = Kind(_switch, {"type": "integer", "enum": [0, 1]})
-TEXT = Kind(str, {"type": "string"})
+NUMBER = ValueKind(number, {"type": "integer", "minimum": 0, "maximum": 10**_DIGITS - 1})
+SWITCH = ValueKind(_switch, {"type": "integer", "enum": [0, 1]})
+TEXT = ValueKind(str, {"type": "string"})

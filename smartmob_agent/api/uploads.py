@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from smartmob_agent.api.route import Answer, json_answer
 from smartmob_agent.config.settings import AgentConfig
-from smartmob_agent.errors import BadRequestError, PassingError, RequestError, SourceError
+from smartmob_agent.errors import BadRequestError, RequestError, SourceError, TransientError
 from smartmob_agent.http.asgi import Receive, Scope, Send
 from smartmob_agent.http.body_limits import Bodies, BodyLimits
 from smartmob_agent.http.problems import problem, problem_of
@@ -64,7 +64,7 @@ class UploadSource:
             return json_answer(error.status, problem_of(error))
         except SourceError as error:
             return json_answer(422, problem(422, str(error)))
-        except PassingError as error:
+        except TransientError as error:
             return json_answer(507, problem(507, str(error)))
         document = {"source_url": upload.url, "sha256": upload.sha256, "size": upload.size_bytes}
         return json_answer(201, document, {"Location": upload.url})

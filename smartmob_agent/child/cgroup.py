@@ -22,7 +22,7 @@ from pathlib import Path
 import attrs
 
 from smartmob_agent.child.guard.cgroup_kill import kill_cgroup, remove_cgroup
-from smartmob_agent.child.request import Request
+from smartmob_agent.child.request import SpawnRequest
 from smartmob_agent.errors import StartError
 
 __all__ = ["Cgroups", "find_delegated_cgroup", "open_cgroups"]
@@ -50,7 +50,7 @@ class Cgroups:
         """Whether the kernel counts the processes of each cgroup."""
         return self._pids_max is not None
 
-    def enter(self, request: Request) -> Path:
+    def enter(self, request: SpawnRequest) -> Path:
         """Let the child that is asked for be in a new cgroup; the caller removes it.
 
         Raises `OSError`.

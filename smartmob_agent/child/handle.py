@@ -12,12 +12,12 @@ import attrs
 import trio
 
 from smartmob_agent.child.listen import listen
-from smartmob_agent.child.pipes import Ends
+from smartmob_agent.child.pipes import ChildPipes
 from smartmob_agent.child.seam import Command, Exit
-from smartmob_agent.child.zygote_client import Zygote
+from smartmob_agent.child.zygote_client import ZygoteClient
 from smartmob_agent.errors import SpawnError
 
-__all__ = ["GuardedChild", "Shim"]
+__all__ = ["GuardedChild", "ShimHandle"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +30,14 @@ again, without its zygote.
 
 
 @attrs.frozen(kw_only=True)
-class Shim:
+class ShimHandle:
     """The shim of one child.
 
     ident: the zygote knows the shim by it.
     gone: set when the shim has ended and all that it left is ended too.
     """
 
-    zygote: Zygote
+    zygote: ZygoteClient
     ident: int
     gone: trio.Event
 
@@ -45,7 +45,7 @@ class Shim:
 class GuardedChild:
     """The real `Child`."""
 
-    def __init__(self, command: Command, ends: Ends, shim: Shim) -> None:
+    def __init__(self, command: Command, ends: ChildPipes, shim: ShimHandle) -> None:
         self.stdout: trio.abc.ReceiveStream = ends.stdout
         self.stderr: trio.abc.ReceiveStream = ends.stderr
         self.pid = self._shim_pid = 0

@@ -11,13 +11,13 @@ import socket
 
 import trio
 
-__all__ = ["Ends"]
+__all__ = ["ChildPipes"]
 
 _PIPE_BYTES = 256 * 1024
 """What a child may write before it waits for us: 1.5 times as fast as the default of 64 KiB."""
 
 
-class Ends:
+class ChildPipes:
     """The lifeline and the two pipes of one child: our ends, and theirs to pass on."""
 
     def __init__(self) -> None:

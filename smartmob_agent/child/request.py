@@ -11,11 +11,11 @@ import attrs
 
 from smartmob_agent.child.seam import Command
 
-__all__ = ["Request"]
+__all__ = ["SpawnRequest"]
 
 
 @attrs.define(eq=False)
-class Request:
+class SpawnRequest:
     """A message to the zygote, with the descriptors that go along.
 
     Whoever holds it closes it: its maker until it was handed over.

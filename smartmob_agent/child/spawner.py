@@ -22,13 +22,13 @@ import trio
 
 from smartmob_agent.child.cgroup import Cgroups, open_cgroups
 from smartmob_agent.child.guard.schedule import wake_quickly
-from smartmob_agent.child.handle import GuardedChild, Shim
+from smartmob_agent.child.handle import GuardedChild, ShimHandle
 from smartmob_agent.child.limits import limits_of_child
 from smartmob_agent.child.orphans import reap_orphans
-from smartmob_agent.child.pipes import Ends
-from smartmob_agent.child.request import Request
+from smartmob_agent.child.pipes import ChildPipes
+from smartmob_agent.child.request import SpawnRequest
 from smartmob_agent.child.seam import Command
-from smartmob_agent.child.zygote_client import Zygote
+from smartmob_agent.child.zygote_client import ZygoteClient
 from smartmob_agent.errors import SpawnError, StartError
 
 __all__ = ["GuardedSpawner", "Isolation", "open_spawner"]
@@ -55,7 +55,7 @@ class GuardedSpawner:
         self._cgroup = cgroup
         self._cgroups: Cgroups | None = None
         self._limits: Mapping[str, int] = {}
-        self._zygote = Zygote(isolation=self._isolation)
+        self._zygote = ZygoteClient(isolation=self._isolation)
         self._children: set[GuardedChild] = set()
         self._closing = trio.Event()
         self._settled = trio.Event()
@@ -153,9 +153,9 @@ class GuardedSpawner:
         """Send the request for a child, and listen to its shim from then on."""
         zygote = await self._living_zygote()
         with contextlib.ExitStack() as undo:
-            ends = Ends()
+            ends = ChildPipes()
             undo.callback(ends.close)
-            request = Request.spawn(
+            request = SpawnRequest.spawn(
                 command, ends.theirs, limits=self._limits, isolation=self._isolation
             )
             undo.callback(request.close)
@@ -163,7 +163,7 @@ class GuardedSpawner:
             undo.callback(self._remove_cgroup, path)
             ident, gone = await zygote.spawn(request)
             undo.pop_all()
-        child = GuardedChild(command, ends, Shim(zygote=zygote, ident=ident, gone=gone))
+        child = GuardedChild(command, ends, ShimHandle(zygote=zygote, ident=ident, gone=gone))
         self._children.add(child)
         self._nursery.start_soon(self._host, child, path, name=f"child {command.argv[0]}")
         if self._closing.is_set():  # pragma: no cover  -- closed while we hand over
@@ -174,9 +174,9 @@ class GuardedSpawner:
         if self._cgroups is not None and path is not None:
             self._cgroups.remove(path)
 
-    async def _living_zygote(self) -> Zygote:
+    async def _living_zygote(self) -> ZygoteClient:
         if self._zygote.ended.is_set() or self._zygote.is_abandoned:
-            self._zygote = Zygote(isolation=self._isolation)
+            self._zygote = ZygoteClient(isolation=self._isolation)
             self._nursery.start_soon(self._zygote.run, name="guard")
         zygote = self._zygote
         await zygote.settled.wait()

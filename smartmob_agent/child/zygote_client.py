@@ -14,10 +14,10 @@ import trio
 
 from smartmob_agent.child.guard.wire import ancillary, pack
 from smartmob_agent.child.listen import listen
-from smartmob_agent.child.request import Request
+from smartmob_agent.child.request import SpawnRequest
 from smartmob_agent.errors import StartError
 
-__all__ = ["Zygote"]
+__all__ = ["ZygoteClient"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _END_TIMEOUT = 2.0
 """Seconds for its end when something has failed; shims that do not end have half a second."""
 
 
-class Zygote:
+class ZygoteClient:
     """One zygote, from its start to its end: `run()`."""
 
     def __init__(self, *, isolation: str | None = None) -> None:
@@ -48,7 +48,7 @@ class Zygote:
         """Of the process, while it has not been waited for."""
         self.left: tuple[int, ...] = ()
         """What resists SIGKILL, of all that killed shims have left behind."""
-        self._send, self._receive = trio.open_memory_channel[Request](0)
+        self._send, self._receive = trio.open_memory_channel[SpawnRequest](0)
         self._gone: dict[int, trio.Event] = {}
         self._ids = 0
         self._is_closed = False
@@ -93,7 +93,7 @@ class Zygote:
             with contextlib.suppress(OSError):  # it is gone already
                 self._control.shutdown(socket.SHUT_WR)
 
-    async def spawn(self, request: Request) -> tuple[int, trio.Event]:
+    async def spawn(self, request: SpawnRequest) -> tuple[int, trio.Event]:
         """Ask for a shim; returns its id, and what is set when it left nothing behind.
 
         Takes the request over.  Raises `trio.BrokenResourceError` if the zygote has ended.
@@ -121,7 +121,7 @@ class Zygote:
     async def kill(self, shim: int) -> None:
         """Send SIGKILL to a shim, by its id; no effect if either has ended."""
         try:
-            await self._send.send(Request({"kill": shim}))
+            await self._send.send(SpawnRequest({"kill": shim}))
         except trio.BrokenResourceError:  # pragma: no cover  -- the guard was killed just now
             return
 
@@ -153,7 +153,7 @@ class Zygote:
             finally:
                 request.close()
 
-    def _refuse(self, request: Request, error: OSError) -> None:
+    def _refuse(self, request: SpawnRequest, error: OSError) -> None:
         """Say what the guard would say, which does not get the request.
 
         Others use up what it takes: descriptors that are on their way (ETOOMANYREFS, unix(7))
@@ -165,7 +165,7 @@ class Zygote:
         self._gone.pop(request.message["spawn"]).set()
 
 
-async def _send(control: socket.socket, request: Request) -> None:
+async def _send(control: socket.socket, request: SpawnRequest) -> None:
     """Send a request.
 
     Raises `ConnectionError` when nothing more can be sent, another `OSError` when nothing of

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import attrs
 
-__all__ = ["Network", "Subnet", "parse_rule"]
+__all__ = ["EgressRules", "Subnet", "parse_rule"]
 
 Subnet = IPv4Network | IPv6Network
 
@@ -44,7 +44,7 @@ def _check(_instance: object, attribute: attrs.Attribute[tuple[str, ...]], rules
 
 
 @attrs.frozen(kw_only=True)
-class Network:
+class EgressRules:
     """Where downloads may go, and each redirect of them.
 
     Raises `ValueError` for what is no rule.

@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 import attrs
 
-from smartmob_agent.config.egress_rules import Network
+from smartmob_agent.config.egress_rules import EgressRules
 
 __all__ = [
     "AgentConfig",
     "Cache",
     "Containment",
+    "EgressRules",
     "HttpLimits",
-    "Network",
     "OutputLimits",
     "RestartDelays",
     "Security",
@@ -220,7 +220,7 @@ class AgentConfig:
     """Most children that all processes together start in a second; 0 is no limit."""
     source: SourceLimits = attrs.field(factory=SourceLimits)
     cache: Cache = attrs.field(factory=Cache)
-    network: Network = attrs.field(factory=Network)
+    egress: EgressRules = attrs.field(factory=EgressRules)
     restart: RestartDelays = attrs.field(factory=RestartDelays)
     output: OutputLimits = attrs.field(factory=OutputLimits)
     http: HttpLimits = attrs.field(factory=HttpLimits)

@@ -14,8 +14,8 @@ import attrs
 import trio
 
 from smartmob_agent.http.asgi import App, Scope, Send
-from smartmob_agent.http.exchange import Call, log_failure
-from smartmob_agent.http.protocol.h11 import Protocol, Settings
+from smartmob_agent.http.exchange import Exchange, log_failure
+from smartmob_agent.http.protocol.h11 import Protocol, ProtocolSettings
 
 __all__ = ["Connection", "Peer", "Stream"]
 
@@ -49,7 +49,7 @@ class Connection:
     Raises `OSError` when the client is gone before it began.
     """
 
-    def __init__(self, stream: Stream, app: App, settings: Settings) -> None:
+    def __init__(self, stream: Stream, app: App, settings: ProtocolSettings) -> None:
         self._stream, self._app, self._settings = stream, app, settings
         self._limits = settings.limits
         transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
@@ -202,7 +202,7 @@ class Connection:
         scope["extensions"]["smartmob.abort"] = self.abort
         if scope["type"] == "websocket":
             scope["extensions"]["smartmob.frames"] = {}
-        call = Call(
+        call = Exchange(
             app=self._app,
             scope=scope,
             answer=answer,

@@ -10,7 +10,7 @@ import trio
 from smartmob_agent.http.asgi import App, Message, Scope, Send
 from smartmob_agent.http.inbox import Inbox
 
-__all__ = ["PROCEED", "Call", "log_failure"]
+__all__ = ["PROCEED", "Exchange", "log_failure"]
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ PROCEED = "smartmob.proceed"
 
 
 @attrs.define(eq=False, kw_only=True)
-class Call:
+class Exchange:
     """The application at work for one request or WebSocket.
 
     put, answer: the two directions of the stream of the protocol; `answer(None)` says that the

@@ -13,7 +13,7 @@ from smartmob_agent.http.asgi import App
 from smartmob_agent.http.body_limits import Bodies
 from smartmob_agent.http.connection import Connection
 from smartmob_agent.http.listeners import Listener
-from smartmob_agent.http.protocol.h11 import Settings
+from smartmob_agent.http.protocol.h11 import ProtocolSettings
 
 __all__ = ["serve_http"]
 
@@ -64,7 +64,7 @@ async def serve_http(
 class _Server:
     def __init__(self, app: App, limits: HttpLimits, bodies: Bodies) -> None:
         self._app, self._limits = app, limits
-        self._settings = Settings(limits, bodies)
+        self._settings = ProtocolSettings(limits, bodies)
         self._connections: set[Connection] = set()
         self._of_host: Counter[str] = Counter()
         self._refused = 0

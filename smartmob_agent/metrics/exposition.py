@@ -7,18 +7,17 @@ import re
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.core import Metric as Shown
+from prometheus_client.core import HistogramMetricFamily, Metric as Shown
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
 from smartmob_agent.histogram import Distribution
-from smartmob_agent.metrics.catalogue import Family, Kind
+from smartmob_agent.metrics.catalogue import Family, MetricKind
 
 __all__ = ["Exposition"]
 
 _SANE = re.compile(r"[ -~]*")
-_SUFFIXES = {Kind.COUNTER: "_total", Kind.INFO: "_info"}
+_SUFFIXES = {MetricKind.COUNTER: "_total", MetricKind.INFO: "_info"}
 """In the library they are no part of the name."""
 
 
@@ -61,7 +60,7 @@ class _Ours:
 def _show(family: Family) -> Shown:
     metric = family.metric
     name = metric.name.removesuffix(_SUFFIXES.get(metric.kind, ""))
-    if metric.kind is Kind.HISTOGRAM:
+    if metric.kind is MetricKind.HISTOGRAM:
         return _show_histogram(name, family)
     shown = Shown(name, metric.help, metric.kind.value)
     for labels, value in family.rows:

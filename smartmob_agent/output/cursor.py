@@ -10,7 +10,7 @@ import trio
 
 from smartmob_agent.errors import AgentError
 
-__all__ = ["Cursor", "Item", "ItemT", "LinesMissedError", "MissedError", "Sink", "Source"]
+__all__ = ["Cursor", "CursorSource", "Item", "ItemT", "LinesMissedError", "MissedError", "Sink"]
 
 
 class Item(Protocol):
@@ -67,7 +67,7 @@ class LinesMissedError(MissedError):
         return self.count
 
 
-class Source(Protocol[ItemT]):
+class CursorSource(Protocol[ItemT]):
     """What a cursor needs of its ring, which documents it."""
 
     items: deque[ItemT]
@@ -88,7 +88,7 @@ class Cursor(Generic[ItemT]):
 
     def __init__(
         self,
-        ring: Source[ItemT],
+        ring: CursorSource[ItemT],
         *,
         position: int,
         next_number: int,

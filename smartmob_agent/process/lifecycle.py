@@ -12,17 +12,17 @@ import trio
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.output.console import Console
 from smartmob_agent.process.events import Transition
-from smartmob_agent.process.preparation import Files
+from smartmob_agent.process.preparation import Preparation
 from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.process.states import ENDS, State, check_transition
 
-__all__ = ["ProcessStatus"]
+__all__ = ["ProcessLifecycle"]
 
 logger = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False, kw_only=True)
-class ProcessStatus:
+class ProcessLifecycle:
     """What can be seen of a process: attributes, and `wait_state`, which waits for a change.
 
     files: where they come from (`files.source`), and what becomes of them.
@@ -34,7 +34,7 @@ class ProcessStatus:
 
     spec: ProcessSpec
     created_at: datetime
-    files: Files
+    files: Preparation
     console: Console
     state: State = State.PENDING
     pid: int | None = None

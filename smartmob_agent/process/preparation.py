@@ -12,8 +12,8 @@ from smartmob_agent.errors import (
     DownloadError,
     InvalidProcfileError,
     NoProcfileError,
-    PassingError,
     SourceError,
+    TransientError,
     UnknownProcessTypeError,
     UnpackError,
 )
@@ -25,7 +25,7 @@ from smartmob_agent.source.app.workspace import Unpacked, Workspace
 from smartmob_agent.source.disk.full_disk import TIMEOUT
 from smartmob_agent.source.store import Source
 
-__all__ = ["REMOVE_TIMEOUT", "Files", "failure_state"]
+__all__ = ["REMOVE_TIMEOUT", "Preparation", "failure_state"]
 
 REMOVE_TIMEOUT = 60.0
 """Seconds for the removal of a process's files: 100,000 of them take a few."""
@@ -49,7 +49,7 @@ def failure_state(error: SourceError) -> State:
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Files:
+class Preparation:
     """The files of one process: its archive while it needs it, and the app that comes out of it.
 
     source: knows the archive's digest, and how far its download is.
@@ -61,7 +61,7 @@ class Files:
     _workspace: Workspace
 
     @classmethod
-    def open(cls, spec: ProcessSpec, services: Services) -> Files:
+    def open(cls, spec: ProcessSpec, services: Services) -> Preparation:
         """Have none yet, but let the store know that the archive is going to be wanted."""
         source = services.store.open_source(
             spec.source_url, sha256=spec.source_sha256, request_id=spec.request_id
@@ -76,7 +76,7 @@ class Files:
     async def prepare(self, enter: Callable[[State], None]) -> Command:
         """Download, unpack and read the Procfile; tell `enter` the state of each step.
 
-        Raises `SourceError` when trying again cannot mend it, else `PassingError`: then the
+        Raises `SourceError` when trying again cannot mend it, else `TransientError`: then the
         archive is kept for the next try.
 
         If cancelled: what there is stays until `remove`.
@@ -91,7 +91,7 @@ class Files:
         except SourceError:
             await self.source.aclose()
             raise
-        except PassingError as exc:
+        except TransientError as exc:
             with trio.move_on_after(TIMEOUT, shield=True):
                 await self.source.make_room_after(exc)
             raise

@@ -11,17 +11,17 @@ import attrs
 import trio
 
 from smartmob_agent.child.seam import Child, Command, Exit
-from smartmob_agent.errors import PassingError, SourceError
+from smartmob_agent.errors import SourceError, TransientError
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.pump import pump_all
 from smartmob_agent.process.backoff import Backoff
 from smartmob_agent.process.events import Transition
-from smartmob_agent.process.lifecycle import ProcessStatus
-from smartmob_agent.process.preparation import REMOVE_TIMEOUT, Files, failure_state
+from smartmob_agent.process.lifecycle import ProcessLifecycle
+from smartmob_agent.process.preparation import REMOVE_TIMEOUT, Preparation, failure_state
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import ENDS, FAILURES, TRANSITIONS, State, WrongStateError
-from smartmob_agent.process.termination import Ending
+from smartmob_agent.process.termination import Termination
 
 __all__ = ["ManagedProcess"]
 
@@ -29,16 +29,16 @@ logger = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False, kw_only=True)
-class ManagedProcess(ProcessStatus):
+class ManagedProcess(ProcessLifecycle):
     """A process with a stable slug, which outlives its children.
 
-    What can be seen of it is in `ProcessStatus`.
+    What can be seen of it is in `ProcessLifecycle`.
     """
 
     _services: Services
     _backoff: Backoff
     _end: ConsoleEnd = ConsoleEnd.AGENT
-    _ending: Ending
+    _ending: Termination
     _child: Child | None = None
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _turn: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -55,12 +55,12 @@ class ManagedProcess(ProcessStatus):
         process = cls(
             spec=spec,
             created_at=services.now(),
-            files=Files.open(spec, services),
+            files=Preparation.open(spec, services),
             console=Console(services.config.output.console_bytes, services.now),
             publish=publish,
             services=services,
             backoff=Backoff(services.config.restart, services.random),
-            ending=Ending(stop_timeout=services.config.stop_timeout),
+            ending=Termination(stop_timeout=services.config.stop_timeout),
         )
         publish(process.transition(None))
         return process
@@ -151,7 +151,7 @@ class ManagedProcess(ProcessStatus):
                     self._back_off(0.0, error="it is started again because someone asked for it")
             except SourceError as exc:
                 self._fail(exc)
-            except PassingError as exc:
+            except TransientError as exc:
                 self._back_off(self._backoff.after_failure(), error=str(exc))
             except Exception as exc:  # noqa: BLE001  # The border of one tenant.
                 self._tell_defect(exc)

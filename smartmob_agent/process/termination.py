@@ -9,11 +9,11 @@ import trio
 
 from smartmob_agent.child.seam import Child
 
-__all__ = ["Ending"]
+__all__ = ["Termination"]
 
 
 @attrs.define(eq=False, kw_only=True)
-class Ending:
+class Termination:
     """Ends the children of one process, one after the other, and knows how long it may take.
 
     stop_timeout: seconds from SIGTERM to SIGKILL.

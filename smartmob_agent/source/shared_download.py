@@ -7,14 +7,14 @@ from contextlib import suppress
 import attrs
 import trio
 
-from smartmob_agent.errors import DownloadError, PassingDownloadError, PassingError
-from smartmob_agent.source.cache.seam import ArchiveCache, ArchivePart, HeldArchive, Note
+from smartmob_agent.errors import DownloadError, TransientDownloadError, TransientError
+from smartmob_agent.source.cache.seam import ArchiveCache, ArchivePart, HeldArchive, KnownETag
 from smartmob_agent.source.digests import SCHEME, digest_of_upload
 from smartmob_agent.source.disk.full_disk import TIMEOUT, make_room_after
 from smartmob_agent.source.download.http_fetcher import Fetched, Fetcher
 from smartmob_agent.source.download.urls import public_url
 
-__all__ = ["Demand", "Download", "Flight"]
+__all__ = ["Demand", "Download", "SharedDownload"]
 
 
 @attrs.frozen
@@ -42,12 +42,12 @@ class Demand:
     url: str
     sha256: str | None
     sources: int = 0
-    flight: Flight | None = None
+    flight: SharedDownload | None = None
     part: ArchivePart | None = None
 
 
 @attrs.define(eq=False, kw_only=True)
-class Flight:
+class SharedDownload:
     """Finds an archive, or downloads it; `archive` or `error` is there when it has `ended`.
 
     users: sources that wait for the archive or hold it.
@@ -73,7 +73,7 @@ class Flight:
                 await self._get()
         except Exception as exc:  # noqa: BLE001  # Each source has a task in which it fails.
             self.error = exc
-            if isinstance(exc, PassingError):
+            if isinstance(exc, TransientError):
                 await make_room_after(exc, self._cache)
         finally:
             self.download = None
@@ -135,7 +135,7 @@ class Flight:
             )
             if fetched is not None:
                 await self._keep(part, fetched)
-        except PassingDownloadError:
+        except TransientDownloadError:
             self.demand.part, kept = part, True
             raise
         finally:
@@ -162,8 +162,8 @@ class Flight:
         if old is not None:
             await old.release()
         if fetched.etag is not None:
-            with suppress(PassingError):  # It would save a download, but nobody needs it.
-                note = Note(sha256=fetched.sha256, etag=fetched.etag)
+            with suppress(TransientError):  # It would save a download, but nobody needs it.
+                note = KnownETag(sha256=fetched.sha256, etag=fetched.etag)
                 await self._cache.remember(self.demand.url, note)
 
     def _progress(self, received: int, total: int | None) -> None:

@@ -16,12 +16,12 @@ import attrs
 import trio
 
 from smartmob_agent.config.settings import Cache, SourceLimits
-from smartmob_agent.errors import PassingError
+from smartmob_agent.errors import TransientError
 from smartmob_agent.source.cache.seam import ArchiveCache
 from smartmob_agent.source.digests import digest_of_upload
 from smartmob_agent.source.disk.full_disk import make_room_after
 from smartmob_agent.source.download.http_fetcher import Fetcher
-from smartmob_agent.source.shared_download import Demand, Download, Flight
+from smartmob_agent.source.shared_download import Demand, Download, SharedDownload
 from smartmob_agent.source.uploads import Uploads
 
 __all__ = ["Source", "Store", "open_store"]
@@ -65,11 +65,11 @@ class Store:
             self.uploads.use(uploaded)
         return Source(store=self, demand=demand, request_id=request_id, uploaded=uploaded)
 
-    def join(self, demand: Demand, request_id: str) -> Flight:
+    def join(self, demand: Demand, request_id: str) -> SharedDownload:
         """Share the flight that is under way, or begin one."""
         flight = demand.flight
         if flight is None:
-            flight = demand.flight = Flight(
+            flight = demand.flight = SharedDownload(
                 demand=demand, request_id=request_id, fetcher=self._fetcher, cache=self.cache
             )
             # In a context of its own: others share it than the process that it comes from.
@@ -95,7 +95,7 @@ class Source:
     _demand: Demand
     _request_id: str
     _uploaded: str | None
-    _flight: Flight | None = None
+    _flight: SharedDownload | None = None
     _closed: bool = False
 
     @property
@@ -108,7 +108,7 @@ class Source:
 
         Called again, it returns the same, unless a human has removed it.
 
-        Raises `DownloadError` when trying again cannot mend it, else `PassingError`.
+        Raises `DownloadError` when trying again cannot mend it, else `TransientError`.
 
         If cancelled: stops waiting; `aclose` ends the download if no other source wants it.
         """
@@ -126,7 +126,7 @@ class Source:
         self.sha256 = flight.sha256
         return flight.archive.path
 
-    async def make_room_after(self, error: PassingError) -> None:
+    async def make_room_after(self, error: TransientError) -> None:
         """Have the cache make room for the next try, if `error` came of a full disk."""
         await make_room_after(error, self._store.cache)
 

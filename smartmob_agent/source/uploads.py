@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from smartmob_agent.config.settings import Cache
-from smartmob_agent.errors import BodyTooLargeError, PassingError, StoppingError
+from smartmob_agent.errors import BodyTooLargeError, StoppingError, TransientError
 from smartmob_agent.source.cache.seam import ArchiveCache, ArchivePart
 from smartmob_agent.source.digests import upload_url
 from smartmob_agent.source.disk.full_disk import TIMEOUT, make_room_after
@@ -61,7 +61,7 @@ class Uploads:
         read: returns its next bytes, and none at its end.
 
         Raises `StoppingError` after `close`, `BodyTooLargeError`, `SourceError` when it is no
-        archive, `PassingError` when the disk says no.  Nothing of it is left then.
+        archive, `TransientError` when the disk says no.  Nothing of it is left then.
 
         If cancelled: nothing of it is left, or it was complete and goes as if nobody used it.
         """
@@ -112,7 +112,7 @@ class Uploads:
         timeout = self.limits.upload_timeout
         try:
             left = await self.cache.expire(sha256, timeout)
-        except PassingError as exc:
+        except TransientError as exc:
             logger.warning("cannot remove", extra={"sha256": sha256, "error": str(exc)})
             left = timeout
         if left and not self._users[sha256]:
@@ -131,7 +131,7 @@ class Uploads:
             # From here on it is there, whether its client hears of it or not.
             self._expire_after(part.sha256, self.limits.upload_timeout)
             await archive.release()
-        except PassingError as exc:
+        except TransientError as exc:
             with trio.move_on_after(TIMEOUT, shield=True):
                 await make_room_after(exc, self.cache)
             raise

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from smartmob_agent.source.cache.etags import Note
+from smartmob_agent.source.cache.etags import KnownETag
 
 __all__ = ["NOWHERE", "FakeArchive", "FakeCache", "FakePart"]
 
@@ -84,7 +84,7 @@ class FakeCache:
 
     def __init__(self) -> None:
         self.archives: dict[str, FakeArchive] = {}
-        self.notes: dict[str, Note] = {}
+        self.notes: dict[str, KnownETag] = {}
         self.parts: list[FakePart] = []
         self.errors: list[Exception] = []
         self.note_errors: list[Exception] = []
@@ -113,11 +113,11 @@ class FakeCache:
             if not archive.held and not archive.uploaded:
                 self.remove(sha256)
 
-    async def recall(self, url: str) -> Note | None:
+    async def recall(self, url: str) -> KnownETag | None:
         await trio.lowlevel.checkpoint()
         return self.notes.get(url)
 
-    async def remember(self, url: str, note: Note) -> None:
+    async def remember(self, url: str, note: KnownETag) -> None:
         await trio.lowlevel.checkpoint()
         if self.note_errors:
             raise self.note_errors.pop(0)

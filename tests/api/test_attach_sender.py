@@ -12,8 +12,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from smartmob_agent.api.attach_sender import ConsoleSender
 from smartmob_agent.config.settings import AgentConfig, OutputLimits

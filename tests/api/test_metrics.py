@@ -11,7 +11,7 @@ import trio
 import smartmob_agent
 from smartmob_agent import Agent
 from smartmob_agent.config.settings import AgentConfig, Security
-from smartmob_agent.http.middleware.stack import open_gate
+from smartmob_agent.http.middleware.stack import open_middleware
 from tests.api.asgi import open_site
 from tests.api.asking import ask
 from tests.e2e.agent import LIMIT
@@ -41,7 +41,7 @@ async def test_it_asks_for_a_token(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     path.touch(mode=0o600)
     path.write_text("t" * 40)
-    gate = open_gate(AgentConfig(security=Security(token_file=path)))
+    gate = open_middleware(AgentConfig(security=Security(token_file=path)))
     async with open_site() as site:
         assert (await ask(gate.wrap(site.app), path="/metrics")).status == 401
 

@@ -26,7 +26,7 @@ from smartmob_agent.api.problem_catalogue import ANYWHERE, PROBLEMS
 from smartmob_agent.api.schemas import SCHEMAS
 from smartmob_agent.config.settings import AgentConfig, Security
 from smartmob_agent.errors import RequestError
-from smartmob_agent.http.middleware.stack import open_gate
+from smartmob_agent.http.middleware.stack import open_middleware
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.process.states import State
 from tests.api.asgi import attached, config, open_site
@@ -163,7 +163,7 @@ async def test_each_operation_but_the_open_ones_asks_for_a_token(tmp_path: Path)
     tokens.write_text("correct-horse-battery")
     tokens.chmod(0o600)
     secured = AgentConfig(security=Security(token_file=tokens))
-    app = open_gate(secured).wrap(Recorder())
+    app = open_middleware(secured).wrap(Recorder())
     for method, path, operation in operations(describe(OPERATIONS, secured)):
         answer = await ask(app, path=path, method=method, headers={"host": "localhost"})
         assert (answer.status == 401) == ("401" in operation["responses"]), path

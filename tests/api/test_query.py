@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from smartmob_agent.api.query import NUMBER, SWITCH, Option, one_of, parse_query
+from smartmob_agent.api.query import NUMBER, SWITCH, QueryOption, one_of, parse_query
 from smartmob_agent.errors import BadRequestError
 
 OPTIONS = {
-    "count": Option(kind=NUMBER, about=""),
-    "colour": Option(kind=one_of("red", "green"), about="", many=True),
-    "wait": Option(kind=SWITCH, about=""),
+    "count": QueryOption(kind=NUMBER, about=""),
+    "colour": QueryOption(kind=one_of("red", "green"), about="", many=True),
+    "wait": QueryOption(kind=SWITCH, about=""),
 }
 
 

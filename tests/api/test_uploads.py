@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.config.settings import AgentConfig, Cache, SourceLimits
-from smartmob_agent.errors import DownloadError, PassingError
+from smartmob_agent.errors import DownloadError, TransientError
 from smartmob_agent.http.middleware.disconnect import cancel_at_disconnect
 from smartmob_agent.process.states import State
 from tests.api.asgi import Site, open_site
@@ -69,7 +69,7 @@ async def test_an_upload_that_is_not_there_is_a_download_failure(
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(DownloadError("no archive"), 422), (PassingError("disk full"), 507)]
+    ("error", "status"), [(DownloadError("no archive"), 422), (TransientError("disk full"), 507)]
 )
 async def test_what_is_no_archive_or_has_no_place_is_refused(error: Exception, status: int) -> None:
     """And nothing of it is left."""

@@ -14,7 +14,7 @@ import pytest
 
 from smartmob_agent.child import cgroup
 from smartmob_agent.child.cgroup import Cgroups, find_delegated_cgroup, open_cgroups
-from smartmob_agent.child.request import Request
+from smartmob_agent.child.request import SpawnRequest
 from smartmob_agent.child.seam import Command, Exit
 from smartmob_agent.child.spawner import open_spawner
 from smartmob_agent.errors import StartError
@@ -108,7 +108,7 @@ def test_processes_are_limited_where_the_kernel_counts(
     with open_cgroups(fake, max_processes=7) as cgroups:
         assert cgroups.limits_processes
         with pytest.raises(OSError, match="No such file"):
-            cgroups.enter(Request({}))  # no kernel makes a cgroup.procs in there
+            cgroups.enter(SpawnRequest({}))  # no kernel makes a cgroup.procs in there
     (made,) = fake.glob("app-*")
     assert (made / "pids.max").read_text() == "7"
 

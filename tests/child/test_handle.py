@@ -17,10 +17,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from smartmob_agent.child.handle import GuardedChild, Shim
-from smartmob_agent.child.pipes import Ends
+from smartmob_agent.child.handle import GuardedChild, ShimHandle
+from smartmob_agent.child.pipes import ChildPipes
 from smartmob_agent.child.seam import Command, Exit
-from smartmob_agent.child.zygote_client import Zygote
+from smartmob_agent.child.zygote_client import ZygoteClient
 from smartmob_agent.errors import SpawnError
 
 COMMAND = Command(argv=("/bin/app",), env={}, cwd=Path("/srv"))
@@ -42,12 +42,12 @@ class Scene:
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    ends = Ends()
+    ends = ChildPipes()
     lifeline, *pipes = ends.theirs
     for fd in pipes:
         os.close(fd)
     gone = trio.Event()
-    child = GuardedChild(COMMAND, ends, Shim(zygote=Zygote(), ident=1, gone=gone))
+    child = GuardedChild(COMMAND, ends, ShimHandle(zygote=ZygoteClient(), ident=1, gone=gone))
     with socket.socket(fileno=lifeline) as shim:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child.run)

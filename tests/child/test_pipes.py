@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from smartmob_agent.child.pipes import Ends
+from smartmob_agent.child.pipes import ChildPipes
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ async def test_a_shim_is_killed_only_while_its_number_is_its_own(
     process: subprocess.Popen[bytes], *, lives: bool
 ) -> None:
     """It is, as long as somebody holds the other end: that is the shim alone."""
-    ends = Ends()
+    ends = ChildPipes()
     if not lives:
         os.close(ends.theirs.pop(0))
     ends.kill_shim(process.pid)

@@ -16,8 +16,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from smartmob_agent.child import handle, zygote_client
-from smartmob_agent.child import spawner as spawner_module
+from smartmob_agent.child import handle, spawner as spawner_module, zygote_client
 from smartmob_agent.child.guard.kernel import children, look
 from smartmob_agent.child.handle import GuardedChild
 from smartmob_agent.child.seam import Command, Exit

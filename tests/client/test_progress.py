@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from smartmob_agent.client.errors import BadAnswerError
 from smartmob_agent.client.progress import Progress, RecordProgress, TextProgress

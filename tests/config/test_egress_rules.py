@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from smartmob_agent.config.egress_rules import Network, parse_rule
+from smartmob_agent.config.egress_rules import EgressRules, parse_rule
 
 
 @pytest.mark.parametrize(
@@ -52,5 +52,5 @@ def test_other_rules_are_refused(rule: str) -> None:
     """A rule that cannot match would leave a door open, and nobody would know."""
     for field in ("allow", "deny"):
         with pytest.raises(ValueError, match=f"^{field}: expected a host name, ") as info:
-            Network(**{field: ("good.net", rule)})
+            EgressRules(**{field: ("good.net", rule)})
         assert str(info.value).endswith(f"found {rule!r}")

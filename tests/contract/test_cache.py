@@ -13,7 +13,7 @@ import trio
 
 from smartmob_agent.config.settings import Cache, SourceLimits
 from smartmob_agent.source.cache.disk import open_cache
-from smartmob_agent.source.cache.etags import Note
+from smartmob_agent.source.cache.etags import KnownETag
 from smartmob_agent.source.cache.seam import ArchiveCache, HeldArchive
 from smartmob_agent.testing import FakeCache
 
@@ -79,8 +79,8 @@ async def test_notes_are_remembered(open_one: Open, tmp_path: Path) -> None:
     async with open_one(tmp_path) as cache:
         assert await cache.recall("http://h/") is None
         for etag in ('"1"', '"2"'):
-            await cache.remember("http://h/", Note(sha256=DIGEST, etag=etag))
-        assert await cache.recall("http://h/") == Note(sha256=DIGEST, etag='"2"')
+            await cache.remember("http://h/", KnownETag(sha256=DIGEST, etag=etag))
+        assert await cache.recall("http://h/") == KnownETag(sha256=DIGEST, etag='"2"')
 
 
 @every_cache

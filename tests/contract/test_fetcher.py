@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.config.settings import SourceLimits
-from smartmob_agent.errors import DownloadError, PassingDownloadError
+from smartmob_agent.errors import DownloadError, TransientDownloadError
 from smartmob_agent.source.download.http_fetcher import Fetched, Fetcher, make_fetcher
 from smartmob_agent.testing import FakeFetcher
 from tests.source.servers import open_server, respond
@@ -60,7 +60,7 @@ async def open_real(answer: Answer) -> AsyncGenerator[tuple[Fetcher, str]]:
 async def open_fake(answer: Answer) -> AsyncGenerator[tuple[Fetcher, str]]:
     errors: dict[Answer, Exception] = {
         Answer.MISSING: DownloadError("404"),
-        Answer.BUSY: PassingDownloadError("503"),
+        Answer.BUSY: TransientDownloadError("503"),
     }
     delay = 1e9 if answer is Answer.NONE else 0.0
     yield (
@@ -117,7 +117,7 @@ async def test_progress_is_told(open_one: Open, tmp_path: Path) -> None:
 
 @every_fetcher
 @pytest.mark.parametrize(
-    ("answer", "error"), [(Answer.MISSING, DownloadError), (Answer.BUSY, PassingDownloadError)]
+    ("answer", "error"), [(Answer.MISSING, DownloadError), (Answer.BUSY, TransientDownloadError)]
 )
 async def test_the_kind_of_the_error_says_whether_to_try_again(
     open_one: Open, answer: Answer, error: type[Exception], tmp_path: Path

@@ -12,10 +12,10 @@ from smartmob_agent.child.seam import Exit
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import (
     DownloadError,
-    PassingDownloadError,
-    PassingError,
     SpawnError,
     StoppingError,
+    TransientDownloadError,
+    TransientError,
     UnpackError,
 )
 from smartmob_agent.output.console import ConsoleEnd
@@ -59,8 +59,8 @@ async def life(trial: Trial) -> None:
 async def restarts(trial: Trial) -> None:
     """What may mend itself is tried again: downloads, the disk, spawns, crashes."""
     world = World(
-        fetcher=FakeFetcher(errors=[PassingDownloadError("503"), PassingDownloadError("cut")]),
-        workspaces=FakeWorkspaces(errors=[PassingError("disk full")]),
+        fetcher=FakeFetcher(errors=[TransientDownloadError("503"), TransientDownloadError("cut")]),
+        workspaces=FakeWorkspaces(errors=[TransientError("disk full")]),
         spawner=FakeSpawner(errors=[SpawnError("no memory")]),
     )
     starts: list[float] = []

@@ -13,9 +13,9 @@ from smartmob_agent.child.seam import Command
 from smartmob_agent.errors import (
     DownloadError,
     InvalidProcfileError,
-    PassingDownloadError,
-    PassingError,
     SpawnError,
+    TransientDownloadError,
+    TransientError,
     UnpackError,
 )
 from smartmob_agent.source.app.workspace import Unpacked
@@ -36,8 +36,8 @@ PROCFILES = {
     Answer.OTHER_TYPES: b"worker: work\n",
 }
 ERRORS: dict[tuple[Waiting, Answer], Callable[[], Exception]] = {
-    (Waiting.DOWNLOAD, Answer.PASSING): lambda: PassingDownloadError("503"),
-    (Waiting.UNPACK, Answer.PASSING): lambda: PassingError("disk full"),
+    (Waiting.DOWNLOAD, Answer.PASSING): lambda: TransientDownloadError("503"),
+    (Waiting.UNPACK, Answer.PASSING): lambda: TransientError("disk full"),
     (Waiting.SPAWN, Answer.PASSING): lambda: SpawnError("no memory"),
 }
 OTHER_ERRORS: dict[Answer, Callable[[], Exception]] = {

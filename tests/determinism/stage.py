@@ -13,10 +13,9 @@ import attrs
 import trio
 from wsproto.events import CloseConnection, TextMessage
 
-from smartmob_agent.agent import Agent
-from smartmob_agent.agent import _run as run_task_tree
+from smartmob_agent.agent import Agent, _run as run_task_tree
 from smartmob_agent.http.listeners import Listener
-from smartmob_agent.http.middleware.stack import open_gate
+from smartmob_agent.http.middleware.stack import open_middleware
 from smartmob_agent.metrics.agent import Metrics
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.process import ManagedProcess
@@ -107,7 +106,7 @@ async def run_agent(
             task_status.started(Stage(agent, listener, nurseries))
 
     async with world.open_services() as services:
-        gate, metrics = open_gate(world.config), Metrics()
+        gate, metrics = open_middleware(world.config), Metrics()
         rate = StartRate(world.config.max_start_rate)
         paced = PacedSpawner(metrics.meter_spawner(services.spawner), rate)
         started: Any = Started()

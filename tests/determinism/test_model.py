@@ -7,8 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from hypothesis import seed, settings
-from hypothesis import strategies as st
+from hypothesis import seed, settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,

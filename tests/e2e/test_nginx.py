@@ -20,7 +20,7 @@ from trio_websocket import open_websocket_url
 
 from smartmob_agent.config.settings import AgentConfig, Security
 from smartmob_agent.http.listeners import open_listeners
-from smartmob_agent.http.middleware.stack import open_gate
+from smartmob_agent.http.middleware.stack import open_middleware
 from smartmob_agent.http.server import serve_http
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -120,7 +120,7 @@ async def agent_behind_nginx(
     with sock, trio.fail_after(LIMIT), open_listeners(config) as listeners:
         url = f"http://{listeners[-1].url}:" if unix else listeners[-1].url
         async with trio.open_nursery() as nursery:
-            gated = open_gate(config).wrap(app)
+            gated = open_middleware(config).wrap(app)
             await nursery.start(
                 partial(serve_http, gated, listeners, limits=config.http, stop=stop)
             )

@@ -16,9 +16,9 @@ import trio.testing
 
 import smartmob_agent
 from smartmob_agent import Agent, AgentConfig, ProcessSpec
-from smartmob_agent.config.egress_rules import Network
+from smartmob_agent.config.egress_rules import EgressRules
 from smartmob_agent.source.download.dialer import Dialer, connect
-from smartmob_agent.source.download.egress import Address, Policy
+from smartmob_agent.source.download.egress import Address, EgressFilter
 from smartmob_agent.source.download.http_fetcher import make_fetcher
 from smartmob_agent.testing import FakeSpawner
 from smartmob_agent.testing.scheduling import all_tasks
@@ -63,7 +63,7 @@ async def test_a_delete_leaves_nothing_whatever_the_process_waits_for(
         return await connect(address, port)
 
     config = AgentConfig(port=0, work_dir=tmp_path)
-    dialer = Dialer(policy=Policy.of(Network()), connect=connect_and_tell)
+    dialer = Dialer(policy=EgressFilter.of(EgressRules()), connect=connect_and_tell)
     fetcher = make_fetcher(config.source, dial=dialer.dial)
     serve = partial(
         smartmob_agent.serve, config, fetcher=fetcher, spawner=FakeSpawner(delay=LIMIT * 10)

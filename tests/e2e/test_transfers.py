@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from smartmob_agent import Agent, AgentConfig, Network, ProcessSpec, State, serve
+from smartmob_agent import Agent, AgentConfig, EgressRules, ProcessSpec, State, serve
 from smartmob_agent.testing import FakeSpawner
 from tests.e2e.agent import RunningAgent, running_agent, shell_app
 from tests.source.download.evil import EVILS, LIMITS, Evil
@@ -92,7 +92,7 @@ async def test_no_evil_server_does_an_agent_any_harm(tmp_path: Path) -> None:
 
 async def test_a_source_that_is_denied_is_not_asked(tmp_path: Path) -> None:
     """What the agent was told reaches its connections."""
-    config = AgentConfig(port=0, work_dir=tmp_path, network=Network(deny=("127.0.0.0/8",)))
+    config = AgentConfig(port=0, work_dir=tmp_path, egress=EgressRules(deny=("127.0.0.0/8",)))
     start = partial(serve, config, spawner=FakeSpawner())
     async with open_server({}) as server, trio.open_nursery() as nursery:
         agent: Agent = await nursery.start(start)

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.metrics.agent import READ_INTERVAL, Metrics
-from smartmob_agent.metrics.catalogue import ALL, Kind
+from smartmob_agent.metrics.catalogue import ALL, MetricKind
 from smartmob_agent.metrics.tree_usage import Usage
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.process.process import ManagedProcess
@@ -259,7 +259,7 @@ async def test_each_metric_is_told_with_its_type_and_help() -> None:
     async with open_stage() as stage:
         lines = await stage.lines()
     types = {line.split()[2]: line.split()[3] for line in lines if line.startswith("# TYPE smart")}
-    kinds = {Kind.INFO: "gauge"}
+    kinds = {MetricKind.INFO: "gauge"}
     assert types == {metric.name: kinds.get(metric.kind, metric.kind.value) for metric in ALL}
     helps = {line.split(" ", 3)[2]: line.split(" ", 3)[3] for line in lines if "# HELP sm" in line}
     assert helps == {metric.name: metric.help for metric in ALL}

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.child.seam import Command
-from smartmob_agent.errors import PassingDownloadError, SpawnError
+from smartmob_agent.errors import SpawnError, TransientDownloadError
 from smartmob_agent.histogram import Distribution, Histogram
 from smartmob_agent.http.middleware.traffic import Traffic
 from smartmob_agent.metrics.lives import Lives
@@ -120,7 +120,7 @@ class Steps:
             progress(size, 100)
             await trio.sleep(0.5)
         if self.fails:
-            raise PassingDownloadError("cut")
+            raise TransientDownloadError("cut")
         return Fetched(sha256="0" * 64, size_bytes=100) if etag is None else None
 
 
@@ -149,7 +149,7 @@ async def test_bytes_are_counted_as_they_come(
 
 async def test_downloads_are_told_apart_by_what_became_of_them(autojump_clock: Clock) -> None:
     downloads = Downloads()
-    with pytest.raises(PassingDownloadError):
+    with pytest.raises(TransientDownloadError):
         await MeteredFetcher(Steps([0], fails=True), downloads).fetch(
             "http://x", Path("x"), request_id="1"
         )

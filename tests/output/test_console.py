@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from smartmob_agent.output.batch import Batch, Event, Frames, Stream
 from smartmob_agent.output.console import Console, ConsoleEnd

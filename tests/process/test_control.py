@@ -11,7 +11,7 @@ import trio.testing
 
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.config.settings import AgentConfig
-from smartmob_agent.errors import PassingDownloadError, SpawnError
+from smartmob_agent.errors import SpawnError, TransientDownloadError
 from smartmob_agent.process.states import State, WrongStateError
 from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
 from tests.process.world import EPOCH, World, make_spec, running, settle
@@ -145,7 +145,7 @@ async def test_waiting_ends_when_the_start_is_put_off(autojump_clock: Clock) -> 
 
 async def test_waiting_ends_when_there_will_be_no_start(autojump_clock: Clock) -> None:
     world = World(
-        fetcher=FakeFetcher(errors=[PassingDownloadError("later")]),
+        fetcher=FakeFetcher(errors=[TransientDownloadError("later")]),
         workspaces=FakeWorkspaces(procfile=None),
     )
     async with world.open() as supervisor:

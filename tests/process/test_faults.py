@@ -13,7 +13,7 @@ from smartmob_agent.errors import DownloadError, SourceError, UnpackError
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
-from smartmob_agent.process.termination import Ending
+from smartmob_agent.process.termination import Termination
 from smartmob_agent.testing import (
     FakeChild,
     FakeFetcher,
@@ -107,7 +107,7 @@ async def test_a_cancellation_from_outside_is_a_stop_at_once(autojump_clock: Clo
 
 async def test_patience_is_lost_for_good(autojump_clock: Clock) -> None:
     """Also for children that get stuck later, one after the other."""
-    ending, told = Ending(stop_timeout=0), list[int]()
+    ending, told = Termination(stop_timeout=0), list[int]()
     for patient in (True, False, False):
         child = FakeChild(1, Command(argv=("app",), env={}, cwd=Path("/")), obeys=False)
         child.unkillable = True

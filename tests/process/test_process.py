@@ -17,8 +17,8 @@ from smartmob_agent.config.settings import AgentConfig, OutputLimits
 from smartmob_agent.errors import (
     DownloadError,
     InvalidProcfileError,
-    PassingDownloadError,
     SpawnError,
+    TransientDownloadError,
     UnpackError,
 )
 from smartmob_agent.output.console import ConsoleEnd
@@ -173,7 +173,7 @@ async def test_a_signal_is_kept_apart_from_an_exit_code(autojump_clock: Clock) -
 
 
 async def test_a_download_that_may_mend_itself_is_tried_again(autojump_clock: Clock) -> None:
-    errors = [PassingDownloadError("connection refused"), PassingDownloadError("503")]
+    errors = [TransientDownloadError("connection refused"), TransientDownloadError("503")]
     world = World(fetcher=FakeFetcher(errors=errors, delay=10))
     async with world.open() as supervisor:
         process = supervisor.create(make_spec())
@@ -185,7 +185,7 @@ async def test_a_download_that_may_mend_itself_is_tried_again(autojump_clock: Cl
 
 
 async def test_tries_to_download_do_not_count_against_the_child(autojump_clock: Clock) -> None:
-    world = World(fetcher=FakeFetcher(errors=[PassingDownloadError("no")] * 3))
+    world = World(fetcher=FakeFetcher(errors=[TransientDownloadError("no")] * 3))
     async with world.open() as supervisor:
         process = await running(supervisor)
         assert trio.current_time() == 1 + 2 + 4

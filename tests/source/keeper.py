@@ -12,9 +12,9 @@ import random
 import sys
 from pathlib import Path
 
-from smartmob_agent.source.cache.archive_dir import Shelf
-from smartmob_agent.source.cache.etags import Note
-from smartmob_agent.source.disk.owned_dir import open_lease
+from smartmob_agent.source.cache.archive_dir import ArchiveDir
+from smartmob_agent.source.cache.etags import KnownETag
+from smartmob_agent.source.disk.owned_dir import open_owned_dir
 
 PIECE_BYTES = 16 * 1024
 
@@ -30,9 +30,9 @@ def step() -> None:
 
 def main(directory: Path, seed: int) -> None:
     choose = random.Random(seed)
-    shelf = Shelf(directory=directory, limit_bytes=1024 * 1024)
+    shelf = ArchiveDir(directory=directory, limit_bytes=1024 * 1024)
     shelf.prepare()
-    with open_lease(directory) as own:
+    with open_owned_dir(directory) as own:
         while True:
             content = bytes([choose.randrange(8)]) * choose.randrange(400_000)
             sha256, part = hashlib.sha256(content).hexdigest(), own / "part"
@@ -42,7 +42,7 @@ def main(directory: Path, seed: int) -> None:
                     step()
             hold = shelf.keep(part, sha256, proceed, uploaded=choose.random() < 0.5)
             step()
-            shelf.remember("http://h/", Note(sha256=sha256, etag='"1"'), own / "note")
+            shelf.remember("http://h/", KnownETag(sha256=sha256, etag='"1"'), own / "note")
             step()
             hold.release()
             shelf.trim()

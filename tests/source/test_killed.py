@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smartmob_agent.source.cache.archive_dir import Shelf
+from smartmob_agent.source.cache.archive_dir import ArchiveDir
 from smartmob_agent.source.disk.owned_dir import PREFIX, remove_dead
 
 KEEPER = Path(__file__).with_name("keeper.py")
@@ -47,7 +47,7 @@ def test_a_cache_is_whole_whenever_its_agents_are_killed(tmp_path: Path) -> None
 
 def check(directory: Path) -> None:
     """All that is left is whole, and the next agent finds it."""
-    shelf = Shelf(directory=directory, limit_bytes=1024 * 1024)
+    shelf = ArchiveDir(directory=directory, limit_bytes=1024 * 1024)
     shelf.prepare()
     assert {path.name for path in directory.iterdir()} == {"downloads", "uploads", "urls"}
     paths = [*directory.glob("downloads/*"), *directory.glob("uploads/*")]

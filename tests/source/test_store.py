@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.config.settings import Cache, SourceLimits
-from smartmob_agent.errors import DownloadError, PassingDownloadError, PassingError
+from smartmob_agent.errors import DownloadError, TransientDownloadError, TransientError
 from smartmob_agent.source.shared_download import Download
 from smartmob_agent.source.store import Source, Store, open_store
 from smartmob_agent.testing import FakeCache, FakeFetcher
@@ -266,12 +266,12 @@ async def test_who_is_cancelled_while_it_leaves_has_left(autojump_clock: Clock) 
 
 async def test_a_download_that_was_cut_goes_on_where_it_was(autojump_clock: Clock) -> None:
     """The next try gets the file that the last one left; it goes with the last who wants it."""
-    errors = [PassingDownloadError("cut short"), PassingDownloadError("cut short")]
+    errors = [TransientDownloadError("cut short"), TransientDownloadError("cut short")]
     world = World(FakeFetcher(errors=errors))
     async with world.open() as store:
         source = store.open_source(URL)
         for _ in errors[:]:
-            with pytest.raises(PassingDownloadError):
+            with pytest.raises(TransientDownloadError):
                 await source.get()
         assert [part.removed for part in world.cache.parts] == [False]
         await source.aclose()
@@ -311,12 +311,12 @@ async def test_the_progress_of_a_download_is_told(autojump_clock: Clock) -> None
 async def test_a_full_disk_may_mend_itself() -> None:
     """Nothing is left; a note that cannot be written is no loss."""
     world = World(FakeFetcher(etag='"1"'))
-    world.cache.errors = [PassingError("disk full")]
+    world.cache.errors = [TransientError("disk full")]
     async with world.open() as store:
-        with pytest.raises(PassingError, match="disk full"):
+        with pytest.raises(TransientError, match="disk full"):
             await get_once(store)
         assert world.is_clean
-        world.cache.note_errors = [PassingError("disk full")]
+        world.cache.note_errors = [TransientError("disk full")]
         await get_once(store)
     assert (world.is_clean, world.cache.notes) == (True, {})
 

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.config.settings import Cache, SourceLimits
-from smartmob_agent.errors import PassingError
+from smartmob_agent.errors import TransientError
 from smartmob_agent.source.digests import upload_url
 from smartmob_agent.source.store import Store, open_store
 from smartmob_agent.testing import FakeCache, FakeFetcher
@@ -130,7 +130,7 @@ async def test_what_cannot_be_removed_is_tried_again_later(
     class Broken(FakeCache):
         async def expire(self, sha256: str, age: float) -> float:
             if trio.current_time() < 2 * HOUR:
-                raise PassingError("disk")
+                raise TransientError("disk")
             return await super().expire(sha256, age)
 
     cache = Broken()
@@ -144,18 +144,18 @@ async def test_what_cannot_be_removed_is_tried_again_later(
 async def test_a_full_disk_costs_other_archives(autojump_clock: Clock) -> None:
     """So that the next try has room."""
     cache = FakeCache()
-    error = PassingError("disk full")
+    error = TransientError("disk full")
     error.__cause__ = OSError(28, "No space left on device")
     cache.errors = [error]
     async with open_one(cache) as store:
         source = store.open_source("http://host/")
-        with pytest.raises(PassingError):
+        with pytest.raises(TransientError):
             await source.get()
         await source.get()
         await source.aclose()
         assert count(cache) == 1
         cache.errors = [error]
-        with pytest.raises(PassingError):
+        with pytest.raises(TransientError):
             await upload(store)
         assert count(cache) == 0
         await source.make_room_after(error)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
 __all__ = [
-    "Process",
+    "KernelProcess",
     "are_many",
     "become_subreaper",
     "children",
@@ -75,7 +75,7 @@ def die_with_parent() -> None:  # pragma: no cover  runs in the guard
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class Process:
+class KernelProcess:
     """A process as /proc/PID/stat has it (proc(5))."""
 
     __slots__ = ("group", "parent", "pid", "start", "state")
@@ -90,7 +90,7 @@ class Process:
         return self.state not in "ZX"
 
 
-def look(pid: int) -> Process | None:
+def look(pid: int) -> KernelProcess | None:
     """The process of that number, None if there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -98,7 +98,7 @@ def look(pid: int) -> Process | None:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return Process(pid, fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[19]))
+    return KernelProcess(pid, fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[19]))
 
 
 def children(pid: int) -> list[int]:
@@ -140,7 +140,7 @@ def _children_by_scan(pid: int) -> list[int]:
     return [process.pid for process in everyone if process and process.parent == pid]
 
 
-def walk(spared: Collection[int] = ()) -> Iterator[Process]:
+def walk(spared: Collection[int] = ()) -> Iterator[KernelProcess]:
     """Our descendants, but for spared children of ours and what is below them.
 
     What moves in the tree meanwhile may be missed: who needs to be sure walks again.

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-__all__ = ["Frames", "Lines", "ancillary", "pack", "receive", "receive_message", "rehearse", "send"]
+__all__ = [
+    "FrameDecoder",
+    "Lines",
+    "ancillary",
+    "pack",
+    "receive",
+    "receive_message",
+    "rehearse",
+    "send",
+]
 
 _LENGTH = 4
 _HEADER = _LENGTH + 1
@@ -67,7 +76,7 @@ def receive(source: _socket.socket) -> tuple[bytes, list[int]]:
     return data, numbers
 
 
-class Frames:
+class FrameDecoder:
     """Puts frames together again, however the stream cut them."""
 
     def __init__(self) -> None:
@@ -94,7 +103,7 @@ class Frames:
 
 def receive_message(source: _socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """Wait for one frame; None when the other end closes first."""
-    frames = Frames()
+    frames = FrameDecoder()
     while True:
         data, fds = receive(source)
         if not data:
@@ -105,7 +114,7 @@ def receive_message(source: _socket.socket) -> tuple[dict[str, Any], list[int]] 
 
 def rehearse() -> None:
     """Touch the memory that a request will need: after a fork the first touch is slow."""
-    list(Frames().feed(pack({"argv": ["", ""], "env": {"": ""}}), []))
+    list(FrameDecoder().feed(pack({"argv": ["", ""], "env": {"": ""}}), []))
 
 
 class Lines:

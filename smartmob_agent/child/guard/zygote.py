@@ -35,7 +35,7 @@ from .kernel import become_subreaper, children
 from .purge import Purge
 from .shim import Shim
 from .wakeup import Wakeup
-from .wire import Frames, receive, send
+from .wire import FrameDecoder, receive, send
 
 if TYPE_CHECKING:
     from typing import Any
@@ -62,7 +62,7 @@ class Zygote:
     def __init__(self, control: int, *, isolated: bool) -> None:
         self._control = Socket(fileno=control)
         self._isolated = isolated
-        self._frames = Frames()
+        self._frames = FrameDecoder()
         self._shims: dict[int, int] = {}
         """pid of a shim → its id."""
         self._spare: tuple[int, Socket] | None = None

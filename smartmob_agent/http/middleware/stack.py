@@ -14,13 +14,13 @@ from smartmob_agent.http.middleware.proxy_headers import trust_proxies
 from smartmob_agent.http.middleware.request_id import identify_requests
 from smartmob_agent.http.middleware.tokens import Tokens
 from smartmob_agent.http.middleware.traffic import Traffic
-from smartmob_agent.http.middleware.trusted_hosts import check_names
+from smartmob_agent.http.middleware.trusted_hosts import check_trusted_hosts
 
-__all__ = ["Gate", "open_gate"]
+__all__ = ["MiddlewareStack", "open_middleware"]
 
 
 @attrs.define(eq=False)
-class Gate:
+class MiddlewareStack:
     """Lets in whom `config.security` lets in."""
 
     _config: AgentConfig
@@ -37,7 +37,7 @@ class Gate:
         app = cancel_at_disconnect(app)
         if self._tokens is not None:
             app = require_token(app, self._tokens, FailureLimit(security.failed_logins))
-        app = check_names(app, self._config)
+        app = check_trusted_hosts(app, self._config)
         # The log has what a proxy said of the client, and what was refused.
         app = log_requests(app, traffic)
         if security.trusted_proxies:
@@ -50,7 +50,7 @@ class Gate:
             self._tokens.reload()
 
 
-def open_gate(config: AgentConfig) -> Gate:
+def open_middleware(config: AgentConfig) -> MiddlewareStack:
     """Read what the gate needs; raises `StartError`."""
     path = config.security.token_file
-    return Gate(config, None if path is None else Tokens(path))
+    return MiddlewareStack(config, None if path is None else Tokens(path))

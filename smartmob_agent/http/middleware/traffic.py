@@ -9,7 +9,7 @@ import attrs
 
 from smartmob_agent.histogram import Histogram
 
-__all__ = ["Exchange", "Traffic"]
+__all__ = ["CountedRequest", "Traffic"]
 
 _BOUNDS = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
 """Seconds."""
@@ -45,12 +45,12 @@ class Traffic:
             else:
                 self._exact.add(path)
 
-    def begin(self, method: str, path: str) -> Exchange:
+    def begin(self, method: str, path: str) -> CountedRequest:
         """A request has come; call `end` when its answer is complete, or will never be."""
         route, slug = self._split(path)
         self.open[route] += 1
         method = method if method in _METHODS else _OTHER
-        return Exchange(traffic=self, route=route, slug=slug, method=method)
+        return CountedRequest(traffic=self, route=route, slug=slug, method=method)
 
     def _split(self, path: str) -> tuple[str, str]:
         if path in self._exact:
@@ -62,7 +62,7 @@ class Traffic:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Exchange:
+class CountedRequest:
     """A request that is under way."""
 
     _traffic: Traffic

@@ -13,7 +13,7 @@ from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.http.asgi import App, Receive, Scope, Send
 from smartmob_agent.http.reply import reply_problem
 
-__all__ = ["check_names", "is_loopback", "refusal_reason"]
+__all__ = ["check_trusted_hosts", "is_loopback", "refusal_reason"]
 
 _DEFAULT_PORTS = (":80", ":443")
 
@@ -26,7 +26,7 @@ def is_loopback(host: str) -> bool:
         return host.lower().rstrip(".") == "localhost"
 
 
-def check_names(app: App, config: AgentConfig) -> App:
+def check_trusted_hosts(app: App, config: AgentConfig) -> App:
     """Wrap an application: 403 for a `Host` or an `Origin` that is not the agent's own.
 
     At a Unix socket any `Host` will do: no name leads there.

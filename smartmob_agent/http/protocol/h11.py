@@ -17,8 +17,7 @@ import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import Request, Response
+from hypercorn.protocol.events import Event as StreamEvent, Request, Response
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio.worker_context import WorkerContext
@@ -28,14 +27,14 @@ from smartmob_agent.config.settings import HttpLimits
 from smartmob_agent.http.body_limits import Bodies
 from smartmob_agent.http.protocol.checks import CheckedRequest, RefusedRequestError, check_request
 from smartmob_agent.http.protocol.http_stream import RequestStream
-from smartmob_agent.http.protocol.transport import Tasks, Wire
+from smartmob_agent.http.protocol.transport import Tasks, Transport
 from smartmob_agent.http.protocol.ws_stream import WebSocketStream
 from smartmob_agent.http.refusals import Refusal, plain_refusal
 
-__all__ = ["Protocol", "Settings"]
+__all__ = ["Protocol", "ProtocolSettings"]
 
 
-class Settings:
+class ProtocolSettings:
     """What all connections of one server share."""
 
     def __init__(self, limits: HttpLimits, bodies: Bodies) -> None:
@@ -73,8 +72,8 @@ class Protocol(H11Protocol):
 
     def __init__(
         self,
-        settings: Settings,
-        wire: Wire,
+        settings: ProtocolSettings,
+        wire: Transport,
         *,
         tls: bool,
         client: tuple[str, int] | None,

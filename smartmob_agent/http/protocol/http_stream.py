@@ -12,7 +12,7 @@ from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from smartmob_agent.config.settings import HttpLimits
 from smartmob_agent.http.body_limits import BodyLimits
 from smartmob_agent.http.exchange import PROCEED
-from smartmob_agent.http.protocol.transport import Wire
+from smartmob_agent.http.protocol.transport import Transport
 from smartmob_agent.http.refusals import Refusal, plain_refusal
 
 __all__ = ["RequestStream", "StreamOwner"]
@@ -22,7 +22,7 @@ class StreamOwner(Protocol):
     """What a stream needs of its protocol."""
 
     limits: HttpLimits
-    wire: Wire
+    wire: Transport
 
     async def answer(self, refusal: Refusal) -> None:
         """Send a problem document, if no answer has begun."""

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from smartmob_agent.http.asgi import Scope, Send
 
-__all__ = ["Tasks", "Wire"]
+__all__ = ["Tasks", "Transport"]
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """What a protocol asks of its connection."""
 
     def read_until(self, deadline: float) -> None:
@@ -52,7 +52,7 @@ class Wire(Protocol):
 class Tasks:
     """What hypercorn calls a task group: it starts the calls of the application."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Transport) -> None:
         self._wire = wire
 
     async def spawn_app(self, _app: object, _config: object, scope: Scope, send: Send) -> Send:

@@ -9,8 +9,7 @@ import trio
 from hypercorn.protocol.events import Body, Data, Event, StreamClosed
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection, Ping, Pong, TextMessage
-from wsproto.events import Message as MessageFrame
+from wsproto.events import CloseConnection, Message as MessageFrame, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
 from smartmob_agent.http.asgi import Message, Send

@@ -13,13 +13,13 @@ import attrs
 import trio
 
 from smartmob_agent.config.settings import Cache, SourceLimits
-from smartmob_agent.errors import PassingError, SourceError, StartError
+from smartmob_agent.errors import SourceError, StartError, TransientError
 from smartmob_agent.source.app.root import locate
 from smartmob_agent.source.app.unpackers import Unpackers
 from smartmob_agent.source.archive.unpack import unpack
 from smartmob_agent.source.cache.disk import open_cache
 from smartmob_agent.source.cache.seam import ArchiveCache
-from smartmob_agent.source.disk.owned_dir import open_lease, remove_dead
+from smartmob_agent.source.disk.owned_dir import open_owned_dir, remove_dead
 from smartmob_agent.source.disk.rmtree import remove_tree
 
 __all__ = ["Unpacked", "Workspace", "Workspaces", "open_workspaces"]
@@ -51,7 +51,7 @@ class Workspace(Protocol):
         """Unpack an archive, which stays as it is; what an earlier try left is removed first.
 
         Raises `DownloadError` when it is no archive or over a limit, `UnpackError` when it is
-        damaged or holds what must not be unpacked, `PassingError` when the disk says no.
+        damaged or holds what must not be unpacked, `TransientError` when the disk says no.
 
         After each of them no unpacked file is left.
 
@@ -100,7 +100,7 @@ async def open_workspaces(
     with contextlib.ExitStack() as stack:
         try:
             where.mkdir(parents=True, exist_ok=True)
-            directory = stack.enter_context(open_lease(where))
+            directory = stack.enter_context(open_owned_dir(where))
         except OSError as exc:
             raise StartError(f"cannot keep sources in {where}: {exc.strerror}") from exc
         await trio.to_thread.run_sync(remove_dead, where, trio.from_thread.check_cancelled)
@@ -164,7 +164,7 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise PassingError(f"cannot keep the source: {exc.strerror or exc}") from exc
+        raise TransientError(f"cannot keep the source: {exc.strerror or exc}") from exc
 
 
 def _unpack(archive: Path, app: Path, limits: SourceLimits) -> Unpacked:

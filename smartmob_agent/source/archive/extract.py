@@ -13,11 +13,17 @@ import attrs
 from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import UnpackError
 from smartmob_agent.source.archive.budget import Budget
-from smartmob_agent.source.archive.members import Kind, Member, inner_path, inner_target, refusal
-from smartmob_agent.source.archive.twins import Names, folds_names
-from smartmob_agent.source.disk.free_space import Room
+from smartmob_agent.source.archive.members import (
+    Member,
+    MemberKind,
+    inner_path,
+    inner_target,
+    refusal,
+)
+from smartmob_agent.source.archive.twins import CaseCollisions, folds_names
+from smartmob_agent.source.disk.free_space import FreeSpace
 
-__all__ = ["Tree", "open_tree"]
+__all__ = ["Extraction", "open_extraction"]
 
 DIRECTORY_MODE = 0o755
 FILE_MODE = 0o644
@@ -39,7 +45,7 @@ NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @attrs.define(eq=False, kw_only=True)
-class Tree:
+class Extraction:
     """Creates members, each one new: nothing is overwritten, and no link is followed.
 
     There are no symbolic links before `finish`, so no path can lead through one.
@@ -53,8 +59,8 @@ class Tree:
     limits: SourceLimits
     check: Callable[[], None]
     budget: Budget
-    room: Room
-    names: Names | None = None
+    room: FreeSpace
+    names: CaseCollisions | None = None
     # Bytes are small, and nothing that the garbage collector looks at again and again.
     _links: list[bytes] = attrs.field(factory=list)
     _parents: set[str] = attrs.field(factory=set)
@@ -69,7 +75,7 @@ class Tree:
         path = inner_path(member.name, self.limits)
         self.budget.count(member.name)
         try:
-            if member.kind is Kind.DIRECTORY:
+            if member.kind is MemberKind.DIRECTORY:
                 self._add_directory(path, member)
             else:
                 self._add_other(path, member, content)
@@ -102,11 +108,11 @@ class Tree:
             raise refusal(member.name, "expected a directory above, found a file") from exc
 
     def _create(self, path: str, member: Member, content: Iterable[bytes]) -> None:
-        if member.kind is Kind.SYMLINK:
+        if member.kind is MemberKind.SYMLINK:
             target = inner_target(path, member.target, self.limits)
             self.budget.take_link(member.name, len(path) + len(target))
             self._links.append(f"{path}\0{target}".encode())
-        elif member.kind is Kind.HARDLINK:
+        elif member.kind is MemberKind.HARDLINK:
             self._hard_link(path, member)
         else:
             self._write(path, member, content)
@@ -193,14 +199,16 @@ class Tree:
 
 
 @contextlib.contextmanager
-def open_tree(
+def open_extraction(
     directory: Path, limits: SourceLimits, budget: Budget, check: Callable[[], None]
-) -> Iterator[Tree]:
+) -> Iterator[Extraction]:
     """Make the tree below an existing directory."""
     fd = os.open(directory, DIRECTORY)
     try:
-        room = Room(fd=fd, min_free_bytes=limits.min_free_bytes)
-        names = Names() if folds_names(fd) else None
-        yield Tree(root_fd=fd, limits=limits, check=check, budget=budget, room=room, names=names)
+        room = FreeSpace(fd=fd, min_free_bytes=limits.min_free_bytes)
+        names = CaseCollisions() if folds_names(fd) else None
+        yield Extraction(
+            root_fd=fd, limits=limits, check=check, budget=budget, room=room, names=names
+        )
     finally:
         os.close(fd)

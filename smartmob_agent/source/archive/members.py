@@ -10,7 +10,7 @@ import attrs
 from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import DownloadError, UnpackError
 
-__all__ = ["Kind", "Member", "decode_name", "excess", "inner_path", "inner_target", "refusal"]
+__all__ = ["Member", "MemberKind", "decode_name", "excess", "inner_path", "inner_target", "refusal"]
 
 SHOWN_CHARACTERS = 100
 
@@ -21,7 +21,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 NAME_BYTES = 255
 
 
-class Kind(enum.Enum):
+class MemberKind(enum.Enum):
     """What a member is; there are no others that an app needs."""
 
     FILE = "file"
@@ -40,7 +40,7 @@ class Member:
     """
 
     name: str
-    kind: Kind
+    kind: MemberKind
     mode: int | None
     size: int = 0
     target: str = ""

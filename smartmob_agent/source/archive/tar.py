@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from smartmob_agent.errors import UnpackError
-from smartmob_agent.source.archive.members import Kind, Member, decode_name, excess, refusal
+from smartmob_agent.source.archive.members import Member, MemberKind, decode_name, excess, refusal
 
 __all__ = ["BLOCK_BYTES", "is_tar", "tar_members"]
 
@@ -30,12 +30,12 @@ RECORD_BYTES = 100
 """What each line in such a header costs beside its length: about as much time."""
 
 KINDS = {
-    b"0": Kind.FILE,
-    b"\0": Kind.FILE,
-    b"7": Kind.FILE,  # to be contiguous on disk, which nobody does
-    b"1": Kind.HARDLINK,
-    b"2": Kind.SYMLINK,
-    b"5": Kind.DIRECTORY,
+    b"0": MemberKind.FILE,
+    b"\0": MemberKind.FILE,
+    b"7": MemberKind.FILE,  # to be contiguous on disk, which nobody does
+    b"1": MemberKind.HARDLINK,
+    b"2": MemberKind.SYMLINK,
+    b"5": MemberKind.DIRECTORY,
 }
 
 REFUSED = {
@@ -124,15 +124,15 @@ def _member(header: _Header, extra: dict[str, str]) -> Member:
         raise refusal(name, f"expected a file, directory or link, found {found}")
     if "sparse" in extra:
         raise refusal(name, "expected a file, directory or link, found a sparse file")
-    if kind is Kind.FILE and name.endswith("/"):  # as the old format has directories
-        kind = Kind.DIRECTORY
+    if kind is MemberKind.FILE and name.endswith("/"):  # as the old format has directories
+        kind = MemberKind.DIRECTORY
     size = _decimal(extra["size"]) if "size" in extra else header.size
-    is_link = kind in {Kind.SYMLINK, Kind.HARDLINK}
+    is_link = kind in {MemberKind.SYMLINK, MemberKind.HARDLINK}
     return Member(
         name=name,
         kind=kind,
         mode=header.mode,
-        size=size if kind is Kind.FILE else 0,
+        size=size if kind is MemberKind.FILE else 0,
         target=(extra.get("linkpath") or decode_name(header.target)) if is_link else "",
     )
 

@@ -10,7 +10,7 @@ import attrs
 
 from smartmob_agent.source.archive.members import refusal
 
-__all__ = ["Names", "folds_names"]
+__all__ = ["CaseCollisions", "folds_names"]
 
 _PROBE, _OTHER_CASE, _OTHER_COMPOSITION = "\u00e9a", "\u00e9A", "e\u0301a"
 """One name in two cases and in two compositions: "é" is one character or two."""
@@ -36,7 +36,7 @@ def folds_names(root_fd: int) -> bool:
 
 
 @attrs.define(eq=False)
-class Names:
+class CaseCollisions:
     """The paths that an archive has used.
 
     Hashes stand for them: a hundred thousand long paths are too much to keep.  That two of

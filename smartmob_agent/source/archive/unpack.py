@@ -13,7 +13,7 @@ from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import DownloadError
 from smartmob_agent.source.archive.budget import Budget
 from smartmob_agent.source.archive.decompress import Codec, codec_of, decompressed
-from smartmob_agent.source.archive.extract import open_tree
+from smartmob_agent.source.archive.extract import open_extraction
 from smartmob_agent.source.archive.members import Member
 from smartmob_agent.source.archive.tar import BLOCK_BYTES, is_tar, tar_members
 from smartmob_agent.source.archive.zip import MAGICS, zip_members
@@ -59,7 +59,7 @@ def unpack(archive: Path, directory: Path, limits: SourceLimits, check: Callable
     check = _in_time(check, limits.unpack_timeout)
     with (
         _open_archive(archive, limits, check) as (members, budget),
-        open_tree(directory, limits, budget, check) as tree,
+        open_extraction(directory, limits, budget, check) as tree,
     ):
         for member, content in members:
             tree.add(member, content)

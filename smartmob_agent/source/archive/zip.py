@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from smartmob_agent.errors import DownloadError
-from smartmob_agent.source.archive.members import Kind, Member, decode_name, refusal
+from smartmob_agent.source.archive.members import Member, MemberKind, decode_name, refusal
 from smartmob_agent.source.archive.zip_directory import (
-    Directory,
-    Entry,
+    ZipDirectory,
+    ZipEntry,
     exactly,
     find_directory,
     read_entries,
@@ -37,10 +37,10 @@ ENCRYPTED = 1 << 0 | 1 << 6 | 1 << 13
 STORED, DEFLATED = 0, 8
 
 KINDS = {
-    0: Kind.FILE,
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIRECTORY,
-    stat.S_IFLNK: Kind.SYMLINK,
+    0: MemberKind.FILE,
+    stat.S_IFREG: MemberKind.FILE,
+    stat.S_IFDIR: MemberKind.DIRECTORY,
+    stat.S_IFLNK: MemberKind.SYMLINK,
 }
 
 TARGET_BYTES = 4096
@@ -65,7 +65,7 @@ def zip_members(
 
 
 def _members(
-    file: BinaryIO, directory: Directory, content: BinaryIO
+    file: BinaryIO, directory: ZipDirectory, content: BinaryIO
 ) -> Iterator[tuple[Member, Iterator[bytes]]]:
     left = content.seek(0, os.SEEK_END)
     for entry in read_entries(file, directory):
@@ -75,22 +75,22 @@ def _members(
         kind = KINDS.get(stat.S_IFMT(entry.mode))
         if kind is None:
             raise refusal(entry.name, "expected a file, directory or link")
-        if kind is Kind.FILE and entry.name.endswith("/"):
-            kind = Kind.DIRECTORY
+        if kind is MemberKind.FILE and entry.name.endswith("/"):
+            kind = MemberKind.DIRECTORY
         data = _content(content, entry)
-        target = _target(entry, data) if kind is Kind.SYMLINK else ""
+        target = _target(entry, data) if kind is MemberKind.SYMLINK else ""
         mode = entry.mode & 0o7777 if entry.mode else None
-        size = entry.size if kind is Kind.FILE else 0
+        size = entry.size if kind is MemberKind.FILE else 0
         yield Member(name=entry.name, kind=kind, mode=mode, size=size, target=target), data
 
 
-def _target(entry: Entry, data: Iterator[bytes]) -> str:
+def _target(entry: ZipEntry, data: Iterator[bytes]) -> str:
     if entry.size > TARGET_BYTES:
         raise refusal(entry.name, f"expected a link of at most {TARGET_BYTES} bytes")
     return decode_name(b"".join(data))
 
 
-def _content(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+def _content(file: BinaryIO, entry: ZipEntry) -> Iterator[bytes]:
     """The content of an entry, checked against its size and checksum."""
     if entry.flags & ENCRYPTED:
         raise refusal(entry.name, "expected no encryption")
@@ -117,7 +117,7 @@ def _content(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
         raise refusal(entry.name, "it has not the size and checksum that it should have")
 
 
-def _packed(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+def _packed(file: BinaryIO, entry: ZipEntry) -> Iterator[bytes]:
     left = entry.packed_size
     while left:
         piece = file.read(min(left, CHUNK_BYTES))
@@ -127,7 +127,7 @@ def _packed(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
         yield piece
 
 
-def _inflated(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+def _inflated(file: BinaryIO, entry: ZipEntry) -> Iterator[bytes]:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         for packed in _packed(file, entry):

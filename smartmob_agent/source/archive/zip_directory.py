@@ -17,8 +17,8 @@ from smartmob_agent.errors import UnpackError
 from smartmob_agent.source.archive.members import decode_name
 
 __all__ = [
-    "Directory",
-    "Entry",
+    "ZipDirectory",
+    "ZipEntry",
     "damaged",
     "exactly",
     "find_directory",
@@ -41,7 +41,7 @@ ZIP64 = 0x0001
 
 
 @attrs.frozen(kw_only=True)
-class Directory:
+class ZipDirectory:
     """Where the directory is.
 
     count: of its entries.
@@ -54,7 +54,7 @@ class Directory:
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
+class ZipEntry:
     """What the directory says of a member; `mode` is 0 where it says nothing of that.
 
     offset: of the member itself, which begins with a header of its own.
@@ -71,7 +71,7 @@ class Entry:
     offset: int
 
 
-def find_directory(file: BinaryIO) -> Directory:
+def find_directory(file: BinaryIO) -> ZipDirectory:
     """Find the directory; raises `UnpackError` where there is none."""
     size = file.seek(0, os.SEEK_END)
     start = max(size - END.size - COMMENT_BYTES, 0)
@@ -85,10 +85,10 @@ def find_directory(file: BinaryIO) -> Directory:
         return _find_directory64(file, start + at)
     if disk or first_disk:
         raise UnpackError("expected a zip archive in one file, found one of several disks")
-    return Directory(count=count, size=length, offset=offset)
+    return ZipDirectory(count=count, size=length, offset=offset)
 
 
-def _find_directory64(file: BinaryIO, end: int) -> Directory:
+def _find_directory64(file: BinaryIO, end: int) -> ZipDirectory:
     file.seek(max(end - END64_LOCATOR.size, 0))
     signature, _, offset, _ = read_struct(file, END64_LOCATOR)
     if signature != b"PK\x06\x07":
@@ -97,10 +97,10 @@ def _find_directory64(file: BinaryIO, end: int) -> Directory:
     signature, *_, count, length, offset = read_struct(file, END64)
     if signature != b"PK\x06\x06":
         raise damaged("no zip64 directory")
-    return Directory(count=count, size=length, offset=offset)
+    return ZipDirectory(count=count, size=length, offset=offset)
 
 
-def read_entries(file: BinaryIO, directory: Directory) -> Iterator[Entry]:
+def read_entries(file: BinaryIO, directory: ZipDirectory) -> Iterator[ZipEntry]:
     """The entries, one after the other; raises `UnpackError` when there are others than it says."""
     seek(file, directory.offset)
     for _ in range(directory.count):
@@ -109,7 +109,7 @@ def read_entries(file: BinaryIO, directory: Directory) -> Iterator[Entry]:
         raise damaged("its directory has another size than it says")
 
 
-def _read_entry(file: BinaryIO) -> Entry:
+def _read_entry(file: BinaryIO) -> ZipEntry:
     signature, *fields = read_struct(file, ENTRY)
     _, _, flags, method, _, _, crc, packed_size, size, *fields = fields
     name_size, extra_size, comment_size, _, _, attributes, offset = fields
@@ -123,7 +123,7 @@ def _read_entry(file: BinaryIO) -> Entry:
         file.seek(comment_size, os.SEEK_CUR)
     if FULL_32 in {size, packed_size, offset}:
         size, packed_size, offset = _widen(extra, [size, packed_size, offset])
-    return Entry(
+    return ZipEntry(
         raw_name=raw_name,
         name=name,
         flags=flags,

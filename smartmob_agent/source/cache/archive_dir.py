@@ -23,10 +23,10 @@ from pathlib import Path
 
 import attrs
 
-from smartmob_agent.source.cache.archive_lock import Check, Hold, place, remove, take
-from smartmob_agent.source.cache.etags import Note, note_path, read_note, write_note
+from smartmob_agent.source.cache.archive_lock import ArchiveLock, Check, place, remove, take
+from smartmob_agent.source.cache.etags import KnownETag, etag_path, read_etag, write_etag
 
-__all__ = ["Shelf"]
+__all__ = ["ArchiveDir"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ _NAME = re.compile("[0-9a-f]{64}")
 
 
 @attrs.define(eq=False, kw_only=True)
-class Shelf:
+class ArchiveDir:
     """The archives, by digest: what was downloaded, what was uploaded, and notes on URLs.
 
     limit_bytes: of all archives together; those that are held may be more.
@@ -64,14 +64,14 @@ class Shelf:
             if status.st_uid != os.geteuid() or status.st_mode & FOREIGN:
                 raise PermissionError(0, "expected a directory that nobody else may write to")
 
-    def find(self, sha256: str, check: Check) -> Hold | None:
+    def find(self, sha256: str, check: Check) -> ArchiveLock | None:
         """Return the archive, held, if it is here and not damaged."""
         for directory in (self._downloads, self._uploads):
             if hold := take(directory / sha256, check):
                 return hold
         return None
 
-    def keep(self, part: Path, sha256: str, check: Check, *, uploaded: bool) -> Hold:
+    def keep(self, part: Path, sha256: str, check: Check, *, uploaded: bool) -> ArchiveLock:
         """Make an archive of a complete file, which loses its own name; hold it.
 
         part: on the same disk.
@@ -128,16 +128,16 @@ class Shelf:
         logger.info("expired", extra={"sha256": sha256})
         return 0.0
 
-    def recall(self, url: str) -> Note | None:
+    def recall(self, url: str) -> KnownETag | None:
         """Return what was found at a URL, if that is known; the archive may be gone."""
-        return read_note(note_path(self._notes, url))
+        return read_etag(etag_path(self._notes, url))
 
-    def remember(self, url: str, note: Note, scratch: Path) -> None:
+    def remember(self, url: str, note: KnownETag, scratch: Path) -> None:
         """Note what was found at a URL.
 
         scratch: a file to be made, on the same disk.
         """
-        write_note(note_path(self._notes, url), note, scratch)
+        write_etag(etag_path(self._notes, url), note, scratch)
 
     def _forget(self) -> None:
         """Remove notes on archives that are not here any more, and the oldest of too many."""
@@ -145,7 +145,7 @@ class Shelf:
         for file in notes[:-MAX_FILES]:
             file.path.unlink(missing_ok=True)
         for file in notes[-MAX_FILES:]:
-            note = read_note(file.path)
+            note = read_etag(file.path)
             if note is None or not self._has(note.sha256):
                 file.path.unlink(missing_ok=True)
 

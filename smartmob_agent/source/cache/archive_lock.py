@@ -17,7 +17,7 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ["Check", "Hold", "place", "remove", "take"]
+__all__ = ["ArchiveLock", "Check", "place", "remove", "take"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ Check = Callable[[], None]
 
 
 @attrs.frozen(eq=False)
-class Hold:
+class ArchiveLock:
     """An archive that nobody removes while it is held."""
 
     path: Path
@@ -49,7 +49,7 @@ class Hold:
         os.close(self._fd)
 
 
-def take(path: Path, check: Check) -> Hold | None:
+def take(path: Path, check: Check) -> ArchiveLock | None:
     """Hold an archive, and note that it is used now.
 
     None if there is none, if it is being removed, or if it is damaged: then it is removed here.
@@ -61,13 +61,13 @@ def take(path: Path, check: Check) -> Hold | None:
         if _digest(fd, check) == path.name:
             os.utime(fd)
             stack.pop_all()
-            return Hold(path, fd)
+            return ArchiveLock(path, fd)
     logger.warning("removed a damaged archive", extra={"sha256": path.name})
     remove(path)
     return None
 
 
-def place(part: Path, path: Path, check: Check) -> Hold:
+def place(part: Path, path: Path, check: Check) -> ArchiveLock:
     """Make an archive of a complete file, which loses its own name; hold it.
 
     part: on the same disk, and with the digest that is the name of `path`.
@@ -88,7 +88,7 @@ def place(part: Path, path: Path, check: Check) -> Hold:
             os.link(part, path)  # in the place of a damaged one
         part.unlink()
         stack.pop_all()
-        return Hold(path, fd)
+        return ArchiveLock(path, fd)
 
 
 def remove(path: Path) -> bool:

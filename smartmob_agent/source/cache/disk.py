@@ -15,14 +15,14 @@ import attrs
 import trio
 
 from smartmob_agent.config.settings import Cache, SourceLimits
-from smartmob_agent.errors import PassingError, StartError
+from smartmob_agent.errors import StartError, TransientError
 from smartmob_agent.source.archive.unpack import check_archive
-from smartmob_agent.source.cache.archive_dir import Shelf
-from smartmob_agent.source.cache.archive_lock import Hold
-from smartmob_agent.source.cache.etags import Note
+from smartmob_agent.source.cache.archive_dir import ArchiveDir
+from smartmob_agent.source.cache.archive_lock import ArchiveLock
+from smartmob_agent.source.cache.etags import KnownETag
 from smartmob_agent.source.cache.seam import ArchiveCache, ArchivePart, HeldArchive
-from smartmob_agent.source.disk.free_space import Room
-from smartmob_agent.source.disk.owned_dir import open_lease, remove_dead
+from smartmob_agent.source.disk.free_space import FreeSpace
+from smartmob_agent.source.disk.owned_dir import open_owned_dir, remove_dead
 from smartmob_agent.source.disk.rmtree import remove_tree
 
 __all__ = ["open_cache"]
@@ -51,7 +51,7 @@ async def open_cache(
 
     Raises `StartError` when there can be no cache.
     """
-    shelf = Shelf(
+    shelf = ArchiveDir(
         directory=directory,
         limit_bytes=limits.cache_bytes,
         min_free_bytes=source.min_free_bytes,
@@ -59,7 +59,7 @@ async def open_cache(
     with contextlib.ExitStack() as stack:
         try:
             shelf.prepare()
-            own = stack.enter_context(open_lease(directory))
+            own = stack.enter_context(open_owned_dir(directory))
         except OSError as exc:
             raise StartError(f"cannot keep archives in {directory}: {exc.strerror}") from exc
         await trio.to_thread.run_sync(remove_dead, directory, check_cancelled)
@@ -75,7 +75,7 @@ async def open_cache(
 class _DiskCache:
     """own: the directory of this agent, for what is not complete."""
 
-    shelf: Shelf
+    shelf: ArchiveDir
     own: Path
     source: SourceLimits
     _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(THREADS))
@@ -89,10 +89,10 @@ class _DiskCache:
     def make_part(self) -> ArchivePart:
         return _Part(cache=self, path=self._make_path())
 
-    async def recall(self, url: str) -> Note | None:
+    async def recall(self, url: str) -> KnownETag | None:
         return await self.run(partial(self.shelf.recall, url))
 
-    async def remember(self, url: str, note: Note) -> None:
+    async def remember(self, url: str, note: KnownETag) -> None:
         await self.run(partial(self.shelf.remember, url, note, self._make_path()))
 
     async def uploads(self) -> Sequence[tuple[str, float]]:
@@ -113,7 +113,7 @@ class _DiskCache:
         try:
             return await trio.to_thread.run_sync(step, limiter=limiter or self._limiter)
         except OSError as exc:
-            raise PassingError(f"cannot keep the source: {exc.strerror or exc}") from exc
+            raise TransientError(f"cannot keep the source: {exc.strerror or exc}") from exc
 
     def _make_path(self) -> Path:
         return self.own / str(next(self._numbers))
@@ -146,7 +146,9 @@ class _Part:
 
     def _write(self, data: bytes | bytearray) -> None:
         with self.path.open("ab") as file:
-            Room(fd=file.fileno(), min_free_bytes=self.cache.source.min_free_bytes).take(len(data))
+            FreeSpace(fd=file.fileno(), min_free_bytes=self.cache.source.min_free_bytes).take(
+                len(data)
+            )
             file.write(data)
         self._digest.update(data)
 
@@ -154,7 +156,7 @@ class _Part:
 @attrs.frozen(eq=False, kw_only=True)
 class _Held:
     cache: _DiskCache
-    hold: Hold
+    hold: ArchiveLock
 
     @property
     def path(self) -> Path:
@@ -172,13 +174,13 @@ class _Held:
             await trio.lowlevel.checkpoint()
 
 
-def _keep(shelf: Shelf, part: Path, sha256: str, *, uploaded: bool) -> Hold:
+def _keep(shelf: ArchiveDir, part: Path, sha256: str, *, uploaded: bool) -> ArchiveLock:
     hold = shelf.keep(part, sha256, check_cancelled, uploaded=uploaded)
     _trim(shelf)
     return hold
 
 
-def _trim(shelf: Shelf) -> None:
+def _trim(shelf: ArchiveDir) -> None:
     """Trim; if the disk says no, say so and go on: the next one may succeed."""
     try:
         shelf.trim()

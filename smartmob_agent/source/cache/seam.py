@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from smartmob_agent.source.cache.etags import Note
+from smartmob_agent.source.cache.etags import KnownETag
 
-__all__ = ["ArchiveCache", "ArchivePart", "HeldArchive", "Note"]
+__all__ = ["ArchiveCache", "ArchivePart", "HeldArchive", "KnownETag"]
 
 
 class HeldArchive(Protocol):
@@ -35,7 +35,7 @@ class HeldArchive(Protocol):
 class ArchivePart(Protocol):
     """A file that becomes an archive once it is complete.
 
-    Every method raises `PassingError` when the disk says no.
+    Every method raises `TransientError` when the disk says no.
     """
 
     @property
@@ -72,7 +72,7 @@ class ArchivePart(Protocol):
 
 
 class ArchiveCache(Protocol):
-    """Archives by digest.  Every method raises `PassingError` when the disk says no."""
+    """Archives by digest.  Every method raises `TransientError` when the disk says no."""
 
     async def find(self, sha256: str) -> HeldArchive | None:
         """Return the archive with that digest, held; None if it is not here."""
@@ -86,11 +86,11 @@ class ArchiveCache(Protocol):
         """Remove what can be downloaded again and is not held, as the disk is full."""
         ...
 
-    async def recall(self, url: str) -> Note | None:
+    async def recall(self, url: str) -> KnownETag | None:
         """Return what was found at a URL; the archive may be here no more."""
         ...
 
-    async def remember(self, url: str, note: Note) -> None:
+    async def remember(self, url: str, note: KnownETag) -> None:
         """Note what was found at a URL."""
         ...
 

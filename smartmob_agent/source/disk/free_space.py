@@ -7,14 +7,14 @@ import os
 
 import attrs
 
-__all__ = ["Room"]
+__all__ = ["FreeSpace"]
 
 # Others write to the disk at the same time, so it is looked at again after so many bytes.
 LOOK_BYTES = 16 * 1024 * 1024
 
 
 @attrs.define(eq=False, kw_only=True)
-class Room:
+class FreeSpace:
     """What may be written to a disk, a part of which stays free.
 
     fd: of any file or directory on the disk.

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import trio
 
-from smartmob_agent.errors import PassingError
+from smartmob_agent.errors import TransientError
 from smartmob_agent.source.cache.seam import ArchiveCache
 
 __all__ = ["TIMEOUT", "make_room_after"]
@@ -18,10 +18,10 @@ TIMEOUT = 10.0
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-async def make_room_after(error: PassingError, cache: ArchiveCache) -> None:
+async def make_room_after(error: TransientError, cache: ArchiveCache) -> None:
     """If an error came of a full disk, make room for the next try."""
     if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
-        with suppress(PassingError):
+        with suppress(TransientError):
             await cache.make_room()
     else:
         await trio.lowlevel.checkpoint()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from smartmob_agent.source.disk.rmtree import remove_tree
 
-__all__ = ["open_lease", "remove_dead"]
+__all__ = ["open_owned_dir", "remove_dead"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
-def open_lease(parent: Path) -> Iterator[Path]:
+def open_owned_dir(parent: Path) -> Iterator[Path]:
     """Make a directory below `parent`, mode 0700, and hold it; removing it is not done here.
 
     Raises `OSError`.

@@ -9,12 +9,12 @@ from typing import BinaryIO
 import attrs
 import trio
 
-from smartmob_agent.errors import DownloadError, PassingDownloadError
+from smartmob_agent.errors import DownloadError, TransientDownloadError
 from smartmob_agent.source.archive.decompress import DamagedError, Gunzip
-from smartmob_agent.source.download.partial import Part
-from smartmob_agent.source.download.response import Answer
+from smartmob_agent.source.download.partial import PartialFile
+from smartmob_agent.source.download.response import ResponseHead
 
-__all__ = ["Intake", "open_intake"]
+__all__ = ["BodyWriter", "open_body_writer"]
 
 # One trip to a thread costs about as much as writing 100 KiB.
 BATCH_BYTES = 1024 * 1024
@@ -24,7 +24,7 @@ PIECE_BYTES = 256 * 1024
 
 
 @attrs.define(eq=False, kw_only=True)
-class Intake:
+class BodyWriter:
     """Writes what one answer brings of an archive.
 
     shown: the URL as messages may name it.
@@ -34,7 +34,7 @@ class Intake:
     received_bytes: of the archive, earlier answers included.
     """
 
-    part: Part
+    part: PartialFile
     file: BinaryIO
     shown: str
     limit_bytes: int
@@ -52,7 +52,7 @@ class Intake:
             if len(self._batch) >= BATCH_BYTES:
                 await self.flush()
 
-    def check_complete(self, error: PassingDownloadError | None) -> None:
+    def check_complete(self, error: TransientDownloadError | None) -> None:
         """Raise `error`, or what else says that something is missing at the end."""
         if error is not None:
             raise error
@@ -61,10 +61,10 @@ class Intake:
         if self.gunzip is not None and not self.gunzip.eof:
             raise DownloadError(f"{self.shown}: its Content-Encoding gzip is cut short")
 
-    def cut_short(self) -> PassingDownloadError:
+    def cut_short(self) -> TransientDownloadError:
         """The error for a connection that ended too early."""
         expected = "" if self.expected_bytes is None else f" of {self.expected_bytes}"
-        return PassingDownloadError(
+        return TransientDownloadError(
             f"{self.shown}: cut short after {self.received_bytes}{expected} bytes"
         )
 
@@ -93,8 +93,10 @@ class Intake:
 
 
 @contextlib.asynccontextmanager
-async def open_intake(part: Part, answer: Answer, *, limit_bytes: int) -> AsyncGenerator[Intake]:
-    """Open the file of `part` for the body of `answer`; see `Intake`.
+async def open_body_writer(
+    part: PartialFile, answer: ResponseHead, *, limit_bytes: int
+) -> AsyncGenerator[BodyWriter]:
+    """Open the file of `part` for the body of `answer`; see `BodyWriter`.
 
     Raises `DownloadError` at once when the archive says that it is over the limit, and
     `OSError` when the disk says no.
@@ -107,7 +109,7 @@ async def open_intake(part: Part, answer: Answer, *, limit_bytes: int) -> AsyncG
     gunzip = answer.decoder()
     file = await trio.to_thread.run_sync(part.open)
     try:
-        yield Intake(
+        yield BodyWriter(
             part=part,
             file=file,
             shown=answer.shown,

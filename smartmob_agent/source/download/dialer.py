@@ -14,7 +14,7 @@ from itertools import chain, zip_longest
 import attrs
 import trio
 
-from smartmob_agent.source.download.egress import Address, ForbiddenError, Policy
+from smartmob_agent.source.download.egress import Address, EgressFilter, ForbiddenError
 
 __all__ = ["Dial", "Dialer", "Resolver"]
 
@@ -66,7 +66,7 @@ async def connect(address: Address, port: int) -> trio.SocketStream:
 class Dialer:
     """Connects to hosts, as far as a policy allows."""
 
-    policy: Policy
+    policy: EgressFilter
     lookup: Lookup = attrs.field(factory=lambda: Resolver().lookup)
     connect: Callable[[Address, int], Awaitable[trio.abc.Stream]] = connect
 

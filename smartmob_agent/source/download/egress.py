@@ -11,9 +11,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import attrs
 
-from smartmob_agent.config.egress_rules import Network, Subnet, parse_rule
+from smartmob_agent.config.egress_rules import EgressRules, Subnet, parse_rule
 
-__all__ = ["Address", "ForbiddenError", "Policy"]
+__all__ = ["Address", "EgressFilter", "ForbiddenError"]
 
 Address = IPv4Address | IPv6Address
 
@@ -80,14 +80,14 @@ class _Rules:
 
 
 @attrs.frozen
-class Policy:
-    """What a `Network` comes to."""
+class EgressFilter:
+    """What a `EgressRules` comes to."""
 
     _allow: _Rules
     _deny: _Rules
 
     @classmethod
-    def of(cls, network: Network) -> Policy:
+    def of(cls, network: EgressRules) -> EgressFilter:
         return cls(_Rules.parse(network.allow), _Rules.parse(network.deny))
 
     def check_name(self, host: str) -> None:

@@ -18,16 +18,16 @@ import attrs
 import httpx
 import trio
 
-from smartmob_agent.config.egress_rules import Network
+from smartmob_agent.config.egress_rules import EgressRules
 from smartmob_agent.config.settings import SourceLimits
-from smartmob_agent.errors import DownloadError, PassingDownloadError
-from smartmob_agent.source.download.body import Intake, open_intake
+from smartmob_agent.errors import DownloadError, TransientDownloadError
+from smartmob_agent.source.download.body import BodyWriter, open_body_writer
 from smartmob_agent.source.download.dialer import Dial, Dialer
-from smartmob_agent.source.download.egress import ForbiddenError, Policy
+from smartmob_agent.source.download.egress import EgressFilter, ForbiddenError
 from smartmob_agent.source.download.httpcore_backend import open_pool, reason_of
-from smartmob_agent.source.download.partial import Part, Parts
-from smartmob_agent.source.download.redirects import Hop, first_hop, next_hop
-from smartmob_agent.source.download.response import Answer
+from smartmob_agent.source.download.partial import PartialFile, PartialFiles
+from smartmob_agent.source.download.redirects import RequestTarget, first_target, next_target
+from smartmob_agent.source.download.response import ResponseHead
 from smartmob_agent.source.download.resumes import Resumes
 from smartmob_agent.source.download.seam import Fetched, Fetcher, Progress, ignore_progress
 from smartmob_agent.source.download.urls import public_url
@@ -52,7 +52,7 @@ class _Job:
 
 
 def make_fetcher(
-    limits: SourceLimits, network: Network | None = None, *, dial: Dial | None = None
+    limits: SourceLimits, network: EgressRules | None = None, *, dial: Dial | None = None
 ) -> HttpFetcher:
     """Make the fetcher of an agent.
 
@@ -62,7 +62,7 @@ def make_fetcher(
     dial: makes the connections; by default to where `network` allows.
     """
     context = httpx.create_ssl_context()
-    dialer = Dialer(policy=Policy.of(network or Network()))
+    dialer = Dialer(policy=EgressFilter.of(network or EgressRules()))
     connect = partial(_Transport, dial or dialer.dial, context)
     return HttpFetcher(limits=limits, transport=connect)
 
@@ -85,10 +85,10 @@ class HttpFetcher:
     limits: SourceLimits
     transport: Callable[[], httpx.AsyncBaseTransport]
     random: Callable[[], float] = random.random
-    _parts: Parts = attrs.field(init=False)
+    _parts: PartialFiles = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._parts = Parts(min_free_bytes=self.limits.min_free_bytes)
+        self._parts = PartialFiles(min_free_bytes=self.limits.min_free_bytes)
 
     async def fetch(
         self,
@@ -110,28 +110,28 @@ class HttpFetcher:
                     return await resumes.run(part, partial(self._try, job))
             except trio.TooSlowError as exc:
                 limit = f"{self.limits.total_timeout:g} s"
-                raise PassingDownloadError(f"{shown}: not complete after {limit}") from exc
+                raise TransientDownloadError(f"{shown}: not complete after {limit}") from exc
             except (DownloadError, OSError) as exc:
                 with trio.CancelScope(shield=True):  # one file: as long as the disk takes
                     await trio.to_thread.run_sync(part.remove)
                 if isinstance(exc, DownloadError):
                     raise
-                raise PassingDownloadError(f"{shown}: cannot be written: {exc.strerror}") from exc
+                raise TransientDownloadError(f"{shown}: cannot be written: {exc.strerror}") from exc
 
-    async def _try(self, job: _Job, part: Part) -> Fetched | None:
-        hop = first_hop(job.url)
+    async def _try(self, job: _Job, part: PartialFile) -> Fetched | None:
+        hop = first_target(job.url)
         for _ in range(self.limits.redirects + 1):
             async with self._respond(hop, job, part) as response:
                 status, headers = response.status_code, response.headers
-                answer = Answer(status=status, headers=headers, shown=hop.shown)
+                answer = ResponseHead(status=status, headers=headers, shown=hop.shown)
                 if not answer.is_redirect:
                     return await self._take(response, answer, job, part)
-                hop = next_hop(hop, response.headers.get("Location"))
+                hop = next_target(hop, response.headers.get("Location"))
         found = f"expected at most {self.limits.redirects} redirects, found more"
         raise DownloadError(f"{public_url(job.url)}: {found}")
 
     async def _take(
-        self, response: httpx.Response, answer: Answer, job: _Job, part: Part
+        self, response: httpx.Response, answer: ResponseHead, job: _Job, part: PartialFile
     ) -> Fetched | None:
         """Do what an answer says that is no redirect."""
         if answer.is_not_modified and job.etag is not None and not part.size_bytes:
@@ -141,11 +141,11 @@ class HttpFetcher:
             part.begin(answer)
         elif not part.go_on(answer):
             part.forget()
-            raise PassingDownloadError(f"{answer.shown}: expected the rest, found other bytes")
+            raise TransientDownloadError(f"{answer.shown}: expected the rest, found other bytes")
         await self._save(response, answer, job, part)
         return Fetched(sha256=part.sha256, size_bytes=part.size_bytes, etag=part.etag)
 
-    async def _next(self, body: AsyncIterator[bytes], intake: Intake) -> bytes | None:
+    async def _next(self, body: AsyncIterator[bytes], intake: BodyWriter) -> bytes | None:
         await trio.lowlevel.checkpoint()  # many small pieces may have come at once
         try:
             with self._patience(intake.shown):
@@ -161,10 +161,12 @@ class HttpFetcher:
             with trio.fail_after(limit):
                 yield
         except trio.TooSlowError as exc:
-            raise PassingDownloadError(f"{shown}: nothing came for {limit:g} s") from exc
+            raise TransientDownloadError(f"{shown}: nothing came for {limit:g} s") from exc
 
     @contextlib.asynccontextmanager
-    async def _respond(self, hop: Hop, job: _Job, part: Part) -> AsyncGenerator[httpx.Response]:
+    async def _respond(
+        self, hop: RequestTarget, job: _Job, part: PartialFile
+    ) -> AsyncGenerator[httpx.Response]:
         """Send the request of a hop; its connection is closed at the end."""
         headers = {
             "Accept": "*/*",
@@ -187,18 +189,20 @@ class HttpFetcher:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await transport.aclose()
 
-    async def _save(self, response: httpx.Response, answer: Answer, job: _Job, part: Part) -> None:
+    async def _save(
+        self, response: httpx.Response, answer: ResponseHead, job: _Job, part: PartialFile
+    ) -> None:
         async with (
-            open_intake(part, answer, limit_bytes=self.limits.archive_bytes) as intake,
+            open_body_writer(part, answer, limit_bytes=self.limits.archive_bytes) as intake,
             _open_body(response) as body,
         ):
-            error: PassingDownloadError | None = None
+            error: TransientDownloadError | None = None
             job.progress(intake.received_bytes, intake.expected_bytes)
             try:
                 while (chunk := await self._next(body, intake)) is not None:
                     await intake.take(chunk)
                     job.progress(intake.received_bytes, intake.expected_bytes)
-            except PassingDownloadError as exc:
+            except TransientDownloadError as exc:
                 error = exc
             await intake.flush()
             intake.check_complete(error)
@@ -224,7 +228,7 @@ async def _open_body(response: httpx.Response) -> AsyncGenerator[AsyncIterator[b
 
 
 @contextlib.contextmanager
-def _explaining(hop: Hop) -> Iterator[None]:
+def _explaining(hop: RequestTarget) -> Iterator[None]:
     """Turn the errors of httpx into ours; nothing that a server says comes into a message."""
     try:
         yield
@@ -233,7 +237,7 @@ def _explaining(hop: Hop) -> Iterator[None]:
     except UNASKABLE as exc:
         raise DownloadError(f"{hop.shown}: cannot be asked for") from exc
     except httpx.RemoteProtocolError as exc:
-        raise PassingDownloadError(f"{hop.shown}: expected an HTTP answer, found none") from exc
+        raise TransientDownloadError(f"{hop.shown}: expected an HTTP answer, found none") from exc
     except httpx.HTTPError as exc:
         reason = reason_of(exc)
-        raise PassingDownloadError(f"{hop.shown}: no connection: {reason}") from exc
+        raise TransientDownloadError(f"{hop.shown}: no connection: {reason}") from exc

@@ -12,18 +12,18 @@ from typing import BinaryIO
 
 import attrs
 
-from smartmob_agent.errors import PassingDownloadError
-from smartmob_agent.source.disk.free_space import Room
-from smartmob_agent.source.download.response import Answer
+from smartmob_agent.errors import TransientDownloadError
+from smartmob_agent.source.disk.free_space import FreeSpace
+from smartmob_agent.source.download.response import ResponseHead
 
-__all__ = ["Part", "Parts"]
+__all__ = ["PartialFile", "PartialFiles"]
 
 PARTS = 100
 """Parts that are remembered.  Their files may be gone when nobody comes back for them."""
 
 
 @attrs.define(eq=False, kw_only=True)
-class Part:
+class PartialFile:
     """The beginning of an archive in a file, over all tries to get the rest.
 
     path: of the file.
@@ -42,7 +42,7 @@ class Part:
     _is_verbatim: bool = True
     _digest: hashlib._Hash = attrs.field(factory=hashlib.sha256)
 
-    def begin(self, answer: Answer) -> None:
+    def begin(self, answer: ResponseHead) -> None:
         """Forget what is there: `answer` brings the whole, maybe another one."""
         self.size_bytes, self.whole_bytes = 0, answer.length
         self.etag, self._shown = answer.etag, answer.shown
@@ -72,7 +72,7 @@ class Part:
             return {}
         return {"Range": f"bytes={self.size_bytes}-", "If-Range": self.etag}
 
-    def go_on(self, answer: Answer) -> bool:
+    def go_on(self, answer: ResponseHead) -> bool:
         """Take the body of `answer` for the rest; False if it does not follow what is there."""
         rest = answer.content_range
         if rest is None or answer.encoding or answer.etag not in {None, self.etag}:
@@ -107,7 +107,7 @@ class Part:
         file.seek(self.size_bytes)
 
     def _take_room(self, file: BinaryIO, size: int) -> None:
-        Room(fd=file.fileno(), min_free_bytes=self.min_free_bytes).take(size)
+        FreeSpace(fd=file.fileno(), min_free_bytes=self.min_free_bytes).take(size)
 
     def write(self, file: BinaryIO, data: bytearray) -> None:
         """Append to the file; blocks, and raises `OSError`."""
@@ -126,26 +126,26 @@ class Part:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Parts:
+class PartialFiles:
     """What is left of downloads that were cut short, for the next ones to the same places.
 
     min_free_bytes: of the disk.
     """
 
     min_free_bytes: int
-    _kept: dict[tuple[str, Path], Part] = attrs.field(factory=dict)
+    _kept: dict[tuple[str, Path], PartialFile] = attrs.field(factory=dict)
 
-    def take(self, url: str, path: Path) -> Part:
+    def take(self, url: str, path: Path) -> PartialFile:
         """Return what is left for this download, or a new one; nobody else gets the same."""
         part = self._kept.pop((url, path), None)
-        return part or Part(path=path, min_free_bytes=self.min_free_bytes)
+        return part or PartialFile(path=path, min_free_bytes=self.min_free_bytes)
 
     @contextlib.contextmanager
-    def keep(self, url: str, part: Part) -> Iterator[None]:
+    def keep(self, url: str, part: PartialFile) -> Iterator[None]:
         """Keep `part` for the next download if this one fails and that may mend itself."""
         try:
             yield
-        except PassingDownloadError:
+        except TransientDownloadError:
             if part.can_go_on:
                 self._kept[url, part.path] = part
                 if len(self._kept) > PARTS:

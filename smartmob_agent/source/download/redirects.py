@@ -10,13 +10,13 @@ import attrs
 from smartmob_agent.errors import DownloadError
 from smartmob_agent.source.download.urls import check_characters, check_source_url, public_url
 
-__all__ = ["Hop", "first_hop", "next_hop"]
+__all__ = ["RequestTarget", "first_target", "next_target"]
 
 PORTS = {"http": 80, "https": 443}
 
 
 @attrs.frozen(kw_only=True)
-class Hop:
+class RequestTarget:
     """One request.
 
     url: without credentials and fragment.
@@ -32,7 +32,7 @@ class Hop:
         return public_url(self.url)
 
 
-def first_hop(url: str) -> Hop:
+def first_target(url: str) -> RequestTarget:
     """The request for `url`; raises `DownloadError` for one that cannot be asked for."""
     try:
         check_source_url(url)
@@ -41,7 +41,7 @@ def first_hop(url: str) -> Hop:
     return _hop(url)
 
 
-def next_hop(hop: Hop, location: str | None) -> Hop:
+def next_target(hop: RequestTarget, location: str | None) -> RequestTarget:
     """The request that a redirect asks for.
 
     Credentials go on only to the same host and port, and never from https to http.
@@ -62,7 +62,7 @@ def next_hop(hop: Hop, location: str | None) -> Hop:
     return following
 
 
-def _hop(url: str) -> Hop:
+def _hop(url: str) -> RequestTarget:
     parts = urlsplit(url)
     userinfo, at, host = parts.netloc.rpartition("@")
     authorization = None
@@ -71,7 +71,7 @@ def _hop(url: str) -> Hop:
         token = base64.b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password))
         authorization = f"Basic {token.decode()}"
     bare = parts._replace(netloc=host, fragment="")
-    return Hop(url=bare.geturl(), authorization=authorization)
+    return RequestTarget(url=bare.geturl(), authorization=authorization)
 
 
 def _trusts(old: SplitResult, new: SplitResult) -> bool:

@@ -8,10 +8,10 @@ from http import HTTPStatus
 
 import attrs
 
-from smartmob_agent.errors import DownloadError, PassingDownloadError
+from smartmob_agent.errors import DownloadError, TransientDownloadError
 from smartmob_agent.source.archive.decompress import Gunzip
 
-__all__ = ["Answer"]
+__all__ = ["ResponseHead"]
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PASSING = frozenset({408, 425, 429})
@@ -36,7 +36,7 @@ class ContentRange:
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
+class ResponseHead:
     """The head of an answer.
 
     headers: names in any case → values.
@@ -64,13 +64,13 @@ class Answer:
         }
 
     def check_status(self) -> None:
-        """Raise `DownloadError` or `PassingDownloadError` unless the body is what was asked for."""
+        """Raise a `DownloadError`, perhaps transient, unless the body is what was asked for."""
         if self.status in {HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION}:
             return
         phrase = HTTPStatus(self.status).phrase if self.status in set(HTTPStatus) else ""
         message = f"{self.shown}: the answer is {self.status} {phrase}".rstrip()
         if self.status in PASSING or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise PassingDownloadError(message)
+            raise TransientDownloadError(message)
         raise DownloadError(message)
 
     @property

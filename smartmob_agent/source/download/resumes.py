@@ -9,8 +9,8 @@ from typing import TypeVar
 import attrs
 import trio
 
-from smartmob_agent.errors import PassingDownloadError
-from smartmob_agent.source.download.partial import Part
+from smartmob_agent.errors import TransientDownloadError
+from smartmob_agent.source.download.partial import PartialFile
 
 __all__ = ["Resumes"]
 
@@ -47,16 +47,16 @@ class Resumes:
             return None
         return float(self.random() * BASE_DELAY * 2 ** (self._tries - 1))
 
-    async def run(self, part: Part, attempt: Callable[[Part], Awaitable[T]]) -> T:
+    async def run(self, part: PartialFile, attempt: Callable[[PartialFile], Awaitable[T]]) -> T:
         """Return what `attempt` does, repeated as long as it may go on with what is there.
 
-        Raises `PassingDownloadError` when that is not so, or it is time to give up.
+        Raises `TransientDownloadError` when that is not so, or it is time to give up.
         """
         while True:
             before = part.size_bytes
             try:
                 return await attempt(part)
-            except PassingDownloadError as exc:
+            except TransientDownloadError as exc:
                 delay = self.delay(part.size_bytes - before)
                 if delay is None or not (before or part.can_go_on):
                     raise

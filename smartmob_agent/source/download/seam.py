@@ -51,9 +51,9 @@ class Fetcher(Protocol):
         progress: called with the bytes received so far, and with those of the whole archive or
             None where the server does not say.
 
-        Raises `DownloadError` when trying again cannot mend it, else `PassingDownloadError`.
+        Raises `DownloadError` when trying again cannot mend it, else `TransientDownloadError`.
         No message holds the credentials, query or fragment of a URL.  After a
-        `PassingDownloadError` the file stays: a later call with the same URL and destination goes
+        `TransientDownloadError` the file stays: a later call with the same URL and destination goes
         on where this one ended, if the server lets it.
 
         If cancelled: closes the connection; the file stays as it is.

@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from smartmob_agent.child.guard import wire
 from smartmob_agent.child.guard.wire import (
-    Frames,
+    FrameDecoder,
     Lines,
     pack,
     receive,
@@ -30,7 +29,7 @@ MESSAGES: list[dict[str, object]] = [{"argv": ["sh", "-c", "\udcff é \n"]}, {},
 @given(st.lists(st.integers(0, 200), max_size=6))
 def test_frames_come_whole_however_they_are_cut(cuts: list[int]) -> None:
     data = b"".join(pack(message) for message in MESSAGES)
-    frames, found, start = Frames(), [], 0
+    frames, found, start = FrameDecoder(), [], 0
     for end in [*sorted(cuts), len(data)]:
         found += [message for message, _ in frames.feed(data[start:end], [])]
         start = min(end, len(data))
@@ -38,7 +37,7 @@ def test_frames_come_whole_however_they_are_cut(cuts: list[int]) -> None:
 
 
 def test_descriptors_go_with_their_frame() -> None:
-    frames = Frames()
+    frames = FrameDecoder()
     first, second = pack({"n": 1}, fds=2), pack({"n": 2}, fds=1)
     found = [
         *frames.feed(first[:3], [10, 11]),
@@ -117,7 +116,7 @@ def test_descriptors_that_do_not_all_arrive_are_none() -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert fds == [free]
-        assert list(Frames().feed(data, fds)) == [({"n": 1}, [])]
+        assert list(FrameDecoder().feed(data, fds)) == [({"n": 1}, [])]
         assert descriptors() == before
 
 

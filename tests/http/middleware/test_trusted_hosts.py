@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smartmob_agent.config.settings import AgentConfig, Security
-from smartmob_agent.http.middleware.trusted_hosts import check_names
+from smartmob_agent.http.middleware.trusted_hosts import check_trusted_hosts
 from tests.api.asking import Recorder, ask
 
 CONFIG = AgentConfig(
@@ -33,7 +33,7 @@ CONFIG = AgentConfig(
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 async def test_a_name_of_the_agent_is_let_in(kind: str, host: str) -> None:
     """Its own addresses, loopback, the public one, and what was allowed."""
-    answer = await ask(check_names(Recorder(), CONFIG), kind, headers={"host": host})
+    answer = await ask(check_trusted_hosts(Recorder(), CONFIG), kind, headers={"host": host})
     assert answer.status == (200 if kind == "http" else 101)
 
 
@@ -44,7 +44,7 @@ async def test_a_name_of_the_agent_is_let_in(kind: str, host: str) -> None:
 async def test_another_name_is_refused(kind: str, host: str) -> None:
     """As one that DNS rebinding brings here."""
     app = Recorder()
-    answer = await ask(check_names(app, CONFIG), kind, headers={"host": host})
+    answer = await ask(check_trusted_hosts(app, CONFIG), kind, headers={"host": host})
     assert (answer.status, answer.document["status"], app.scopes) == (403, 403, [])
 
 
@@ -66,7 +66,7 @@ async def test_another_name_is_refused(kind: str, host: str) -> None:
 )
 async def test_an_origin_must_be_the_own_one(headers: dict[str, str], status: int) -> None:
     """Another port is another origin; no origin is fine."""
-    answer = await ask(check_names(Recorder(), CONFIG), headers=headers)
+    answer = await ask(check_trusted_hosts(Recorder(), CONFIG), headers=headers)
     assert answer.status == status
 
 
@@ -75,7 +75,7 @@ async def test_at_a_unix_socket_any_host_will_do(origin: dict[str, str], status:
     """A proxy in front of it may still bring the request of a foreign page."""
     headers = {"host": "whatever", **origin}
     answer = await ask(
-        check_names(Recorder(), AgentConfig()), headers=headers, server=None, client=None
+        check_trusted_hosts(Recorder(), AgentConfig()), headers=headers, server=None, client=None
     )
     assert answer.status == status
 
@@ -83,5 +83,5 @@ async def test_at_a_unix_socket_any_host_will_do(origin: dict[str, str], status:
 async def test_other_scopes_pass() -> None:
     """There is nothing to check."""
     app = Recorder()
-    await ask(check_names(app, CONFIG), "lifespan")
+    await ask(check_trusted_hosts(app, CONFIG), "lifespan")
     assert [scope["type"] for scope in app.scopes] == ["lifespan"]

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.config.settings import SourceLimits
-from smartmob_agent.errors import DownloadError, PassingError, StartError, UnpackError
+from smartmob_agent.errors import DownloadError, StartError, TransientError, UnpackError
 from smartmob_agent.source.app.workspace import Unpacked, open_workspaces
 from smartmob_agent.source.disk.owned_dir import PREFIX
 from tests.source.archives import Entry, header, make_tar, set_size
@@ -80,7 +80,7 @@ async def test_nothing_is_left_at_the_end(tmp_path: Path) -> None:
     parent = tmp_path / "a" / "b"
     with trio.CancelScope() as scope:
         async with open_workspaces(parent, LIMITS) as workspaces:
-            with pytest.raises(PassingError):
+            with pytest.raises(TransientError):
                 await workspaces.open("one").unpack(tmp_path / "missing")
             assert len(list(parent.iterdir())) == 1
             scope.cancel()
@@ -134,13 +134,13 @@ async def test_nothing_is_left_of_an_archive_that_is_refused(
 async def test_a_disk_that_says_no_may_mend_itself(archive: Path, parent: Path) -> None:
     """The message says what the operating system said."""
     async with open_workspaces(parent, LIMITS) as workspaces:
-        with pytest.raises(PassingError) as info:
+        with pytest.raises(TransientError) as info:
             await workspaces.open("one").unpack(archive)
         assert str(info.value) == "cannot keep the source: No such file or directory"
         [directory] = entries(parent)
         shutil.rmtree(directory)
         write(archive, APP)
-        with pytest.raises(PassingError, match="cannot keep the source"):
+        with pytest.raises(TransientError, match="cannot keep the source"):
             await workspaces.open("two").unpack(archive)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import UnpackError
-from smartmob_agent.source.archive.twins import Names, folds_names
+from smartmob_agent.source.archive.twins import CaseCollisions, folds_names
 from tests.source.archives import Entry, make_tar, symlink
 
 from .unpacking import tree, unpack_bytes
@@ -28,7 +28,7 @@ from .unpacking import tree, unpack_bytes
     ],
 )
 def test_twins_are_refused(first: str, second: str) -> None:
-    names = Names()
+    names = CaseCollisions()
     names.use(first)
     with pytest.raises(
         UnpackError, match="differs from an earlier member's name only in case"
@@ -39,7 +39,7 @@ def test_twins_are_refused(first: str, second: str) -> None:
 
 def test_other_names_are_not() -> None:
     """Nor is the same one, which is a duplicate or a directory that comes twice."""
-    names = Names()
+    names = CaseCollisions()
     for path in ("a", "b", "a/b", "ab", "ä", "a"):
         names.use(path)
 

@@ -9,14 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from smartmob_agent.source.cache import archive_dir as shelf_module
-from smartmob_agent.source.cache.archive_dir import Shelf
-from smartmob_agent.source.cache.archive_lock import Hold
-from smartmob_agent.source.cache.etags import Note
+from smartmob_agent.source.cache.archive_dir import ArchiveDir
+from smartmob_agent.source.cache.archive_lock import ArchiveLock
+from smartmob_agent.source.cache.etags import KnownETag
 
 KiB4 = 4096
 
@@ -29,19 +28,23 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def open_shelf(directory: Path, limit_bytes: int = 10 * KiB4, min_free_bytes: int = 0) -> Shelf:
-    shelf = Shelf(directory=directory, limit_bytes=limit_bytes, min_free_bytes=min_free_bytes)
+def open_shelf(
+    directory: Path, limit_bytes: int = 10 * KiB4, min_free_bytes: int = 0
+) -> ArchiveDir:
+    shelf = ArchiveDir(directory=directory, limit_bytes=limit_bytes, min_free_bytes=min_free_bytes)
     shelf.prepare()
     return shelf
 
 
-def keep(shelf: Shelf, content: bytes, *, uploaded: bool = False) -> Hold:
+def keep(shelf: ArchiveDir, content: bytes, *, uploaded: bool = False) -> ArchiveLock:
     part = shelf.directory / "part"
     part.write_bytes(content)
     return shelf.keep(part, digest_of(content), proceed, uploaded=uploaded)
 
 
-def keep_only(shelf: Shelf, content: bytes, used: float = 0.0, *, uploaded: bool = False) -> Path:
+def keep_only(
+    shelf: ArchiveDir, content: bytes, used: float = 0.0, *, uploaded: bool = False
+) -> Path:
     """Keep an archive that nobody holds; used: seconds ago."""
     hold = keep(shelf, content, uploaded=uploaded)
     hold.release()
@@ -128,7 +131,7 @@ def test_there_are_not_too_many_files(tmp_path: Path, monkeypatch: pytest.Monkey
     shelf = open_shelf(tmp_path)
     paths = [keep_only(shelf, bytes([n]), used=30 - n) for n in range(4)]
     for n, path in enumerate(paths):
-        note = Note(sha256=path.name, etag=f'"{n}"')
+        note = KnownETag(sha256=path.name, etag=f'"{n}"')
         shelf.remember(f"http://h/{n}", note, tmp_path / "scratch")
         shelf.remember(f"http://other/{n}", note, tmp_path / "scratch")
     shelf.trim()
@@ -156,7 +159,7 @@ def test_a_note_goes_with_its_archive(tmp_path: Path) -> None:
     """What cannot be read counts as none; no URL is on the disk."""
     shelf = open_shelf(tmp_path)
     path = keep_only(shelf, b"a")
-    url, note = "http://user:secret@h/", Note(sha256=path.name, etag='"é"')
+    url, note = "http://user:secret@h/", KnownETag(sha256=path.name, etag='"é"')
     shelf.remember(url, note, tmp_path / "scratch")
     shelf.trim()
     assert (shelf.recall(url), shelf.recall("http://h/")) == (note, None)
@@ -197,7 +200,7 @@ class TwoAgents(RuleBasedStateMachine):
         self.temporary = tempfile.TemporaryDirectory()
         self.directory = Path(self.temporary.name)
         self.agents = [open_shelf(self.directory, limit_bytes=4 * KiB4) for _ in range(2)]
-        self.holds: list[Hold] = []
+        self.holds: list[ArchiveLock] = []
         self.known: set[str] = set()
 
     @rule(agent=st.integers(0, 1), content=CONTENTS, uploaded=st.booleans())

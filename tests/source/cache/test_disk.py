@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from smartmob_agent.config.settings import Cache, SourceLimits
-from smartmob_agent.errors import DownloadError, PassingError, StartError
+from smartmob_agent.errors import DownloadError, StartError, TransientError
 from smartmob_agent.source.cache.disk import open_cache
 from smartmob_agent.source.cache.seam import ArchiveCache, HeldArchive
 from smartmob_agent.source.disk.owned_dir import PREFIX
@@ -72,7 +72,7 @@ async def test_only_archives_are_taken_for_archives(tmp_path: Path) -> None:
 
 async def test_a_part_of_the_disk_stays_free(tmp_path: Path) -> None:
     async with open_cache(tmp_path, Cache(), SourceLimits(min_free_bytes=1 << 62)) as cache:
-        with pytest.raises(PassingError, match="bytes of the disk to stay free"):
+        with pytest.raises(TransientError, match="bytes of the disk to stay free"):
             await cache.make_part().write(APP)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from smartmob_agent.source.disk.owned_dir import PREFIX, open_lease, remove_dead
+from smartmob_agent.source.disk.owned_dir import PREFIX, open_owned_dir, remove_dead
 
 
 def proceed() -> None:
@@ -26,7 +26,7 @@ def test_what_a_dead_agent_left_is_removed(tmp_path: Path) -> None:
     other.mkdir()
     (tmp_path / f"{PREFIX}link").symlink_to(other)
     (tmp_path / f"{PREFIX}file").touch()
-    with open_lease(tmp_path) as one, open_lease(tmp_path) as two:
+    with open_owned_dir(tmp_path) as one, open_owned_dir(tmp_path) as two:
         remove_dead(tmp_path, proceed)
         assert not dead.exists()
         assert {one, two, other} < set(tmp_path.iterdir())
@@ -93,7 +93,7 @@ def test_a_directory_that_another_agent_takes_for_dead_is_not_used(
             return path
 
         monkeypatch.setattr(tempfile, "mkdtemp", interrupted)
-        with open_lease(tmp_path) as path:
+        with open_owned_dir(tmp_path) as path:
             assert str(path) not in taken
             assert is_locked(path)
 

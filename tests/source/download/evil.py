@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from smartmob_agent.config.settings import SourceLimits
-from smartmob_agent.errors import DownloadError, PassingDownloadError
+from smartmob_agent.errors import DownloadError, TransientDownloadError
 from tests.source.servers import respond
 
 LIMITS = SourceLimits(
@@ -23,7 +23,7 @@ LIMITS = SourceLimits(
 )
 """What the messages below speak of."""
 
-FINAL, PASSING, NOTHING = DownloadError, PassingDownloadError, None
+FINAL, PASSING, NOTHING = DownloadError, TransientDownloadError, None
 
 CUT = "cut short after .*"
 MANY = "expected at most 3 redirects, found more"
@@ -65,7 +65,7 @@ class Evil:
     @property
     def state(self) -> str:
         """What becomes of a process with such a source."""
-        return "backoff" if self.error is PassingDownloadError else "download failure"
+        return "backoff" if self.error is TransientDownloadError else "download failure"
 
 
 EVILS: list[Evil] = []

@@ -13,9 +13,9 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.config.egress_rules import Network
+from smartmob_agent.config.egress_rules import EgressRules
 from smartmob_agent.source.download.dialer import LOOKUPS, Dialer, Resolver
-from smartmob_agent.source.download.egress import Address, ForbiddenError, Policy
+from smartmob_agent.source.download.egress import Address, EgressFilter, ForbiddenError
 
 
 @attrs.define(eq=False)
@@ -50,7 +50,7 @@ class World:
         return trio.testing.memory_stream_pair()[0]
 
     def dialer(self, **rules: tuple[str, ...]) -> Dialer:
-        policy = Policy.of(Network(**rules))
+        policy = EgressFilter.of(EgressRules(**rules))
         return Dialer(policy=policy, lookup=self.lookup, connect=self.connect)
 
 
@@ -97,7 +97,7 @@ async def test_an_address_is_not_looked_up() -> None:
 async def test_an_odd_spelling_of_an_address_does_not_help(host: str) -> None:
     """The C library reads it; what it makes of it is looked at."""
     with pytest.raises(ForbiddenError, match=r"169\.254\.169\.254"):
-        await Dialer(policy=Policy.of(Network())).dial(host, 80)
+        await Dialer(policy=EgressFilter.of(EgressRules())).dial(host, 80)
 
 
 async def test_a_name_that_is_denied_is_not_looked_up() -> None:
@@ -156,7 +156,7 @@ async def test_a_connection_is_made() -> None:
         serve = partial(trio.serve_tcp, trio.aclose_forcefully, 0, host="127.0.0.1")
         (listener,) = await nursery.start(serve)
         port = listener.socket.getsockname()[1]
-        stream = await Dialer(policy=Policy.of(Network())).dial("localhost", port)
+        stream = await Dialer(policy=EgressFilter.of(EgressRules())).dial("localhost", port)
         async with stream:
             assert await stream.receive_some() == b""
         nursery.cancel_scope.cancel()

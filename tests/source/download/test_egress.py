@@ -6,13 +6,12 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from smartmob_agent.config.egress_rules import Network
-from smartmob_agent.source.download.egress import NEVER, ForbiddenError, Policy
+from smartmob_agent.config.egress_rules import EgressRules
+from smartmob_agent.source.download.egress import NEVER, EgressFilter, ForbiddenError
 
-OPEN = Policy.of(Network())
+OPEN = EgressFilter.of(EgressRules())
 
 # How an address of version 4 is written in one of version 6.
 EMBEDDINGS: dict[str, Callable[[int], int]] = {
@@ -31,7 +30,7 @@ EMBEDDINGS: dict[str, Callable[[int], int]] = {
 }
 
 
-def refusal(policy: Policy, address: str, host: str = "") -> str | None:
+def refusal(policy: EgressFilter, address: str, host: str = "") -> str | None:
     """The message of the refusal, None if the connection may be made."""
     try:
         policy.check(host or address, ip_address(address))
@@ -123,7 +122,9 @@ def test_no_address_of_a_closed_network_is_asked(
 )
 def test_what_is_denied_is_not_asked(rule: str, host: str, address: str) -> None:
     """Whatever is allowed."""
-    policy = Policy.of(Network(allow=("0.0.0.0/0", "::/0", host.lower()), deny=("b.org", rule)))
+    policy = EgressFilter.of(
+        EgressRules(allow=("0.0.0.0/0", "::/0", host.lower()), deny=("b.org", rule))
+    )
     assert str(refusal(policy, address, host)).endswith(f"is denied by the rule {ip(rule)}")
 
 
@@ -162,13 +163,13 @@ def test_what_is_allowed_is_all_that_is_asked(
     allow: str, host: str, address: str, allowed: bool
 ) -> None:
     """Once there is a rule, nothing else is."""
-    policy = Policy.of(Network(allow=("b.org", allow)))
+    policy = EgressFilter.of(EgressRules(allow=("b.org", allow)))
     assert (refusal(policy, address, host) is None) is allowed
 
 
 def test_a_name_that_cannot_be_allowed_is_not_even_looked_up() -> None:
     """A look-up is a message to whoever has the domain."""
-    policy = Policy.of(Network(allow=("a.net",), deny=("*.org",)))
+    policy = EgressFilter.of(EgressRules(allow=("a.net",), deny=("*.org",)))
     for host, message in {
         "b.net": "b.net is not among what is allowed",
         "a.org": "a.org is denied by the rule *.org",
@@ -177,7 +178,7 @@ def test_a_name_that_cannot_be_allowed_is_not_even_looked_up() -> None:
             policy.check_name(host)
         assert str(info.value) == message
     policy.check_name("a.net")
-    Policy.of(Network(allow=("a.net", "10.0.0.0/8"))).check_name("b.net")
+    EgressFilter.of(EgressRules(allow=("a.net", "10.0.0.0/8"))).check_name("b.net")
 
 
 @given(st.integers(0, 2**128 - 1).map(IPv6Address))

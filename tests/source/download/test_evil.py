@@ -11,10 +11,10 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.config.egress_rules import Network
-from smartmob_agent.errors import PassingDownloadError
+from smartmob_agent.config.egress_rules import EgressRules
+from smartmob_agent.errors import TransientDownloadError
 from smartmob_agent.source.download.dialer import Dialer, Resolver
-from smartmob_agent.source.download.egress import Policy
+from smartmob_agent.source.download.egress import EgressFilter
 from smartmob_agent.source.download.http_fetcher import make_fetcher
 from tests.source.servers import open_memory_server
 
@@ -39,7 +39,7 @@ async def test_evil(evil: Evil, mock_clock: trio.testing.MockClock, tmp_path: Pa
     path = tmp_path / "archive"
     url = f"http://user:secret@h{evil.path}?secret#secret"
     async with open_memory_server(partial(evil.handle, pause)) as (server, connect):
-        dialer = Dialer(policy=Policy.of(Network()), lookup=lookup, connect=connect)
+        dialer = Dialer(policy=EgressFilter.of(EgressRules()), lookup=lookup, connect=connect)
         fetcher = make_fetcher(LIMITS, dial=dialer.dial)
         fetcher.random = float  # No delay: nobody is there to let it pass.
         if evil.error is None:
@@ -49,7 +49,7 @@ async def test_evil(evil: Evil, mock_clock: trio.testing.MockClock, tmp_path: Pa
                 await fetcher.fetch(url, path, request_id="id")
             assert re.fullmatch(rf"http://\S+: ({evil.message})", str(info.value))
             assert "secret" not in str(info.value)
-            assert evil.error is PassingDownloadError or not path.exists()
+            assert evil.error is TransientDownloadError or not path.exists()
         await trio.testing.wait_all_tasks_blocked()
         assert server.open == 0
     if evil.message in {SILENT, TOO_SLOW}:

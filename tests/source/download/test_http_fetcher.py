@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.config.settings import SourceLimits
-from smartmob_agent.errors import DownloadError, PassingDownloadError
+from smartmob_agent.errors import DownloadError, TransientDownloadError
 from smartmob_agent.source.download.http_fetcher import HttpFetcher, make_fetcher
 from tests.source.servers import Body, open_server, respond
 
@@ -43,7 +43,7 @@ async def test_the_idle_timeout_is_for_each_wait(
         await trio.lowlevel.checkpoint()
 
     body = Body([b"x"] * 5, pause)
-    with pytest.raises(PassingDownloadError) as info:
+    with pytest.raises(TransientDownloadError) as info:
         await fetch(httpx.Response(200, stream=body), tmp_path / "archive")
     assert str(info.value) == "http://h/a: nothing came for 5 s"
     assert trio.current_time() == 18.5
@@ -60,7 +60,7 @@ async def test_the_idle_timeout_is_also_for_the_answer(
         raise AssertionError
 
     fetcher = HttpFetcher(limits=LIMITS, transport=lambda: httpx.MockTransport(handler))
-    with pytest.raises(PassingDownloadError, match="nothing came for 5 s"):
+    with pytest.raises(TransientDownloadError, match="nothing came for 5 s"):
         await fetcher.fetch("http://h/", Path(os.devnull), request_id="id")
     assert trio.current_time() == 5.0
 
@@ -75,7 +75,7 @@ async def test_a_trickle_ends_at_the_total_timeout(
         await trio.lowlevel.checkpoint()
 
     body = Body([b"x"] * 1000, pause)
-    with pytest.raises(PassingDownloadError) as info:
+    with pytest.raises(TransientDownloadError) as info:
         await fetch(httpx.Response(200, stream=body), tmp_path / "archive")
     assert str(info.value) == "http://h/a: not complete after 1800 s"
     assert trio.current_time() == 1800.0
@@ -85,7 +85,7 @@ async def test_a_trickle_ends_at_the_total_timeout(
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
 async def test_a_passing_status_may_mend_itself(status: int, tmp_path: Path) -> None:
     """What the server itself calls a matter of time."""
-    with pytest.raises(PassingDownloadError, match=f"^http://h/a: the answer is {status}"):
+    with pytest.raises(TransientDownloadError, match=f"^http://h/a: the answer is {status}"):
         await fetch(httpx.Response(status), tmp_path / "archive")
 
 
@@ -106,11 +106,11 @@ async def test_a_status_is_shown_with_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (httpx.ConnectError("refused"), PassingDownloadError, "no connection: refused"),
-        (httpx.ReadError(""), PassingDownloadError, "no connection: ReadError"),
+        (httpx.ConnectError("refused"), TransientDownloadError, "no connection: refused"),
+        (httpx.ReadError(""), TransientDownloadError, "no connection: ReadError"),
         (
             httpx.RemoteProtocolError("illegal status line: GET /?x"),
-            PassingDownloadError,
+            TransientDownloadError,
             "expected an HTTP answer, found none",
         ),
         (httpx.UnsupportedProtocol("x"), DownloadError, "cannot be asked for"),
@@ -180,7 +180,7 @@ async def test_a_wrong_encoding_is_refused(
 
 async def test_a_disk_that_says_no_may_mend_itself(tmp_path: Path) -> None:
     """The message says what the operating system said."""
-    with pytest.raises(PassingDownloadError) as info:
+    with pytest.raises(TransientDownloadError) as info:
         await fetch(httpx.Response(200, content=b"x"), tmp_path / "missing" / "archive")
     assert str(info.value) == "http://h/a: cannot be written: No such file or directory"
 
@@ -269,7 +269,7 @@ async def test_a_broken_answer_may_mend_itself(answer: bytes, message: str, tmp_
     """What ends too early is not taken for an archive."""
     fetcher = make_fetcher(LIMITS)
     async with open_server({"/a?x": answer}) as server:
-        with pytest.raises(PassingDownloadError) as info:
+        with pytest.raises(TransientDownloadError) as info:
             await fetcher.fetch(f"{server.url}/a?x", tmp_path / "archive", request_id="id")
     assert str(info.value) == f"{server.url}/a: {message}"
 
@@ -292,7 +292,7 @@ async def test_a_shorter_body_than_announced_is_noticed_without_sockets(tmp_path
     """Also where the transport does not count by itself."""
     headers = {"Content-Length": "9"}
     answer = httpx.Response(200, headers=headers, stream=Body([b"four"]))
-    with pytest.raises(PassingDownloadError, match="cut short after 4 of 9 bytes"):
+    with pytest.raises(TransientDownloadError, match="cut short after 4 of 9 bytes"):
         await fetch(answer, tmp_path / "archive")
 
 
@@ -304,9 +304,9 @@ async def test_no_connection_may_mend_itself(port: str, tmp_path: Path) -> None:
         url = server.url
         if port == "tls":
             https = url.replace("http", "https")
-            with pytest.raises(PassingDownloadError, match=r"no connection: .*SSL|TLS"):
+            with pytest.raises(TransientDownloadError, match=r"no connection: .*SSL|TLS"):
                 await fetcher.fetch(https, tmp_path / "a", request_id="id")
-    with pytest.raises(PassingDownloadError) as info:
+    with pytest.raises(TransientDownloadError) as info:
         await fetcher.fetch(url, tmp_path / "archive", request_id="id")
     assert str(info.value) == f"{url}: no connection: Connection refused"
 

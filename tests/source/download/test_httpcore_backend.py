@@ -14,11 +14,11 @@ import trio
 import trio.testing
 import trustme
 
-from smartmob_agent.config.egress_rules import Network
+from smartmob_agent.config.egress_rules import EgressRules
 from smartmob_agent.config.settings import SourceLimits
-from smartmob_agent.errors import PassingDownloadError
+from smartmob_agent.errors import TransientDownloadError
 from smartmob_agent.source.download.dialer import Dial, Dialer
-from smartmob_agent.source.download.egress import Policy
+from smartmob_agent.source.download.egress import EgressFilter
 from smartmob_agent.source.download.http_fetcher import make_fetcher
 from smartmob_agent.testing import Trial, cancel_at_every_checkpoint
 from tests.source.servers import Server, open_memory_server, respond
@@ -68,7 +68,7 @@ async def open_server_of_names(
             nursery.start_soon(server.connection, tls)
             return ours
 
-        dialer = Dialer(policy=Policy.of(Network()), lookup=lookup, connect=connect)
+        dialer = Dialer(policy=EgressFilter.of(EgressRules()), lookup=lookup, connect=connect)
         yield server, dialer.dial
         nursery.cancel_scope.cancel()
 
@@ -106,7 +106,7 @@ async def test_a_certificate_must_be_right(
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     async with open_server_of_names(authority.issue_cert(name), []) as (server, dial):
         fetcher = make_fetcher(SourceLimits(), dial=dial)
-        with pytest.raises(PassingDownloadError, match=f"no connection: .*{reason}"):
+        with pytest.raises(TransientDownloadError, match=f"no connection: .*{reason}"):
             await fetcher.fetch("https://a.net/", tmp_path / "a", request_id="id")
         await trio.testing.wait_all_tasks_blocked()
         assert (server.open, server.requests) == (0, [])
@@ -126,7 +126,7 @@ def test_a_download_can_be_cancelled_anywhere_without_a_connection_left(
         async with open_server_of_names(certificate, []) as (server, dial):
             fetcher = make_fetcher(SourceLimits(), dial=dial)
             fetch = partial(fetcher.fetch, f"{scheme}://a.net/busy", tmp_path, request_id="id")
-            with trial.subject(), pytest.raises(PassingDownloadError):
+            with trial.subject(), pytest.raises(TransientDownloadError):
                 await fetch()
             await trio.testing.wait_all_tasks_blocked()
             assert server.open == 0

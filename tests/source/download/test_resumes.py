@@ -15,9 +15,9 @@ import trio
 import trio.testing
 
 from smartmob_agent.config.settings import SourceLimits
-from smartmob_agent.errors import PassingDownloadError
+from smartmob_agent.errors import TransientDownloadError
 from smartmob_agent.source.download.http_fetcher import HttpFetcher, make_fetcher
-from smartmob_agent.source.download.partial import PARTS, Parts
+from smartmob_agent.source.download.partial import PARTS, PartialFiles
 from smartmob_agent.source.download.resumes import STEADY_BYTES, Resumes
 from smartmob_agent.source.download.seam import Fetched
 from tests.source.servers import Server, open_memory_server, respond
@@ -159,7 +159,7 @@ async def test_without_a_strong_validator_and_a_part_nothing_goes_on(
 ) -> None:
     """The process tries again, after its own delay."""
     async with open_scene(tmp_path / "a", answer) as scene:
-        with pytest.raises(PassingDownloadError):
+        with pytest.raises(TransientDownloadError):
             await scene.fetch()
         assert len(scene.server.requests) == 1
 
@@ -169,7 +169,7 @@ async def test_tries_that_bring_next_to_nothing_are_counted(tmp_path: Path) -> N
     async with open_scene(
         tmp_path / "a", CUT, b"", b"", WHOLE, limits=SourceLimits(resumes=2)
     ) as scene:
-        with pytest.raises(PassingDownloadError, match="expected an HTTP answer, found none"):
+        with pytest.raises(TransientDownloadError, match="expected an HTTP answer, found none"):
             await scene.fetch()
         assert len(scene.server.requests) == 3
 
@@ -179,10 +179,10 @@ async def test_a_later_call_goes_on(tmp_path: Path) -> None:
     async with open_scene(
         tmp_path / "a", CUT, rest(4), CUT, WHOLE, WHOLE, limits=SourceLimits(resumes=0)
     ) as scene:
-        with pytest.raises(PassingDownloadError):
+        with pytest.raises(TransientDownloadError):
             await scene.fetch()
         assert await scene.fetch(etag='"v0"') == fetched()
-        with pytest.raises(PassingDownloadError):
+        with pytest.raises(TransientDownloadError):
             await scene.fetch()
         assert await scene.fetch("http://h/b") == fetched()
         scene.path = tmp_path / "b"
@@ -203,20 +203,20 @@ async def test_a_download_that_took_too_long_goes_on_in_a_later_call(
 
     async with open_scene(tmp_path / "a", CUT, rest(4)) as scene:
         scene.fetcher.random = random
-        with pytest.raises(PassingDownloadError, match="not complete after 1800 s"):
+        with pytest.raises(TransientDownloadError, match="not complete after 1800 s"):
             await scene.fetch()
         assert await scene.fetch() == fetched()
 
 
 def test_no_more_than_some_parts_are_remembered(tmp_path: Path) -> None:
     """Nobody may come back for them."""
-    parts = Parts(min_free_bytes=0)
+    parts = PartialFiles(min_free_bytes=0)
     kept = []
     for n in range(PARTS + 1):
         kept.append(parts.take("http://h/", tmp_path / f"{n}"))
         kept[-1].size_bytes, kept[-1].etag = 1, '"v1"'
-        with pytest.raises(PassingDownloadError), parts.keep("http://h/", kept[-1]):
-            raise PassingDownloadError("cut short")
+        with pytest.raises(TransientDownloadError), parts.keep("http://h/", kept[-1]):
+            raise TransientDownloadError("cut short")
     assert parts.take("http://h/", tmp_path / "0") is not kept[0]
     assert parts.take("http://h/", tmp_path / "1") is kept[1]
     assert parts.take("http://h/", tmp_path / "1") is not kept[1]
@@ -303,7 +303,7 @@ async def test_a_file_that_someone_touched_is_begun_anew(size: int | None, tmp_p
 
     async with open_scene(path, CUT, rest(4), WHOLE) as scene:
         scene.fetcher.random = tidy_up
-        with pytest.raises(PassingDownloadError, match=r"cannot be written: (No such|expected)"):
+        with pytest.raises(TransientDownloadError, match=r"cannot be written: (No such|expected)"):
             await scene.fetch()
         assert await scene.fetch() == fetched()
 
@@ -314,7 +314,7 @@ async def test_a_full_disk_is_not_tried_again_at_once(tmp_path: Path) -> None:
     full = tmp_path / "a"
     full.symlink_to("/dev/full")  # The link is what is removed.
     async with open_scene(full, WHOLE, limits=limits) as scene:
-        with pytest.raises(PassingDownloadError, match="No space left on device"):
+        with pytest.raises(TransientDownloadError, match="No space left on device"):
             await scene.fetch()
 
 
@@ -326,6 +326,6 @@ async def test_a_part_of_the_disk_stays_free(answer: bytes, found: str, tmp_path
     """Before the archive comes, if it says how large it is; nothing of it stays."""
     limits = SourceLimits(min_free_bytes=2**60)
     async with open_scene(tmp_path / "a", answer, limits=limits) as scene:
-        with pytest.raises(PassingDownloadError, match=f"cannot be written: expected .* {found}"):
+        with pytest.raises(TransientDownloadError, match=f"cannot be written: expected .* {found}"):
             await scene.fetch()
     assert not scene.path.exists()
