@@ -21,6 +21,7 @@ from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import State
 from smartmob_agent.source.app.environment import child_environment
 from smartmob_agent.source.app.procfile import parse_procfile
+from smartmob_agent.source.app.shell_line import replace_shell
 from smartmob_agent.source.app.workspace import Unpacked, Workspace
 from smartmob_agent.source.disk.full_disk import TIMEOUT
 from smartmob_agent.source.store import Source
@@ -120,7 +121,7 @@ def _command(spec: ProcessSpec, app: Unpacked, environ: Mapping[str, str]) -> Co
         )
     chosen = types[spec.process_type]
     return Command(
-        argv=("/bin/sh", "-c", chosen.command),
+        argv=("/bin/sh", "-c", replace_shell(chosen.command)),
         env=child_environment(environ, chosen.env, spec.env),
         cwd=app.root,
     )

@@ -77,7 +77,7 @@ async def test_the_child_gets_its_command_its_directory_and_its_environment() ->
     async with world.open() as supervisor:
         process = await running(supervisor, make_spec(env={"B": "3"}))
         command = world.spawner.children[0].command
-        assert command.argv == ("/bin/sh", "-c", "serve --fast")
+        assert command.argv == ("/bin/sh", "-c", "exec serve --fast")
         assert command.cwd == world.workspaces.opened[0].directory / "app"
         assert command.env == {"PATH": "/usr/bin", "PYTHONUNBUFFERED": "1", "A": "1", "B": "3"}
         assert process.state is State.RUNNING
