@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["FORMATS", "LEVELS", "configure_logging"]
+from smartmob_agent.agent_cli.log_writer import LogWriter
+
+__all__ = ["FORMATS", "LEVELS", "open_logging"]
+
+_STDERR = 2
+_FLUSH_TIMEOUT = 1.0
+"""Seconds that a reader of stderr has at the end of the program."""
 
 LEVELS: Mapping[str, int] = {
     "debug": logging.DEBUG,
@@ -29,9 +35,59 @@ _QUIET = ("httpx", "httpcore")
 """Loggers which write whole URLs, with credentials and query, at lower levels than warning."""
 
 
-def configure_logging(log_format: str, log_level: str) -> None:
-    """Send all logs of the program to stderr."""
-    formatter = structlog.stdlib.ProcessorFormatter(
+@contextlib.contextmanager
+def open_logging(
+    log_format: str, log_level: str, *, fd: int = _STDERR
+) -> Iterator[Callable[[], object]]:
+    """Send all logs of the program to stderr, or to another descriptor, until the end of the block.
+
+    Nothing waits for stderr: see `LogWriter`.  Yields a function that waits, for a second at most,
+    until all lines are written, for who ends the program without leaving the block.
+    """
+    root, quiet = logging.getLogger(), [logging.getLogger(name) for name in _QUIET]
+    before = root.handlers[:], root.level, [logger.level for logger in quiet]
+    handler = _Handler(_make_formatter(log_format), fd)
+    root.handlers[:] = [handler]
+    root.setLevel(LEVELS[log_level])
+    for logger in quiet:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield lambda: handler.writer.flush(_FLUSH_TIMEOUT)
+    finally:
+        root.handlers[:], level, levels = before
+        root.setLevel(level)
+        for logger, old in zip(quiet, levels, strict=True):
+            logger.setLevel(old)
+        handler.close()
+
+
+class _Handler(logging.Handler):
+    """Hands formatted lines to a writer."""
+
+    def __init__(self, formatter: logging.Formatter, fd: int) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self.writer = LogWriter(fd, describe_loss=self._describe_loss)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.writer.write(self._encode(record))
+
+    def close(self) -> None:
+        self.writer.close(_FLUSH_TIMEOUT)
+        super().close()
+
+    def _describe_loss(self, count: int) -> bytes:
+        fields = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
+        return self._encode(
+            logging.makeLogRecord({**fields, "msg": "log lines lost", "lines": count})
+        )
+
+    def _encode(self, record: logging.LogRecord) -> bytes:
+        return (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _make_formatter(log_format: str) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.stdlib.ExtraAdder(),
             structlog.stdlib.add_log_level,
@@ -44,13 +100,6 @@ def configure_logging(log_format: str, log_level: str) -> None:
             _RENDERERS[log_format],
         ],
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(LEVELS[log_level])
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _drop_nothing(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

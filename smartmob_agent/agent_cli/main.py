@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 
 import attrs
 import trio
 
 from smartmob_agent.agent import Agent, serve
-from smartmob_agent.agent_cli.logs import configure_logging
+from smartmob_agent.agent_cli.logs import open_logging
 from smartmob_agent.agent_cli.options import parse_options
 from smartmob_agent.agent_cli.systemd import Notifier
 from smartmob_agent.child.cgroup import find_delegated_cgroup
@@ -36,15 +37,15 @@ end, 10 s for the guard, and some for files and clients are as long as it takes 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run the agent until SIGINT or SIGTERM and return the exit code."""
     options = parse_options(argv, environ)
-    configure_logging(options.log_format, options.log_level)
-    try:
-        config = _with_surroundings(options.config, environ)
-        gc.freeze()  # What was imported stays; to look at all of it again takes 20 ms or more.
-        return trio.run(_run, config, Notifier.of(environ, os.getpid()))
-    except* StartError as group:
-        error = _first(group)
-    logger.critical("start failed", extra={"error": str(error)})
-    return _FAILED
+    with open_logging(options.log_format, options.log_level) as flush_logs:
+        try:
+            config = _with_surroundings(options.config, environ)
+            gc.freeze()  # What was imported stays; to look at all of it again takes 20 ms or more.
+            return trio.run(_run, config, Notifier.of(environ, os.getpid()), flush_logs)
+        except* StartError as group:
+            error = _first(group)
+        logger.critical("start failed", extra={"error": str(error)})
+        return _FAILED
 
 
 def _with_surroundings(config: AgentConfig, environ: Mapping[str, str]) -> AgentConfig:
@@ -67,7 +68,7 @@ def _first(group: BaseExceptionGroup[StartError]) -> BaseException:
     return error
 
 
-async def _run(config: AgentConfig, notifier: Notifier) -> int:
+async def _run(config: AgentConfig, notifier: Notifier, flush_logs: Callable[[], object]) -> int:
     signals = {signal.SIGINT, signal.SIGTERM}
     if config.security.token_file is not None:
         # Only then: the end of its terminal must not leave an agent that nobody looks after.
@@ -79,7 +80,7 @@ async def _run(config: AgentConfig, notifier: Notifier) -> int:
                 agent: Agent = await nursery.start(serve, config)
                 for url in agent.urls:
                     logger.info("bind", extra={"url": url, "containment": agent.containment})
-                watch.start_soon(_obey, arrivals, agent, codes)
+                watch.start_soon(partial(_obey, arrivals, agent, codes, flush_logs=flush_logs))
                 watch.start_soon(notifier.run, agent.wait_stop)
             watch.cancel_scope.cancel(reason="the agent has ended")
     return max(codes)
@@ -90,10 +91,12 @@ async def _obey(
     agent: Agent,
     codes: list[int],
     *,
+    flush_logs: Callable[[], object],
     give_up: Callable[[int], object] = os._exit,
 ) -> None:
     """The first signal asks the agent to stop, the second one kills; SIGHUP reloads.
 
+    flush_logs: called before `give_up`.
     give_up: called with the exit code when not even the second one has ended it in time.  What
         it does not see to is seen to by the guard, which finds it gone.
     """
@@ -113,4 +116,5 @@ async def _obey(
             break
     await trio.sleep(_KILL_TIMEOUT)  # cancelled when the agent has ended
     logger.critical("gave up", extra={"after": _KILL_TIMEOUT})
+    flush_logs()
     give_up(_FAILED)

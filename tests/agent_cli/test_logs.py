@@ -4,48 +4,36 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+import os
 
 import pytest
 
-from smartmob_agent.agent_cli.logs import configure_logging
+from smartmob_agent.agent_cli.logs import open_logging
 
 logger = logging.getLogger("smartmob_agent.test")
 
 
-@pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
-    """Undo what a program may do once, and a test must not leave behind."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
-
-
 def test_kv_begins_with_the_event_and_where_it_happened(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    configure_logging("kv", "info")
-    logger.info("state", extra={"pid": 7, "slug": "app.web.0", "nothing": None})
-    [line] = capsys.readouterr().err.splitlines()
+    with open_logging("kv", "info"):
+        logger.info("state", extra={"pid": 7, "slug": "app.web.0", "nothing": None})
+    [line] = capfd.readouterr().err.splitlines()
     assert line.startswith("event=state slug=app.web.0 ")
     assert "pid=7" in line
     assert "nothing" not in line
 
 
-def test_bind_is_as_documented(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging("kv", "info")
-    logger.info("bind", extra={"url": "http://127.0.0.1:8080"})
-    assert capsys.readouterr().err.startswith("event=bind url=http://127.0.0.1:8080 ")
+def test_bind_is_as_documented(capfd: pytest.CaptureFixture[str]) -> None:
+    with open_logging("kv", "info"):
+        logger.info("bind", extra={"url": "http://127.0.0.1:8080"})
+    assert capfd.readouterr().err.startswith("event=bind url=http://127.0.0.1:8080 ")
 
 
-def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging("json", "info")
-    logger.warning("two\nlines", extra={"slug": "app.web.0"})
-    [line] = capsys.readouterr().err.splitlines()
+def test_json_is_one_object_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with open_logging("json", "info"):
+        logger.warning("two\nlines", extra={"slug": "app.web.0"})
+    [line] = capfd.readouterr().err.splitlines()
     event = json.loads(line)
     assert (event["event"], event["slug"], event["level"]) == (
         "two\nlines",
@@ -57,23 +45,61 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("log_format", ["kv", "json"])
 def test_an_event_with_a_traceback_is_one_line_too(
-    log_format: str, capsys: pytest.CaptureFixture[str]
+    log_format: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    configure_logging(log_format, "info")
-    error = ZeroDivisionError("oops")
-    logger.error("failed", exc_info=error, extra={"text": 'a "quoted"\nvalue'})
-    [line] = capsys.readouterr().err.splitlines()
+    with open_logging(log_format, "info"):
+        error = ZeroDivisionError("oops")
+        logger.error("failed", exc_info=error, extra={"text": 'a "quoted"\nvalue'})
+    [line] = capfd.readouterr().err.splitlines()
     assert "ZeroDivisionError: oops" in line
 
 
-def test_what_is_below_the_level_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging("kv", "warning")
-    logger.info("quiet")
-    logger.warning("loud")
-    assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["event=loud"]
+def test_what_is_below_the_level_is_not_logged(capfd: pytest.CaptureFixture[str]) -> None:
+    with open_logging("kv", "warning"):
+        logger.info("quiet")
+        logger.warning("loud")
+    assert [line.split()[0] for line in capfd.readouterr().err.splitlines()] == ["event=loud"]
 
 
-def test_http_clients_do_not_log_urls(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging("kv", "debug")
-    logging.getLogger("httpx").info("HTTP Request: GET http://u:secret@host/")
-    assert capsys.readouterr().err == ""
+def test_http_clients_do_not_log_urls(capfd: pytest.CaptureFixture[str]) -> None:
+    with open_logging("kv", "debug"):
+        logging.getLogger("httpx").info("HTTP Request: GET http://u:secret@host/")
+    assert capfd.readouterr().err == ""
+
+
+def test_what_was_set_before_is_back_after_the_block() -> None:
+    """A program, or a test, may have logs of its own."""
+    root, quiet = logging.getLogger(), logging.getLogger("httpx")
+    before = root.handlers[:], root.level, quiet.level
+    with open_logging("kv", "debug"):
+        assert root.handlers[:] != before[0]
+    assert (root.handlers[:], root.level, quiet.level) == before
+
+
+def test_lines_can_be_waited_for_inside_the_block(capfd: pytest.CaptureFixture[str]) -> None:
+    """For who ends the program at once."""
+    with open_logging("kv", "info") as flush:
+        logger.info("last words")
+        flush()
+        assert capfd.readouterr().err.startswith('event="last words"')
+
+
+def test_lines_that_are_lost_are_told_as_an_event() -> None:
+    """Nobody reads; then somebody does."""
+    reader, writer = os.pipe()
+    with open_logging("json", "info", fd=writer):
+        event = json.loads(_log_until_some_are_lost(reader).splitlines()[-1])
+        assert (event["event"], event["level"]) == ("log lines lost", "warning")
+        assert event["lines"] > 0
+    for fd in (reader, writer):
+        os.close(fd)
+
+
+def _log_until_some_are_lost(reader: int) -> bytes:
+    """Log more than a pipe and the queue hold; return all that comes up to the last whole line."""
+    for _ in range(40):
+        logger.info("x" * 100 * 1024)
+    data = b""
+    while not data.endswith(b"\n") or b"lines lost" not in data:
+        data += os.read(reader, 1024 * 1024)
+    return data
