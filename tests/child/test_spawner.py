@@ -119,6 +119,33 @@ async def test_a_signal_reaches_the_group_of_a_child(options: Any) -> None:
             assert await child.wait() == Exit(code=3)
 
 
+HANDLES_HUP = """
+import signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # None is missed before it is waited for.
+print("ready", file=sys.stderr, flush=True)
+while signal.sigwait({signal.SIGHUP}):
+    print("told", file=sys.stderr, flush=True)
+"""
+
+
+@pytest.mark.parametrize("options", [{}, {"isolation": "pid"}])
+@pytest.mark.parametrize("line", ["{0} | {0}", "if {0} | {0}; then :; fi", "({0} | {0}; :)"])
+async def test_a_shell_that_waits_for_its_commands_does_not_die_of_their_signals(
+    options: Any, line: str, tmp_path: Path
+) -> None:
+    """Each member of the pipe gets the signal, and goes on if it has a handler."""
+    (tmp_path / "app").write_text(HANDLES_HUP)
+    script = line.format(f"{sys.executable} -ISE {tmp_path / 'app'}")
+    with trio.fail_after(LIMIT):
+        async with open_spawner(**options) as spawner:
+            child = await spawner.spawn(shell(script))
+            for expected in ("ready", "told", "told"):
+                assert [await read_line(child.stderr) for _ in range(2)] == [expected] * 2
+                child.send_signal(signal.SIGHUP)
+            child.kill()
+            assert (await child.wait()).signal == signal.SIGKILL
+
+
 async def test_a_relative_directory_is_the_agents(
     spawner: GuardedSpawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

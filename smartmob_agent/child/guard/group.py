@@ -10,10 +10,23 @@ import select
 
 from .bare import signal, suppress
 from .calm import Calm
-from .kernel import walk
+from .kernel import children, handles, runs, signal_member, walk
 
 __all__ = ["Group"]
 
+
+_SHELL = "/bin/sh"
+_FOR_ALL = (
+    signal.SIGKILL,
+    signal.SIGSTOP,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGCONT,
+)
+"""A shell is to end, stop and go on with its commands."""
+_ROUNDS = 3
+"""Looks for members that others have forked while they were being signalled."""
 
 _LAST_SIGNAL = 64
 """SIGRTMAX; the letters that are words come after it."""
@@ -36,7 +49,9 @@ class Group:
         """Send the signals that words of the agent ask for, if there still is a leader."""
         for word in words:
             number = signal.SIGTERM if word == ord("t") else word
-            if number <= _LAST_SIGNAL and self.leader:
+            if number > _LAST_SIGNAL or not self.leader:
+                continue
+            if word == ord("t") or not _signal_below_shell(self.leader, number):
                 _signal(self.leader, number)
         if b"t" in words:
             self.was_told = True
@@ -76,3 +91,27 @@ class Group:
 def _signal(group: int, number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
+
+
+def _signal_below_shell(leader: int, number: int) -> bool:
+    """Send a signal to what a shell has started, which is the app; False if there is no such shell.
+
+    A shell that waits for a pipe or a compound command has no handler, and would die of a signal
+    that its commands handle.  One that has a handler (`trap`) is an app itself.
+    """
+    if number in _FOR_ALL or not _is_waiting_shell(leader, number):
+        return False
+    seen = {leader}
+    for _ in range(_ROUNDS):
+        members = {
+            process.pid for process in walk() if process.group == leader and process.is_alive
+        }
+        for pid in members - seen:
+            if not _is_waiting_shell(pid, number):
+                signal_member(pid, leader, number)
+        seen |= members
+    return True
+
+
+def _is_waiting_shell(pid: int, number: int) -> bool:
+    return runs(pid, _SHELL) and bool(children(pid)) and not handles(pid, number)

@@ -26,11 +26,14 @@ __all__ = [
     "become_subreaper",
     "children",
     "die_with_parent",
+    "handles",
     "kill_below",
     "kill_children",
     "look",
     "refuse_new_privileges",
     "resume",
+    "runs",
+    "signal_member",
     "stop_below",
     "walk",
 ]
@@ -99,6 +102,24 @@ def look(pid: int) -> KernelProcess | None:
     except OSError:
         return None
     return KernelProcess(pid, fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[19]))
+
+
+def runs(pid: int, program: str) -> bool:
+    """Whether a process runs that program, by whatever link it is named."""
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pid}/exe"), os.stat(program))
+    except OSError:
+        return False
+
+
+def handles(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal (proc_pid_status(5), SigCgt)."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            caught = file.read().partition(b"\nSigCgt:")[2].split(None, 1)[0]
+    except (OSError, IndexError):
+        return False
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def children(pid: int) -> list[int]:
@@ -232,3 +253,15 @@ def _kill_deep(pid: int, parent: int) -> bool:
         return True
     finally:
         os.close(pidfd)
+
+
+def signal_member(pid: int, group: int, number: int) -> None:
+    """Send a signal to a process if it still is a member of that process group."""
+    with suppress(OSError):  # It has ended, or gained privileges.
+        pidfd = os.pidfd_open(pid)
+        try:
+            process = look(pid)
+            if process is not None and process.group == group:
+                signal.pidfd_send_signal(pidfd, number)
+        finally:
+            os.close(pidfd)

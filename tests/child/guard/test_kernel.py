@@ -16,9 +16,12 @@ from smartmob_agent.child.guard import kernel
 from smartmob_agent.child.guard.kernel import (
     are_many,
     children,
+    handles,
     kill_below,
     look,
     resume,
+    runs,
+    signal_member,
     stop_below,
     walk,
 )
@@ -51,6 +54,30 @@ def test_look_tells_parent_group_and_start(tree: list[int]) -> None:
     assert process is not None
     assert (process.pid, process.parent, process.group) == (tree[1], tree[0], tree[0])
     assert process.start > 0
+    assert process.is_alive
+
+
+def test_a_process_tells_its_program_and_its_handlers(tree: list[int]) -> None:
+    """Nobody has neither."""
+    assert runs(tree[0], sys.executable)
+    assert not runs(tree[0], "/bin/sh")
+    assert handles(tree[0], signal.SIGINT)
+    assert not handles(tree[0], signal.SIGHUP)
+    nobody = 2**22 + 1
+    assert not runs(nobody, sys.executable)
+    assert not handles(nobody, signal.SIGINT)
+
+
+def test_a_signal_for_a_member_reaches_no_other_process(tree: list[int]) -> None:
+    """Its number may be that of another process by now."""
+    signal_member(tree[1], tree[0] + 1, signal.SIGKILL)
+    signal_member(2**22 + 1, tree[0], signal.SIGKILL)
+    signal_member(tree[2], tree[0], signal.SIGKILL)
+    pidfd = os.pidfd_open(tree[2])
+    assert select.select([pidfd], [], [], 20)[0]
+    os.close(pidfd)
+    process = look(tree[1])
+    assert process is not None
     assert process.is_alive
 
 
