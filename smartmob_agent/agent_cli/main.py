@@ -20,7 +20,7 @@ from smartmob_agent.child.cgroup import find_delegated_cgroup
 from smartmob_agent.child.limits import default_max_processes
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
-from smartmob_agent.http.handed_over import handed_over
+from smartmob_agent.http.listeners import find_handed_over
 
 __all__ = ["main"]
 
@@ -57,7 +57,7 @@ def _with_surroundings(config: AgentConfig, environ: Mapping[str, str]) -> Agent
         bound = default_max_processes(own_cgroups=containment.cgroup is not None)
         containment = attrs.evolve(containment, max_processes=bound)
     return attrs.evolve(
-        config, containment=containment, descriptors=handed_over(environ, os.getpid())
+        config, containment=containment, descriptors=find_handed_over(environ, os.getpid())
     )
 
 

@@ -17,8 +17,8 @@ from smartmob_agent.api.route import Answer, Request, Route
 from smartmob_agent.api.schema_parts import ref
 from smartmob_agent.api.schemas import SCHEMAS, SLUG
 from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.http.headers import REQUEST_ID_HEADER as HEADER
 from smartmob_agent.http.middleware.authentication import OPEN_PATHS
-from smartmob_agent.http.middleware.request_id import HEADER
 from smartmob_agent.http.problems import MEDIA_TYPE
 
 __all__ = ["PATH", "describe", "openapi_routes"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smartmob_agent.config.settings import AgentConfig
-from smartmob_agent.http.middleware.trusted_hosts import is_loopback
+from smartmob_agent.http.loopback import is_loopback
 
 __all__ = ["check_exposure", "exposure_of"]
 

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -17,13 +17,15 @@ import trio
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.connection import Stream
-from smartmob_agent.http.handed_over import open_handed_over
+from smartmob_agent.http.exposure import exposure_of
 from smartmob_agent.http.tls import make_tls
 
-__all__ = ["Listener", "open_listeners"]
+__all__ = ["Listener", "find_handed_over", "open_listeners"]
 
 _BACKLOG = 1024
 """Connections that wait to be accepted; the kernel's own limit is 4096, see listen(2)."""
+_FIRST_HANDED_OVER = 3
+"""SD_LISTEN_FDS_START, sd_listen_fds(3)."""
 _ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """A name such as localhost may have addresses that this machine does not have."""
 
@@ -54,7 +56,7 @@ def open_listeners(config: AgentConfig) -> Iterator[list[Listener]]:
     tls = make_tls(config.security)
     with contextlib.ExitStack() as stack:
         if config.descriptors:
-            sockets = open_handed_over(stack, config)
+            sockets = _open_handed_over(stack, config)
         else:
             sockets = _open_tcp(stack, config.host, config.port)
         if config.unix is not None:
@@ -63,6 +65,44 @@ def open_listeners(config: AgentConfig) -> Iterator[list[Listener]]:
         for listener in listeners:
             stack.callback(listener.close)
         yield listeners
+
+
+def find_handed_over(environ: Mapping[str, str], pid: int) -> tuple[int, ...]:
+    """Return the sockets that systemd hands over to the process `pid`: sd_listen_fds(3)."""
+    if environ.get("LISTEN_PID") != str(pid):
+        return ()
+    count = environ.get("LISTEN_FDS", "")
+    return (
+        tuple(range(_FIRST_HANDED_OVER, _FIRST_HANDED_OVER + int(count)))
+        if count.isdecimal()
+        else ()
+    )
+
+
+def _open_handed_over(stack: contextlib.ExitStack, config: AgentConfig) -> list[socket.socket]:
+    """Take over `config.descriptors`, which `stack` closes; children do not get them.
+
+    Raises `StartError` for what is no listening stream socket, and for one that can be reached
+    from other machines without credentials.
+    """
+    return [_take_over(stack, descriptor, config) for descriptor in config.descriptors]
+
+
+def _take_over(stack: contextlib.ExitStack, descriptor: int, config: AgentConfig) -> socket.socket:
+    where = f"descriptor {descriptor}"
+    try:
+        sock = stack.enter_context(socket.socket(fileno=descriptor))
+        listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise StartError(f"cannot listen on {where}: {error.strerror}") from error
+    if not listening or sock.type != socket.SOCK_STREAM:
+        raise StartError(f"cannot listen on {where}: expected a listening stream socket")
+    sock.set_inheritable(False)
+    if sock.family != socket.AF_UNIX:
+        reason = exposure_of(str(sock.getsockname()[0]), config)
+        if reason is not None:
+            raise StartError(f"cannot listen on {where}: {reason}")
+    return sock
 
 
 def _listener(sock: socket.socket, tls: ssl.SSLContext | None) -> Listener:

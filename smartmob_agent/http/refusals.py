@@ -7,7 +7,8 @@ import json
 import attrs
 
 from smartmob_agent.http.asgi import Headers
-from smartmob_agent.http.middleware.request_id import HEADER, new_request_id
+from smartmob_agent.http.headers import REQUEST_ID
+from smartmob_agent.http.middleware.request_id import new_request_id
 from smartmob_agent.http.problems import MEDIA_TYPE, problem
 
 __all__ = ["Refusal", "plain_refusal"]
@@ -36,7 +37,7 @@ class Refusal:
         headers = [
             (b"content-type", MEDIA_TYPE.encode()),
             (b"content-length", str(len(body)).encode()),
-            (HEADER.lower().encode(), new_request_id().encode()),
+            (REQUEST_ID, new_request_id().encode()),
             *self.headers,
             (b"connection", b"close"),
         ]

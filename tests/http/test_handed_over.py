@@ -10,8 +10,7 @@ import pytest
 
 from smartmob_agent.config.settings import AgentConfig, Security
 from smartmob_agent.errors import StartError
-from smartmob_agent.http.handed_over import handed_over
-from smartmob_agent.http.listeners import open_listeners
+from smartmob_agent.http.listeners import find_handed_over, open_listeners
 
 
 @pytest.mark.parametrize(
@@ -28,7 +27,7 @@ from smartmob_agent.http.listeners import open_listeners
 )
 def test_descriptors_for_this_process(environ: dict[str, str], expected: tuple[int, ...]) -> None:
     """Those for another process are not ours, see sd_listen_fds(3)."""
-    assert handed_over(environ, 42) == expected
+    assert find_handed_over(environ, 42) == expected
 
 
 async def test_they_are_listened_on(tmp_path: Path) -> None:

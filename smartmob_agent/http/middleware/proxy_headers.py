@@ -9,6 +9,7 @@ from ipaddress import ip_address, ip_network
 import attrs
 
 from smartmob_agent.http.asgi import App, Headers, Receive, Scope, Send
+from smartmob_agent.http.headers import header_values, without_headers
 
 __all__ = ["trust_proxies"]
 
@@ -75,7 +76,7 @@ def _apply(scope: Scope, hop: _Hop) -> Scope:
     if hop.scheme in ("https", "wss"):
         changes["scheme"] = _SECURE[scope["scheme"]]
     if hop.host is not None:
-        headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+        headers = without_headers(scope["headers"], b"host")
         changes["headers"] = [*headers, (b"host", hop.host.encode("ascii"))]
     return {**scope, **changes}
 
@@ -98,7 +99,7 @@ def _x_forwarded(headers: Headers) -> list[_Hop]:
 
 
 def _joined(headers: Headers, name: bytes) -> str:
-    return b",".join(value for key, value in headers if key == name).decode("latin-1")
+    return b",".join(header_values(headers, name)).decode("latin-1")
 
 
 def _hop(client: str | None, scheme: str | None, host: str | None) -> _Hop:

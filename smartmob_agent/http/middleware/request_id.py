@@ -7,11 +7,10 @@ import uuid
 from collections.abc import Iterable
 
 from smartmob_agent.http.asgi import App, Message, Receive, Scope, Send
+from smartmob_agent.http.headers import REQUEST_ID
 
-__all__ = ["HEADER", "identify_requests", "new_request_id", "request_id_of"]
+__all__ = ["identify_requests", "new_request_id", "request_id_of"]
 
-HEADER = "X-Request-Id"
-_NAME = HEADER.lower().encode()
 _SANE = re.compile(rb"[!-~]{1,128}")
 
 _ANSWERS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
@@ -25,7 +24,7 @@ def new_request_id() -> str:
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Return the id that a request brings, if it has a sane one, else a new one."""
     for name, value in headers:
-        if name.lower() == _NAME and _SANE.fullmatch(value):
+        if name.lower() == REQUEST_ID and _SANE.fullmatch(value):
             return value.decode("ascii")
     return new_request_id()
 
@@ -42,7 +41,7 @@ def identify_requests(app: App) -> App:
             await app(scope, receive, send)
             return
         request_id = request_id_of(scope["headers"])
-        header = (_NAME, request_id.encode())
+        header = (REQUEST_ID, request_id.encode())
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in _ANSWERS:

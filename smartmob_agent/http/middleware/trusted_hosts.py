@@ -6,24 +6,17 @@ about `Host` and `Origin`.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.http.asgi import App, Receive, Scope, Send
+from smartmob_agent.http.headers import find_header
+from smartmob_agent.http.loopback import is_loopback
 from smartmob_agent.http.reply import reply_problem
 
-__all__ = ["check_trusted_hosts", "is_loopback", "refusal_reason"]
+__all__ = ["check_trusted_hosts", "refusal_reason"]
 
 _DEFAULT_PORTS = (":80", ":443")
-
-
-def is_loopback(host: str) -> bool:
-    """Is this host the machine itself, for all that its name can tell?"""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
 
 
 def check_trusted_hosts(app: App, config: AgentConfig) -> App:
@@ -55,8 +48,8 @@ def refusal_reason(scope: Scope, names: frozenset[str], own_origin: str) -> str 
     names: lower-case hosts without a port, beside those of loopback and the address that the
     client connected to.  own_origin: host and port of the public URL, or nothing.
     """
-    host = _header(scope, b"host")
-    origin = _header(scope, b"origin")
+    host = find_header(scope["headers"], b"host")
+    origin = find_header(scope["headers"], b"origin")
     if host is not None and scope["server"] is not None:
         name, address = _host_of(host), str(scope["server"][0])
         if not (is_loopback(name) or name in names or name == address.lower()):
@@ -93,10 +86,3 @@ def _without_default_port(authority: str) -> str:
     for port in _DEFAULT_PORTS:
         authority = authority.removesuffix(port)
     return authority
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value.decode("latin-1"))
-    return None

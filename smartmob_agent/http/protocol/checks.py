@@ -11,6 +11,7 @@ import attrs
 
 from smartmob_agent.http.asgi import Headers
 from smartmob_agent.http.body_limits import Bodies, BodyLimits
+from smartmob_agent.http.headers import header_values, without_headers
 from smartmob_agent.http.refusals import Refusal
 
 __all__ = ["CheckedRequest", "RefusedRequestError", "check_request"]
@@ -80,14 +81,10 @@ def check_request(
     )
 
 
-def _values(headers: Headers, name: bytes) -> list[bytes]:
-    return [value for key, value in headers if key == name]
-
-
 def _check_framing(headers: Headers, version: bytes, body_bytes: int) -> None:
     """RFC 9112, section 6.1: who sends both lengths may be smuggling a request."""
-    lengths = _values(headers, b"content-length")
-    if _values(headers, b"transfer-encoding"):
+    lengths = header_values(headers, b"content-length")
+    if header_values(headers, b"transfer-encoding"):
         if lengths:
             raise RefusedRequestError(400, "found both Content-Length and Transfer-Encoding")
         if version == b"1.0":
@@ -100,12 +97,11 @@ def _check_target(method: bytes, target: bytes, headers: Headers) -> tuple[bytes
     """RFC 9112, section 3.2: of the forms of a target the Host of an absolute one counts."""
     if match := _ABSOLUTE.fullmatch(target):
         target = match[2] if match[2].startswith(b"/") else b"/" + match[2]
-        headers = [(name, value) for name, value in headers if name != b"host"]
-        headers.append((b"host", match[1]))
+        headers = [*without_headers(headers, b"host"), (b"host", match[1])]
     is_path = target.startswith(b"/") and b"#" not in target
     if not is_path and (method, target) != (b"OPTIONS", b"*"):
         raise RefusedRequestError(400, "expected a path as the target of the request")
-    if not all(_HOST.fullmatch(host) for host in _values(headers, b"host")):
+    if not all(_HOST.fullmatch(host) for host in header_values(headers, b"host")):
         raise RefusedRequestError(400, "expected a host and a port in the Host header")
     return target, headers
 
@@ -117,36 +113,37 @@ def _tokens(values: Iterable[bytes]) -> list[bytes]:
 def _wants_websocket(method: bytes, headers: Headers) -> bool:
     return (
         method == b"GET"
-        and b"upgrade" in _tokens(_values(headers, b"connection"))
-        and b"websocket" in _tokens(_values(headers, b"upgrade"))
+        and b"upgrade" in _tokens(header_values(headers, b"connection"))
+        and b"websocket" in _tokens(header_values(headers, b"upgrade"))
     )
 
 
 def _merge_lists(headers: Headers) -> Headers:
     """Join the lines of headers that are lists: RFC 9110, section 5.3."""
-    merged = [(name, value) for name, value in headers if name not in _LISTS]
-    joined = {name: b", ".join(_values(headers, name)) for name in _LISTS}
+    joined = {name: b", ".join(header_values(headers, name)) for name in _LISTS}
     joined[b"upgrade"] = b"websocket"
-    return merged + [(name, value) for name, value in joined.items() if value]
+    return without_headers(headers, *_LISTS) + [
+        (name, value) for name, value in joined.items() if value
+    ]
 
 
 def _check_upgrade(headers: Headers, version: bytes) -> None:
     """RFC 6455, section 4.2.1."""
     if version != b"1.1":
         raise RefusedRequestError(400, "expected HTTP/1.1 for a WebSocket")
-    if _values(headers, b"content-length") or _values(headers, b"transfer-encoding"):
+    if header_values(headers, b"content-length") or header_values(headers, b"transfer-encoding"):
         raise RefusedRequestError(400, "found a body in a request for a WebSocket")
-    if _values(headers, b"sec-websocket-version") != [_WEBSOCKET_VERSION]:
+    if header_values(headers, b"sec-websocket-version") != [_WEBSOCKET_VERSION]:
         raise RefusedRequestError(
             426,
             "expected Sec-WebSocket-Version: 13",
             (b"sec-websocket-version", _WEBSOCKET_VERSION),
             (b"upgrade", b"websocket"),
         )
-    keys = _values(headers, b"sec-websocket-key")
+    keys = header_values(headers, b"sec-websocket-key")
     if len(keys) != 1 or not _is_key(keys[0]):
         raise RefusedRequestError(400, "expected one Sec-WebSocket-Key of 16 bytes in base64")
-    if not all(value.isascii() for name in _LISTS for value in _values(headers, name)):
+    if not all(value.isascii() for name in _LISTS for value in header_values(headers, name)):
         raise RefusedRequestError(400, "expected ASCII in the headers of a WebSocket")
 
 

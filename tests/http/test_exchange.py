@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from smartmob_agent.http.inbox import Inbox
+from smartmob_agent.http.exchange import Inbox
 
 LAST = {"type": "last"}
 
