@@ -12,13 +12,11 @@ import trio
 
 from smartmob_agent.child.seam import Spawner
 from smartmob_agent.http.middleware.traffic import Traffic
+from smartmob_agent.metrics.catalogue import Sources, read_families
 from smartmob_agent.metrics.exposition import Exposition
-from smartmob_agent.metrics.lives import Lives
-from smartmob_agent.metrics.meters import Downloads, MeteredFetcher, MeteredSpawner, Spawns
+from smartmob_agent.metrics.meters import Downloads, Lives, MeteredFetcher, MeteredSpawner, Spawns
 from smartmob_agent.metrics.proc import Proc
-from smartmob_agent.metrics.snapshot import ProcessFigures, Snapshot, make_families
-from smartmob_agent.metrics.tree_usage import TreeReader, Usage
-from smartmob_agent.metrics.usage import Usages
+from smartmob_agent.metrics.tree_usage import TreeReader, Usage, Usages
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.source.download.seam import Fetcher
@@ -80,9 +78,9 @@ class Metrics:
         async with self._turn:
             if self._usages.age(trio.current_time()) >= READ_INTERVAL:
                 await self._read_trees()
-            snapshot = self._take_snapshot()
+            families = read_families(self._sources())
             return await trio.to_thread.run_sync(
-                lambda: self._exposition.render(make_families(snapshot), accept),
+                lambda: self._exposition.render(families, accept),
                 limiter=self._thread,
             )
 
@@ -99,37 +97,14 @@ class Metrics:
         self._usages.update(usages, starts, trio.current_time())
         self._usages.keep(self._processes)
 
-    def _take_snapshot(self) -> Snapshot:
-        return Snapshot(
+    def _sources(self) -> Sources:
+        return Sources(
             version=self._version,
             containment=self._containment,
-            processes=[self._figures(process) for process in self._processes],
-            starts=self._lives.starts,
-            exits=dict(self._lives.exits),
-            restart_delay=self._lives.delays.now,
-            spawn=self._spawns.seconds.now,
-            spawn_failures=self._spawns.failures,
-            downloads={key: seconds.now for key, seconds in self._downloads.seconds.items()},
-            download_bytes=self._downloads.received_bytes,
-            requests={key: seconds.now for key, seconds in self.traffic.requests.items()},
-            open_requests=dict(self.traffic.open),
-        )
-
-    def _figures(self, process: ManagedProcess) -> ProcessFigures:
-        spec, console = process.spec, process.console
-        return ProcessFigures(
-            labels={
-                "slug": spec.slug,
-                "app": spec.app,
-                "node": spec.node,
-                "process_type": spec.process_type,
-            },
-            state=process.state,
-            starts=process.starts,
-            lines=console.next_line - 1,
-            text_bytes=console.text_bytes,
-            missed_lines=console.missed_lines,
-            clients=self.traffic.attached[spec.slug],
-            cpu_seconds=self._usages.cpu_seconds(process),
-            usage=self._usages.latest(process) if process.pid is not None else None,
+            processes=tuple(self._processes),
+            lives=self._lives,
+            spawns=self._spawns,
+            downloads=self._downloads,
+            traffic=self.traffic,
+            usages=self._usages,
         )

@@ -13,8 +13,7 @@ from smartmob_agent.child.seam import Command
 from smartmob_agent.errors import SpawnError, TransientDownloadError
 from smartmob_agent.histogram import Distribution, Histogram
 from smartmob_agent.http.middleware.traffic import Traffic
-from smartmob_agent.metrics.lives import Lives
-from smartmob_agent.metrics.meters import Downloads, MeteredFetcher, MeteredSpawner, Spawns
+from smartmob_agent.metrics.meters import Downloads, Lives, MeteredFetcher, MeteredSpawner, Spawns
 from smartmob_agent.process.states import State
 from smartmob_agent.source.download.seam import Fetched, Progress, ignore_progress
 from smartmob_agent.testing import FakeSpawner

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from smartmob_agent.metrics.tree_usage import Usage
-from smartmob_agent.metrics.usage import Usages
+from smartmob_agent.metrics.tree_usage import Usage, Usages
 
 
 def usage(cpu_seconds: float) -> Usage:
