@@ -11,10 +11,9 @@ from typing import Self
 import attrs
 import trio
 
-from smartmob_agent.child.listen import listen
 from smartmob_agent.child.pipes import ChildPipes
 from smartmob_agent.child.seam import Command, Exit
-from smartmob_agent.child.zygote_client import ZygoteClient
+from smartmob_agent.child.zygote_client import ZygoteClient, receive_lines
 from smartmob_agent.errors import SpawnError
 
 __all__ = ["GuardedChild", "ShimHandle"]
@@ -137,7 +136,7 @@ class GuardedChild:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._oversee_end)
                 with self._ends.lifeline:
-                    await listen(self._ends.lifeline, self._hear)
+                    await receive_lines(self._ends.lifeline, self._on_message)
                 self._note_lost_shim()
                 if not self._was_emptied:
                     self._ending.set()
@@ -148,7 +147,7 @@ class GuardedChild:
             self._empty.set()
             self._settled.set()
 
-    def _hear(self, word: str, rest: str) -> None:
+    def _on_message(self, word: str, rest: str) -> None:
         match word:
             case "started":
                 self.pid, self._shim_pid = map(int, rest.split())

@@ -8,16 +8,16 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
 
-from smartmob_agent.child.guard.wire import ancillary, pack
-from smartmob_agent.child.listen import listen
+from smartmob_agent.child.guard.wire import Lines, ancillary, pack
 from smartmob_agent.child.request import SpawnRequest
 from smartmob_agent.errors import StartError
 
-__all__ = ["ZygoteClient"]
+__all__ = ["ZygoteClient", "receive_lines"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,24 @@ _GUARD = Path(__file__).with_name("guard") / "zygote.py"
 
 _END_TIMEOUT = 2.0
 """Seconds for its end when something has failed; shims that do not end have half a second."""
+
+
+async def receive_lines(source: socket.socket, receive: Callable[[str, str], None]) -> None:
+    """Call `receive(word, rest)` for each line that comes, until the other end is closed.
+
+    source: does not block
+    """
+    lines = Lines()
+    while True:
+        await trio.lowlevel.wait_readable(source)
+        try:
+            data = source.recv(65536)
+        except ConnectionError:  # killed with something unread
+            return
+        if not data:
+            return
+        for word, rest in lines.feed(data):
+            receive(word, rest)
 
 
 class ZygoteClient:
@@ -67,7 +85,7 @@ class ZygoteClient:
             self.pid = self._process.pid
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, self._control)
-                nursery.start_soon(listen, self._control, self._hear)
+                nursery.start_soon(receive_lines, self._control, self._on_message)
                 await _wait_ended(self._process)
                 self.pid = 0
                 nursery.cancel_scope.cancel()
@@ -131,7 +149,7 @@ class ZygoteClient:
         elif not self._is_closed:
             logger.error("guard ended", extra={"status": status})
 
-    def _hear(self, word: str, rest: str) -> None:
+    def _on_message(self, word: str, rest: str) -> None:
         match word:
             case "ready":
                 self.level = rest

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from smartmob_agent.child.listen import listen
+from smartmob_agent.child.zygote_client import receive_lines
 
 
 @pytest.fixture
@@ -20,19 +20,19 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield agent, guard
 
 
-async def test_each_line_is_heard_when_it_is_complete(
+async def test_each_line_is_received_when_it_is_complete(
     sockets: tuple[socket.socket, socket.socket],
 ) -> None:
     agent, guard = sockets
-    heard: list[tuple[str, str]] = []
+    received: list[tuple[str, str]] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listen, agent, lambda *line: heard.append(line))
+        nursery.start_soon(receive_lines, agent, lambda *line: received.append(line))
         guard.sendall(b"ready tr")
         await wait_all_tasks_blocked()
-        assert heard == []
+        assert received == []
         guard.sendall(b"ee\ngone 1\n")
         guard.close()
-    assert heard == [("ready", "tree"), ("gone", "1")]
+    assert received == [("ready", "tree"), ("gone", "1")]
 
 
 async def test_a_guard_that_was_killed_with_a_request_unread_has_ended(
@@ -41,4 +41,4 @@ async def test_a_guard_that_was_killed_with_a_request_unread_has_ended(
     agent, guard = sockets
     agent.send(b"x")
     guard.close()
-    await listen(agent, lambda *line: pytest.fail(f"heard {line}"))
+    await receive_lines(agent, lambda *line: pytest.fail(f"received {line}"))
