@@ -42,10 +42,11 @@ from hypercorn.config import Config
 from hypercorn.trio import serve as stock_serve
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.api.app import make_app
-from smartmob_agent.http.middleware.stack import open_gate
+from smartmob_agent.http.middleware.stack import open_middleware
 from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.listeners import open_listeners
 from smartmob_agent.process.spec import ProcessSpec
+from tests.api.asgi import make_context
 from tests.process.world import World
 
 async def main():
@@ -54,7 +55,8 @@ async def main():
         for number in range(100):
             supervisor.create(ProcessSpec(app="app", node=f"web.{number}", process_type="web",
                 source_url="http://127.0.0.1/app.zip", request_id="bench"))
-        app = open_gate(config).wrap(make_app(supervisor, config, own_url="http://127.0.0.1"))
+        app = make_app(make_context(supervisor, config), own_url="http://127.0.0.1")
+        app = open_middleware(config).wrap(app)
         async with trio.open_nursery() as nursery:
             if sys.argv[1] == "ours":
                 with open_listeners(config) as listeners:

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import attrs
 import trio
 
-from smartmob_agent.api.app import make_app
-from smartmob_agent.api.uploads import make_bodies
+from smartmob_agent.api.app import ROUTES, make_app
+from smartmob_agent.api.route import ApiContext, rules_of
 from smartmob_agent.child.seam import Spawner
 from smartmob_agent.child.spawner import open_spawner
 from smartmob_agent.config.settings import AgentConfig, HttpLimits
@@ -145,10 +145,18 @@ async def _run(
                     supervisor=supervisor,
                     gate=gate,
                 )
-                app = make_app(supervisor, services.config, own_url=agent.url, metrics=metrics)
-                app = gate.wrap(app, metrics.traffic)
-                limits = services.config.http
-                bodies = make_bodies(services.config, supervisor.uploads.limit_bytes)
+                context = ApiContext(
+                    routes=ROUTES, supervisor=supervisor, config=services.config, metrics=metrics
+                )
+                rules, limits = rules_of(context), services.config.http
+                metrics.traffic.add_routes(rules.patterns)
+                app = gate.wrap(
+                    make_app(context, own_url=agent.url),
+                    metrics.traffic,
+                    open_paths=rules.open_paths,
+                    quiet_paths=rules.quiet_paths,
+                )
+                bodies = Bodies(limits, rules.body_limits)
                 await root.start(_serve_http, app, listeners, limits, bodies, stop_http, http)
                 # Ends by its event now, which is set on every path, and `graceful_timeout` after
                 # it.  Not before: what is cancelled while it starts has to end by that, and a

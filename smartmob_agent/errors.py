@@ -61,7 +61,6 @@ class RequestError(AgentError):
     """A request that cannot be served; `status` is the HTTP status to answer with."""
 
     status: int
-    title: str
 
 
 class BadRequestError(RequestError):
@@ -71,7 +70,6 @@ class BadRequestError(RequestError):
     """
 
     status = 400
-    title = "Bad request"
 
     def __init__(self, detail: str, errors: Sequence[str] = ()) -> None:
         super().__init__(detail)
@@ -82,7 +80,6 @@ class ProcessNotFoundError(RequestError):
     """No process has this slug."""
 
     status = 404
-    title = "No such process"
 
     def __init__(self, slug: str) -> None:
         super().__init__(f"no process has the slug {slug!r}")
@@ -93,7 +90,6 @@ class SlugInUseError(RequestError):
     """A process with this slug exists already."""
 
     status = 409
-    title = "Slug in use"
 
     def __init__(self, slug: str) -> None:
         super().__init__(
@@ -106,7 +102,6 @@ class BodyTooLargeError(RequestError):
     """The body of a request is over its limit."""
 
     status = 413
-    title = "Body too large"
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"expected a body of at most {limit_bytes} bytes, found a longer one")
@@ -117,7 +112,6 @@ class StoppingError(RequestError):
     """The agent is stopping and takes no new process."""
 
     status = 503
-    title = "Stopping"
 
     def __init__(self) -> None:
         super().__init__("the agent is stopping and takes no new process")

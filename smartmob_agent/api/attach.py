@@ -6,80 +6,74 @@ with 1000 whatever went wrong.
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Mapping
 
 import trio
 
 from smartmob_agent.api.attach_sender import ConsoleSender
-from smartmob_agent.api.console_query import ATTACH_OPTIONS, parse_console_query
-from smartmob_agent.errors import RequestError
+from smartmob_agent.api.console_query import COMMON_OPTIONS, parse_console_query
+from smartmob_agent.api.kinds import QueryOption, one_of
+from smartmob_agent.api.problem_catalogue import NOT_FOUND, ProblemReply
+from smartmob_agent.api.route import (
+    Answer,
+    ApiContext,
+    Reply,
+    Request,
+    Route,
+    SocketSession,
+    problem_answer,
+)
 from smartmob_agent.http.asgi import Receive, Scope, Send
-from smartmob_agent.http.problems import MEDIA_TYPE, problem_of
-from smartmob_agent.output.console import Console
-from smartmob_agent.process.supervisor import Supervisor
 
-__all__ = ["PATH", "AttachConsole"]
+__all__ = ["ATTACH_OPTIONS", "ROUTES"]
 
 logger = logging.getLogger(__name__)
 
-PATH = "/attach-console/"
 _INTERNAL_ERROR = 1011
 """RFC 6455, section 7.4.1."""
 _HANDSHAKE_TIMEOUT = 2.0
 """Seconds that a client has to answer a close frame."""
 
+ATTACH_OPTIONS: Mapping[str, QueryOption] = {
+    **COMMON_OPTIONS,
+    "format": QueryOption(
+        kind=one_of("text", "json"),
+        default="text",
+        about="Each message is a line, or a `LogRecord`.",
+    ),
+}
+_NO_HANDSHAKE = "expected a WebSocket handshake, found a plain GET"
+_UPGRADE_REQUIRED = ProblemReply.plain(
+    "UpgradeRequired",
+    "It is no handshake of a WebSocket.",
+    426,
+    _NO_HANDSHAKE,
+    ("Upgrade",),
+)
 
-class AttachConsole:
-    """The ASGI application for WebSockets."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
+def _connect(context: ApiContext, slug: str, scope: Scope) -> SocketSession:
+    console = context.supervisor.get(slug).console
+    query = parse_console_query(scope["query_string"], ATTACH_OPTIONS)
+    # Before the handshake is answered: a client that has its 101 misses no line.
+    cursor = query.subscribe(console, tail=0)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one client until the process, the agent or the client ends it."""
-        try:
-            console = self._find(scope["path"])
-            query = parse_console_query(scope["query_string"], ATTACH_OPTIONS)
-            # Before the handshake is answered: a client that has its 101 misses no line.
-            cursor = query.subscribe(console, tail=0)
-        except RequestError as exc:
-            await _reject(send, problem_of(exc))
-            return
+    async def attach(receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept", "headers": []})
         sender = ConsoleSender(console, cursor, scope, send, records=query.format == "json")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_read_to_end, receive, nursery.cancel_scope)
-            code, reason = await _send_all(sender, scope)
-            await send({"type": "websocket.close", "code": code, "reason": reason})
-            nursery.cancel_scope.deadline = trio.current_time() + _HANDSHAKE_TIMEOUT
+        await _serve(sender, scope, receive, send)
 
-    def _find(self, path: str) -> Console:
-        slug = path.removeprefix(PATH)
-        if slug == path or not slug or "/" in slug:
-            raise NoWebSocketError
-        return self._supervisor.get(slug).console
+    return attach
 
 
-class NoWebSocketError(RequestError):
-    """The path is not one of a WebSocket."""
-
-    status = 404
-
-    def __init__(self) -> None:
-        super().__init__("there is no WebSocket at this path")
-
-
-async def _reject(send: Send, document: dict[str, object]) -> None:
-    """Answer the handshake as HTTP does: the ASGI extension "websocket.http.response"."""
-    await send(
-        {
-            "type": "websocket.http.response.start",
-            "status": document["status"],
-            "headers": [(b"content-type", MEDIA_TYPE.encode())],
-        }
-    )
-    await send({"type": "websocket.http.response.body", "body": json.dumps(document).encode()})
+async def _serve(sender: ConsoleSender, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one client until the process, the agent or the client ends it."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_read_to_end, receive, nursery.cancel_scope)
+        code, reason = await _send_all(sender, scope)
+        await send({"type": "websocket.close", "code": code, "reason": reason})
+        nursery.cancel_scope.deadline = trio.current_time() + _HANDSHAKE_TIMEOUT
 
 
 async def _read_to_end(receive: Receive, scope: trio.CancelScope) -> None:
@@ -95,3 +89,27 @@ async def _send_all(sender: ConsoleSender, scope: Scope) -> tuple[int, str]:
     except Exception:  # An attach never lies: a normal close would say that all was sent.
         logger.exception("attach failed", extra={"path": scope["path"]})
         return _INTERNAL_ERROR, "internal error"
+
+
+async def _require_upgrade(context: ApiContext, request: Request) -> Answer:
+    """Answer what is no handshake."""
+    context.supervisor.get(request.slug)
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    return problem_answer(_UPGRADE_REQUIRED, _NO_HANDSHAKE, headers)
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/attach-console/<slug>",
+        handle=_require_upgrade,
+        connect=_connect,
+        id="attachConsole",
+        tag="output",
+        summary="Follow the output of a process live, by a WebSocket",
+        about="One text message for each line or, with `format=json`, for each `LogRecord`.",
+        query=ATTACH_OPTIONS,
+        replies={101: Reply("The socket is open, and misses no line from here on.")},
+        problems=(NOT_FOUND, _UPGRADE_REQUIRED),
+    ),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
@@ -13,10 +13,8 @@ from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
 from smartmob_agent.output.frames import text_frames
 
-__all__ = ["FRAMES_EXTENSION", "WRITE_EXTENSION", "ConsoleSender"]
+__all__ = ["WRITE_EXTENSION", "ConsoleSender"]
 
-FRAMES_EXTENSION = "smartmob.frames"
-"""The server takes the message `websocket.send.frames`: frames ready to write."""
 WRITE_EXTENSION = "smartmob.write_now"
 """A function, once accepted: writes what the socket takes at once of a sequence of frames.  It
 returns how many of its items are written, or will be without our doing."""
@@ -35,6 +33,8 @@ Item = Batch | Event
 class ConsoleSender:
     """Sends what a cursor comes to.
 
+    Its server takes the message `websocket.send.frames`: frames ready to write.
+
     records: send records of lines and events, as JSON, in place of bare lines.
     """
 
@@ -49,7 +49,6 @@ class ConsoleSender:
     ) -> None:
         self._console, self._cursor, self._send = console, cursor, send
         self._json = records
-        self._framed = FRAMES_EXTENSION in scope["extensions"]
         write_now: Callable[[Sequence[bytes]], int] | None
         self._write_now = write_now = scope["extensions"].get(WRITE_EXTENSION)
         self._sink = None if write_now is None else self._take
@@ -73,8 +72,6 @@ class ConsoleSender:
                 if self._console.end is not None:
                     return await self._finish(self._console.end)
                 await self._cursor.wait(self._sink)
-            elif not self._framed:
-                await self._send_texts(item)
             elif not self._take(item):
                 item = None  # A client that is stuck holds no more than what it is being sent.
                 await self._send_frames(self._next_frames())
@@ -84,28 +81,14 @@ class ConsoleSender:
             await self._send_record({"event": "end", "reason": end.value})
         return _CLOSES[end]
 
-    async def _send_texts(self, item: Item) -> None:
-        for text in self._texts(item):
-            await self._send({"type": "websocket.send", "text": text})
-
     async def _send_frames(self, frames: bytes) -> None:
         await self._send({"type": "websocket.send.frames", "frames": frames})
 
     async def _send_record(self, record: Record) -> None:
-        text = json.dumps(record)
-        if self._framed:
-            await self._send_frames(text_frames([text.encode()]))
-        else:
-            await self._send({"type": "websocket.send", "text": text})
+        await self._send_frames(text_frames([json.dumps(record).encode()]))
 
     def _frames(self, item: Item) -> Frames:
         return item.json_frames if self._json else item.frames
-
-    def _texts(self, item: Item) -> Iterator[str]:
-        if self._json:
-            yield from map(json.dumps, item.records)
-        elif isinstance(item, Batch):
-            yield from (line.decode() for line in item.lines)
 
     def _take(self, item: Item) -> bool:
         """Write an item at once, as far as the socket takes it; put back the rest.

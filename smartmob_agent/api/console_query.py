@@ -7,11 +7,9 @@ from typing import Any
 
 import attrs
 
-from smartmob_agent.api.logs import FORMATS
-from smartmob_agent.api.query import (
-    DETAIL,
+from smartmob_agent.api.kinds import (
     NUMBER,
-    SWITCH,
+    QUERY_DETAIL,
     QueryOption,
     ValueKind,
     one_of,
@@ -22,7 +20,7 @@ from smartmob_agent.output.batch import Batch, Event, Stream
 from smartmob_agent.output.console import Console
 from smartmob_agent.output.cursor import Cursor
 
-__all__ = ["ATTACH_OPTIONS", "LOG_OPTIONS", "ConsoleQuery", "parse_console_query"]
+__all__ = ["COMMON_OPTIONS", "ConsoleQuery", "parse_console_query"]
 
 
 @attrs.frozen(kw_only=True)
@@ -30,7 +28,7 @@ class ConsoleQuery:
     """Options of an attach, or of a log.
 
     tail: begin with so many of the last lines; None if it was not asked for.
-    after: begin with the line behind this number; None if it was not asked for.
+    after: begin with the line after this number; None if it was not asked for.
     stream: only lines of this one; None for both.
     format: one of those that were offered.
     follow: go on with what comes.
@@ -53,13 +51,13 @@ class ConsoleQuery:
         try:
             return console.subscribe(tail=lines, after=self.after, stream=self.stream)
         except ValueError as exc:
-            raise BadRequestError(DETAIL, [f"{exc}, found {self.after} @ after"]) from exc
+            raise BadRequestError(QUERY_DETAIL, [f"{exc}, found {self.after} @ after"]) from exc
 
 
 def parse_console_query(query: bytes, options: Mapping[str, QueryOption]) -> ConsoleQuery:
     """Check a query string.
 
-    options: `ATTACH_OPTIONS` or `LOG_OPTIONS`.
+    options: `COMMON_OPTIONS`, `format` with a default, and what else is offered.
 
     Raises `BadRequestError` with one line for each option that is not as it must be.
     """
@@ -80,35 +78,15 @@ def _conflicts(values: Mapping[str, Any]) -> Sequence[str]:
 
 
 _STREAM_WORDS = one_of(*(stream.value for stream in Stream))
-_COMMON_OPTIONS = {
+COMMON_OPTIONS: Mapping[str, QueryOption] = {
     "tail": QueryOption(
         kind=NUMBER, about="Begin with so many of the last lines that are still there."
     ),
     "after": QueryOption(
-        kind=NUMBER, about="Begin with the line behind this number.  Not together with `tail`."
+        kind=NUMBER, about="Begin with the line after this number.  Not together with `tail`."
     ),
     "stream": QueryOption(
         kind=ValueKind(_stream, _STREAM_WORDS.schema), about="Only lines that were written there."
     ),
 }
-ATTACH_OPTIONS: Mapping[str, QueryOption] = {
-    **_COMMON_OPTIONS,
-    "format": QueryOption(
-        kind=one_of("text", "json"),
-        default="text",
-        about="Each message is a line, or a `LogRecord`.",
-    ),
-}
-LOG_OPTIONS: Mapping[str, QueryOption] = {
-    **_COMMON_OPTIONS,
-    "format": QueryOption(
-        kind=one_of(*FORMATS),
-        default=next(iter(FORMATS)),
-        about="Lines; a document; or a `LogRecord` on each line.",
-    ),
-    "follow": QueryOption(
-        kind=SWITCH,
-        default=0,
-        about="1: go on with what comes, until the process is deleted.  Not with `json`.",
-    ),
-}
+"""What may be asked of every console."""

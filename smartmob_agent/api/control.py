@@ -2,47 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from smartmob_agent.api.documents import (
+    NOTHING,
+    PROCESS_STATUS,
+    SIGNAL_REQUEST,
     parse_empty_request,
     parse_signal_request,
     process_status,
 )
-from smartmob_agent.api.query import SWITCH, QueryOption, parse_query
-from smartmob_agent.api.route import Answer, Request, Route, json_answer
-from smartmob_agent.process.supervisor import Supervisor
+from smartmob_agent.api.kinds import SWITCH, QueryOption, parse_query
+from smartmob_agent.api.problem_catalogue import NOT_FOUND, ProblemReply
+from smartmob_agent.api.route import (
+    Answer,
+    ApiContext,
+    Body,
+    Request,
+    Route,
+    json_answer,
+    json_reply,
+)
+from smartmob_agent.process.states import State, WrongStateError
 
-__all__ = ["RESTART_OPTIONS", "control_routes"]
+__all__ = ["ROUTES"]
 
-RESTART_OPTIONS = {
+_RESTART_OPTIONS = {
     "wait": QueryOption(
         kind=SWITCH, default=0, about="1: answer when it is known what has become of it."
     )
 }
+_WRONG_STATE = ProblemReply.of(
+    "WrongState",
+    "It cannot be done in the state in which the process is.",
+    WrongStateError("with a child that runs", State.BACKOFF),
+)
 
 
-def control_routes(supervisor: Supervisor) -> Sequence[Route]:
-    """Return the routes of control."""
+async def _restart(context: ApiContext, request: Request) -> Answer:
+    """202 at once; with `wait=1` 200, when it is known what has become of it."""
+    wait = parse_query(request.query, _RESTART_OPTIONS).get("wait", False)
+    parse_empty_request(await request.read_body())
+    process = context.supervisor.get(request.slug)
+    starts = process.starts
+    process.restart()
+    if wait:
+        # The restart goes on if the client leaves.
+        await process.wait_started(starts)
+    return json_answer(200 if wait else 202, process_status(process, request.links))
 
-    async def restart(request: Request) -> Answer:
-        """202 at once; with `wait=1` 200, when it is known what has become of it."""
-        wait = parse_query(request.query, RESTART_OPTIONS).get("wait", False)
-        parse_empty_request(await request.read_body())
-        process = supervisor.get(request.slug)
-        starts = process.starts
-        process.restart()
-        if wait:
-            # The restart goes on if the client leaves.
-            await process.wait_started(starts)
-        return json_answer(200 if wait else 202, process_status(process, request.links))
 
-    async def send_signal(request: Request) -> Answer:
-        number = parse_signal_request(await request.read_body())
-        supervisor.get(request.slug).send_signal(number)
-        return json_answer(200, {})
+async def _send_signal(context: ApiContext, request: Request) -> Answer:
+    number = parse_signal_request(await request.read_body())
+    context.supervisor.get(request.slug).send_signal(number)
+    return json_answer(200, {})
 
-    return (
-        Route("POST", "/restart-process/<slug>", restart),
-        Route("POST", "/signal-process/<slug>", send_signal),
-    )
+
+ROUTES = (
+    Route(
+        method="POST",
+        path="/restart-process/<slug>",
+        handle=_restart,
+        id="restartProcess",
+        tag="control",
+        summary="Start a process again, now",
+        about="A child that runs is ended first.  It goes on if the client goes away.",
+        query=_RESTART_OPTIONS,
+        body=Body(schema=NOTHING, required=False),
+        replies={
+            200: json_reply("With `wait=1`: what has become of it.", PROCESS_STATUS),
+            202: json_reply("It is under way.", PROCESS_STATUS),
+        },
+        problems=(NOT_FOUND, _WRONG_STATE),
+    ),
+    Route(
+        method="POST",
+        path="/signal-process/<slug>",
+        handle=_send_signal,
+        id="signalProcess",
+        tag="control",
+        summary="Send a signal to the process group of the child",
+        body=Body(schema=SIGNAL_REQUEST),
+        replies={200: json_reply("It was sent.", NOTHING)},
+        problems=(NOT_FOUND, _WRONG_STATE),
+    ),
+)

@@ -7,33 +7,51 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import attrs
 import trio
 
-from smartmob_agent.api.documents import process_status
+from smartmob_agent.api.documents import (
+    EVENT_FIELDS,
+    PROCESS_STATUS,
+    STATE,
+    event_record,
+    process_status,
+)
+from smartmob_agent.api.kinds import NUMBER, SWITCH, TEXT, QueryOption, number, parse_query
 from smartmob_agent.api.links import Links
-from smartmob_agent.api.query import NUMBER, SWITCH, TEXT, QueryOption, number, parse_query
-from smartmob_agent.api.route import Answer, Request, Route
+from smartmob_agent.api.route import Answer, ApiContext, Reply, Request, Route
+from smartmob_agent.api.schemas import (
+    Document,
+    Schema,
+    count,
+    document,
+    document_with,
+    or_null,
+    text,
+    time,
+)
+from smartmob_agent.output.batch import rfc3339
 from smartmob_agent.output.cursor import Cursor
 from smartmob_agent.process.events import EventsMissedError, TransitionEvent
 from smartmob_agent.process.spec import ProcessSpec
+from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
 
-__all__ = ["EVENT_OPTIONS", "EventStream", "Selection", "event_routes"]
+__all__ = ["ROUTES", "EventStream", "Selection"]
 
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would keep events until it has 4 KiB of them
 }
-EVENT_OPTIONS: Mapping[str, QueryOption] = {
+_OPTIONS: Mapping[str, QueryOption] = {
     "slug": QueryOption(kind=TEXT, many=True, about="Only processes with one of these slugs."),
     "app": QueryOption(kind=TEXT, many=True, about="Only processes of one of these apps."),
     "after": QueryOption(
         kind=NUMBER,
-        about="Go on behind this event, as with `Last-Event-ID`, which counts for more.",
+        about="Go on after this event, as with `Last-Event-ID`, which counts for more.",
     ),
     "follow": QueryOption(kind=SWITCH, default=1, about="0: only what there is already."),
 }
@@ -50,30 +68,6 @@ class Selection:
         """Whether it is about this process."""
         by_slug = not self.slugs or spec.slug in self.slugs
         return by_slug and (not self.apps or spec.app in self.apps)
-
-
-def event_routes(supervisor: Supervisor, *, life_interval: float) -> Sequence[Route]:
-    """Return the route of events.
-
-    life_interval: seconds until a stream without events gives a sign of life.
-    """
-
-    async def events(request: Request) -> Answer:
-        options = parse_query(request.query, EVENT_OPTIONS)
-        selection = Selection(
-            slugs=frozenset(options.get("slug", ())), apps=frozenset(options.get("app", ()))
-        )
-        stream = EventStream(supervisor, selection, request.links, life_interval=life_interval)
-        # What a browser sends when it comes again counts for more than the URL it first had.
-        last = request.headers.get("last-event-id", options.get("after"))
-        if last is None:
-            stream.begin()
-        else:
-            stream.resume(str(last))
-        body = stream if options.get("follow", True) else stream.read_now()
-        return Answer(body=body, headers=_HEADERS)
-
-    return (Route("GET", "/events", events),)
 
 
 class EventStream:
@@ -105,7 +99,7 @@ class EventStream:
         self._first.append(_render("snapshot", snapshot, seq))
 
     def resume(self, last: str) -> None:
-        """Go on behind an event; if what comes next is gone, say so and begin anew."""
+        """Go on after an event; if what comes next is gone, say so and begin anew."""
         missed: int | None = None
         try:
             self._cursor = self._events.subscribe(after=number(last), wants=self._wants)
@@ -158,8 +152,124 @@ def _render(kind: str, data: bytes, seq: int | None = None) -> bytes:
 
 
 def _render_event(event: TransitionEvent) -> bytes:
-    return _render("state", event.json, event.seq)
+    return _render("state", event.rendered(_encode), event.seq)
+
+
+def _encode(event: TransitionEvent) -> bytes:
+    """Return its data."""
+    step = event.transition
+    record = {
+        "seq": event.seq,
+        "time": rfc3339(event.time),
+        "previous": step.previous and step.previous.value,
+        **event_record(step),
+    }
+    return json.dumps(record).encode()
 
 
 def _render_gap(missed: int | None) -> bytes:
     return _render("gap", json.dumps({"missed": missed}).encode())
+
+
+_SNAPSHOT = Document(
+    name="Snapshot",
+    schema=document(
+        "Data of the event `snapshot`: all that is.",
+        seq=count("The number of the latest event."),
+        processes={"type": "array", "items": PROCESS_STATUS},
+    ),
+)
+_STATE_EVENT = Document(
+    name="StateEvent",
+    schema=document_with(
+        "Data of the event `state`: a step of a process.",
+        {
+            "seq": count("Its number, which is its `id`, too."),
+            "time": time("When"),
+            "previous": or_null(STATE),
+            **EVENT_FIELDS,
+            # Nobody sees a process that is gone, but each hears of its end.
+            "state": text(enum=[state.value for state in State]),
+        },
+    ),
+)
+_GAP = Document(
+    name="Gap",
+    schema=document(
+        "Data of the event `gap`: events are gone.",
+        missed=or_null(count("How many; null where nobody knows.")),
+    ),
+)
+_END = Document(
+    name="End",
+    schema=document("Data of the event `end`: nothing comes any more.", reason={"const": "agent"}),
+)
+
+
+def _event_schema(kind: str, data: Document, *, numbered: bool) -> Schema:
+    """A server-sent event: what it holds is text, and JSON in that."""
+    properties: dict[str, Schema | Document] = {
+        "event": {"const": kind},
+        "data": text(contentMediaType="application/json", contentSchema=data),
+    }
+    if numbered:
+        properties["id"] = text("Of the event; what comes next has a greater one.")
+    return document_with(f"`{kind}`", properties)
+
+
+_SERVER_EVENT = Document(
+    name="ServerEvent",
+    schema={
+        "description": "One of the events, as the HTML Living Standard has them in section 9.2.",
+        "oneOf": [
+            _event_schema("snapshot", _SNAPSHOT, numbered=True),
+            _event_schema("state", _STATE_EVENT, numbered=True),
+            _event_schema("gap", _GAP, numbered=False),
+            _event_schema("end", _END, numbered=False),
+        ],
+    },
+)
+
+
+async def _events(context: ApiContext, request: Request) -> Answer:
+    options = parse_query(request.query, _OPTIONS)
+    selection = Selection(
+        slugs=frozenset(options.get("slug", ())), apps=frozenset(options.get("app", ()))
+    )
+    # Seconds until a stream without events gives a sign of life.
+    life_interval = context.config.http.ping_interval
+    stream = EventStream(context.supervisor, selection, request.links, life_interval=life_interval)
+    # What a browser sends when it comes again counts for more than the URL it first had.
+    last = request.headers.get("last-event-id", options.get("after"))
+    if last is None:
+        stream.begin()
+    else:
+        stream.resume(str(last))
+    body = stream if options.get("follow", True) else stream.read_now()
+    return Answer(body=body, headers=_HEADERS)
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/events",
+        handle=_events,
+        id="readEvents",
+        tag="processes",
+        summary="Hear what happens to processes, as it happens",
+        about=(
+            "Server-Sent Events; the schema is that of each one.  An `id` alone is a sign of life."
+        ),
+        query=_OPTIONS,
+        headers={
+            "Last-Event-ID": QueryOption(
+                kind=TEXT, about="Go on after this event, without a snapshot."
+            )
+        },
+        replies={
+            200: Reply(
+                "They go on.", {"text/event-stream": _SERVER_EVENT}, headers=("Cache-Control",)
+            )
+        },
+    ),
+)

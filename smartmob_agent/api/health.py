@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from smartmob_agent.api.route import Answer, Request, Route, json_answer
+from smartmob_agent.api.problem_catalogue import STOPPING
+from smartmob_agent.api.route import Answer, ApiContext, Request, Route, json_answer, json_reply
+from smartmob_agent.api.schemas import Document, document
 from smartmob_agent.errors import StoppingError
-from smartmob_agent.process.supervisor import Supervisor
 
-__all__ = ["health_routes"]
+__all__ = ["ROUTES"]
 
 _NEVER_KEPT = {"Cache-Control": "no-store"}
+_HEALTH = Document(name="Health", schema=document("The agent lives.", status={"const": "alive"}))
+_READY = Document(
+    name="Ready",
+    schema=document("The agent takes new processes.", status={"const": "ready"}),
+)
 
 
-def health_routes(supervisor: Supervisor) -> Sequence[Route]:
-    """Return the routes that need no token."""
+async def _health(_context: ApiContext, _request: Request) -> Answer:
+    # That there is an answer is all that it says.
+    return json_answer(200, {"status": "alive"}, _NEVER_KEPT)
 
-    async def health(_request: Request) -> Answer:
-        # That there is an answer is all that it says.
-        return json_answer(200, {"status": "alive"}, _NEVER_KEPT)
 
-    async def ready(_request: Request) -> Answer:
-        if supervisor.stopping:
-            raise StoppingError
-        return json_answer(200, {"status": "ready"}, _NEVER_KEPT)
+async def _ready(context: ApiContext, _request: Request) -> Answer:
+    if context.supervisor.stopping:
+        raise StoppingError
+    return json_answer(200, {"status": "ready"}, _NEVER_KEPT)
 
-    return Route("GET", "/health", health), Route("GET", "/ready", ready)
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/health",
+        handle=_health,
+        id="getHealth",
+        tag="agent",
+        summary="Learn whether the agent lives",
+        replies={200: json_reply("It does.", _HEALTH, headers=("Cache-Control",))},
+        open=True,
+        quiet=True,
+    ),
+    Route(
+        method="GET",
+        path="/ready",
+        handle=_ready,
+        id="getReady",
+        tag="agent",
+        summary="Learn whether the agent takes new processes",
+        replies={200: json_reply("It does.", _READY, headers=("Cache-Control",))},
+        problems=(STOPPING,),
+        open=True,
+        quiet=True,
+    ),
+)

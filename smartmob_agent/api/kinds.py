@@ -1,31 +1,62 @@
-"""What the fields of a request may hold: checks, and the same as JSON Schema.  Pure."""
+"""What a value may be, in a body or a query: checked strictly, and the same as JSON Schema.  Pure.
+
+What RFC 8259 leaves to each reader of JSON is refused; what a query has besides its options, too.
+Every fault is told at once.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NewType
+from urllib.parse import parse_qsl
 
 import attrs
 
-from smartmob_agent.api.json_object import JSON_NAMES
+from smartmob_agent.errors import BadRequestError
 from smartmob_agent.source.app.assignments import VARIABLE_NAME
 from smartmob_agent.source.digests import DIGEST, SCHEME, check_digest, digest_of_upload
 from smartmob_agent.source.download.urls import check_source_url
 
 __all__ = [
     "KINDS",
+    "NUMBER",
+    "QUERY_DETAIL",
     "SIGNALS",
     "SLUG_PATTERN",
+    "SWITCH",
+    "TEXT",
     "Digest",
-    "FieldKind",
     "Name",
+    "QueryOption",
     "SignalName",
     "SourceUrl",
     "Text",
+    "ValueKind",
     "VariableName",
     "VariableValue",
+    "json_path",
+    "number",
+    "one_of",
+    "parse_object",
+    "parse_query",
 ]
+
+
+@attrs.frozen
+class ValueKind:
+    """What a value may be: a field of a body, or the text of an option in a query.
+
+    check: returns it, perhaps in its normal form, or raises `ValueError`.
+    schema: the same as JSON Schema, as far as that can say it.
+    """
+
+    check: Callable[[Any], Any]
+    schema: Mapping[str, object]
+
+
+# Fields of a body
 
 Name = NewType("Name", str)
 Text = NewType("Text", str)
@@ -49,22 +80,21 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SLUG_PATTERN = rf"^{_NAME.pattern}\.{_NAME.pattern}$"
 """Of a slug, as JSON Schema wants it."""
 
-
-@attrs.frozen
-class FieldKind:
-    """What a value may be.
-
-    check: returns it, perhaps in its normal form, or raises `ValueError`.
-    schema: the same as JSON Schema, as far as that can say it.
-    """
-
-    check: Callable[[object], str]
-    schema: Mapping[str, object]
+_JSON_NAMES: Mapping[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+}
+"""What Python makes of JSON → what a human calls it."""
 
 
 def _text(value: object) -> str:
     if type(value) is not str:
-        raise ValueError(f"expected a string, found {JSON_NAMES[type(value)]}")
+        raise ValueError(f"expected a string, found {_JSON_NAMES[type(value)]}")
     if any("\ud800" <= char <= "\udfff" for char in value):
         raise ValueError("expected Unicode text, found a lone surrogate")
     return value
@@ -120,17 +150,149 @@ def _string(**rules: object) -> Mapping[str, object]:
     return {"type": "string", **rules}
 
 
-KINDS: Mapping[Any, FieldKind] = {
-    Name: FieldKind(_name, _string(pattern=f"^{_NAME.pattern}$")),
-    Text: FieldKind(_not_empty, _string(minLength=1)),
-    SourceUrl: FieldKind(
+KINDS: Mapping[Any, ValueKind] = {
+    Name: ValueKind(_name, _string(pattern=f"^{_NAME.pattern}$")),
+    Text: ValueKind(_not_empty, _string(minLength=1)),
+    SourceUrl: ValueKind(
         _source_url, _string(format="uri", pattern=f"^(https?://|{SCHEME}sha256:)")
     ),
-    Digest: FieldKind(_digest, _string(pattern=f"^{DIGEST.pattern}$")),
-    VariableName: FieldKind(_variable_name, _string(pattern=f"^{VARIABLE_NAME.pattern}$")),
-    VariableValue: FieldKind(_variable_value, _string(pattern="^[^\0]*$")),
-    SignalName: FieldKind(
+    Digest: ValueKind(_digest, _string(pattern=f"^{DIGEST.pattern}$")),
+    VariableName: ValueKind(_variable_name, _string(pattern=f"^{VARIABLE_NAME.pattern}$")),
+    VariableValue: ValueKind(_variable_value, _string(pattern="^[^\0]*$")),
+    SignalName: ValueKind(
         _signal_name, _string(enum=[f"{start}{name}" for name in SIGNALS for start in ("", "SIG")])
     ),
 }
 """Type of a field → what it may be."""
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Parse a JSON object; RFC 8259 in its strict reading: UTF-8, unique names, no NaN."""
+    try:
+        data = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
+        )
+    except RecursionError:
+        raise BadRequestError("expected JSON, found arrays or objects nested too deep") from None
+    except UnicodeDecodeError as exc:
+        raise BadRequestError(
+            f"expected UTF-8, found an invalid byte at position {exc.start}"
+        ) from None
+    except ValueError as exc:
+        raise BadRequestError(f"expected JSON: {exc}") from None
+    if not isinstance(data, dict):
+        raise BadRequestError(f"expected an object, found {_JSON_NAMES[type(data)]}")
+    return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!a} stands twice in one object")
+    return data
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def json_path(parent: str, key: str) -> str:
+    """Return where a key is, as errors say it."""
+    plain = key.isascii() and key.isidentifier()
+    return f"{parent}.{key}" if plain else f"{parent}[{key!a}]"
+
+
+# Options of a query
+
+QUERY_DETAIL = "the query is not valid"
+"""Of the problem; its errors say more."""
+
+_DIGITS = 18
+"""Of a number that fits into 64 bits."""
+
+
+@attrs.frozen(kw_only=True)
+class QueryOption:
+    """What a query may have.
+
+    about: for who reads the description of the API.
+    default: what counts without it; None if nothing does.
+    many: it may be given more than once, and is a list.
+    """
+
+    kind: ValueKind
+    about: str
+    default: object = None
+    many: bool = False
+
+
+def parse_query(
+    query: bytes,
+    options: Mapping[str, QueryOption],
+    *,
+    conflicts: Callable[[Mapping[str, Any]], Sequence[str]] = lambda _: (),
+) -> dict[str, Any]:
+    """Return the options that were given, by name; those which were not are not in it.
+
+    options: what is known.
+    conflicts: says what is wrong with values that are right one by one.
+
+    Raises `BadRequestError` with one line for each option that is not as it must be.
+    """
+    values: dict[str, Any] = {}
+    errors = []
+    for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        option = options.get(name)
+        try:
+            value = _check(name, text, options, seen=name in values)
+        except ValueError as exc:
+            errors.append(str(exc) if option is None else f"{exc} @ {name}")
+            value = None
+        if option is not None and option.many:
+            values.setdefault(name, []).append(value)
+        elif option is not None:
+            values.setdefault(name, value)
+    if not errors:
+        errors += conflicts(values)
+    if errors:
+        raise BadRequestError(QUERY_DETAIL, errors)
+    return values
+
+
+def _check(name: str, text: str, options: Mapping[str, QueryOption], *, seen: bool) -> object:
+    if name not in options:
+        known = f"one of {', '.join(options)}" if options else "no option"
+        raise ValueError(f"expected {known}, found {name!a}")
+    if seen and not options[name].many:
+        raise ValueError("expected once")
+    return options[name].kind.check(text)
+
+
+def number(text: str) -> int:
+    """Check a number from 0."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise ValueError(f"expected a number from 0, found {text!a}")
+    return int(text)
+
+
+def one_of(*choices: str) -> ValueKind:
+    """Return the kind of some words."""
+
+    def check(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}, found {text!a}")
+        return text
+
+    return ValueKind(check, {"type": "string", "enum": list(choices)})
+
+
+def _switch(text: str) -> bool:
+    return bool(int(_BITS.check(text)))
+
+
+_BITS = one_of("0", "1")
+NUMBER = ValueKind(number, {"type": "integer", "minimum": 0, "maximum": 10**_DIGITS - 1})
+SWITCH = ValueKind(_switch, {"type": "integer", "enum": [0, 1]})
+TEXT = ValueKind(str, {"type": "string"})

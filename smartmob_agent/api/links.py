@@ -2,43 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
+
 import attrs
 
-__all__ = ["Links"]
+__all__ = ["SLUG", "LinkTarget", "Links"]
+
+SLUG = "<slug>"
+"""Ends the path of a route that is about one process."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
+class LinkTarget:
+    """Where a link to a route goes.
+
+    path: as routes have it.
+    socket: by WebSocket.
+    relation: names the link in the index; empty if it is not there.  RFC 8288, section 2.1.
+    media_type: of what is there; empty if there is nothing to read.
+    """
+
+    path: str
+    socket: bool = False
+    relation: str = ""
+    media_type: str = ""
+
+
+@attrs.frozen(slots=False)
 class Links:
-    """Absolute URLs; `base` is where clients find the agent, without a slash at the end."""
+    """Absolute URLs of operations.
+
+    base: where clients find the agent, without a slash at the end.
+    targets: operation → where it is.
+    """
 
     base: str
+    targets: Mapping[str, LinkTarget]
+
+    def to(self, operation: str, slug: str = "") -> str:
+        """Return the URL of an operation; those of WebSockets begin with ws or wss."""
+        return self._prefixes[operation] + slug
 
     @property
-    def create(self) -> str:
-        return f"{self.base}/create-process"
+    def header(self) -> str:
+        """All that have a relation, as the header `Link` has them: RFC 8288, section 3."""
+        related = sorted(
+            (target.relation, operation, target.media_type)
+            for operation, target in self.targets.items()
+            if target.relation
+        )
+        return ", ".join(
+            f'<{self.to(operation)}>; rel="{relation}"'
+            + (f'; type="{media_type}"' if media_type else "")
+            for relation, operation, media_type in related
+        )
 
-    @property
-    def list(self) -> str:
-        return f"{self.base}/list-processes"
-
-    @property
-    def upload(self) -> str:
-        return f"{self.base}/upload-source"
-
-    @property
-    def metrics(self) -> str:
-        return f"{self.base}/metrics"
-
-    @property
-    def description(self) -> str:
-        return f"{self.base}/openapi.json"
-
-    def details(self, slug: str) -> str:
-        return f"{self.base}/process-status/{slug}"
-
-    def delete(self, slug: str) -> str:
-        return f"{self.base}/delete-process/{slug}"
-
-    def attach(self, slug: str) -> str:
-        """The same place by WebSocket: http becomes ws, https becomes wss."""
-        return f"ws{self.base.removeprefix('http')}/attach-console/{slug}"
+    @cached_property
+    def _prefixes(self) -> Mapping[str, str]:
+        """Operation → its URL without a slug."""
+        socket_base = f"ws{self.base.removeprefix('http')}"  # http → ws, https → wss
+        return {
+            operation: (socket_base if target.socket else self.base)
+            + target.path.removesuffix(SLUG)
+            for operation, target in self.targets.items()
+        }

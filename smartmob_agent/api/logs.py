@@ -3,24 +3,100 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import trio
 
-from smartmob_agent.output.batch import Batch, Event, Record
-from smartmob_agent.output.console import Console
+from smartmob_agent.api.console_query import COMMON_OPTIONS, parse_console_query
+from smartmob_agent.api.documents import PID
+from smartmob_agent.api.kinds import SWITCH, QueryOption, one_of
+from smartmob_agent.api.problem_catalogue import NOT_FOUND
+from smartmob_agent.api.route import TEXT_SCHEMA, Answer, ApiContext, Reply, Request, Route
+from smartmob_agent.api.schemas import EXAMPLE_TIME, Document, count, document, text, time
+from smartmob_agent.output.batch import Batch, Event, Record, Stream
+from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
 
-__all__ = ["FORMATS", "FollowedLog", "KeptLog"]
+__all__ = ["LOG_OPTIONS", "LOG_RECORD", "ROUTES", "FollowedLog", "KeptLog"]
 
-FORMATS = {
+LOG_RECORD = Document(
+    name="LogRecord",
+    schema={
+        "description": "A line, or what happened to the process between two lines.",
+        "oneOf": [
+            document(
+                "A line.",
+                seq=count("Its number, from 1 for the life of the process.", minimum=1),
+                time=time("When it came"),
+                stream=text(enum=[stream.value for stream in Stream]),
+                line=text("Without its line end."),
+            ),
+            document(
+                "A child was started.",
+                event={"const": "started"},
+                time=time("When"),
+                pid=PID,
+            ),
+            document(
+                "A child ended; its last line came before.",
+                optional=("code", "signal"),
+                event={"const": "exited"},
+                time=time("When"),
+                pid=PID,
+                code=count("Its exit code, if it ended by itself.", maximum=255),
+                signal=text("The signal that ended it."),
+            ),
+            document(
+                "The reader was too slow, or the lines too old.",
+                event={"const": "dropped"},
+                lines=count("So many are gone.", minimum=1),
+            ),
+            document(
+                "Nothing comes any more.",
+                event={"const": "end"},
+                reason=text(enum=[end.value for end in ConsoleEnd]),
+            ),
+        ],
+    },
+)
+_LOG = Document(
+    name="Log",
+    schema=document(
+        "What the agent still has of the output.",
+        records={"type": "array", "items": LOG_RECORD},
+    ),
+    example={
+        "records": [
+            {"event": "started", "time": EXAMPLE_TIME, "pid": 1000},
+            {"seq": 1, "time": EXAMPLE_TIME, "stream": "stdout", "line": "tick 1"},
+        ]
+    },
+)
+
+_FORMATS = {
     "text": "text/plain; charset=utf-8",
     "json": "application/json",
     "ndjson": "application/x-ndjson",
 }
 """Format → media type; the first one is the default."""
+LOG_OPTIONS: Mapping[str, QueryOption] = {
+    **COMMON_OPTIONS,
+    "format": QueryOption(
+        kind=one_of(*_FORMATS),
+        default=next(iter(_FORMATS)),
+        about="Lines; a document; or a `LogRecord` on each line.",
+    ),
+    "follow": QueryOption(
+        kind=SWITCH,
+        default=0,
+        about="1: go on with what comes, until the process is deleted.  Not with `json`.",
+    ),
+}
 
+_EVERYTHING = sys.maxsize
+"""As many lines as the console keeps."""
 
 _PART_BYTES = 64 * 1024
 """Each part of a log is a chunk to encode and a call of the server: few large ones."""
@@ -162,3 +238,47 @@ def _render_record(record: Record) -> bytes:
 
 def _gap_record(gap: LinesMissedError) -> Record:
     return {"event": "dropped", "lines": gap.lines}
+
+
+async def _show_log(context: ApiContext, request: Request) -> Answer:
+    console = context.supervisor.get(request.slug).console
+    query = parse_console_query(request.query, LOG_OPTIONS)
+    cursor = query.subscribe(console, tail=_EVERYTHING)
+    headers = {
+        "Content-Type": _FORMATS[query.format],
+        "Cache-Control": "no-store",
+        "First-Line": str(cursor.next_number + cursor.gap),
+        "Lines-Missed": str(cursor.gap),
+    }
+    if query.follow:
+        log = FollowedLog(console, cursor, query.format, request.abort)
+        return Answer(body=log, headers=headers)
+    return Answer(body=KeptLog(cursor, query.format), headers=headers)
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/process-log/<slug>",
+        handle=_show_log,
+        id="getLog",
+        tag="output",
+        summary="Read the output of a process",
+        about=(
+            "What the agent still has of it and, with `follow`, what comes.  Each line of "
+            "`application/x-ndjson` is a `LogRecord`."
+        ),
+        query=LOG_OPTIONS,
+        replies={
+            200: Reply(
+                "The lines.",
+                {
+                    media_type.partition(";")[0]: _LOG if form == "json" else TEXT_SCHEMA
+                    for form, media_type in _FORMATS.items()
+                },
+                headers=("First-Line", "Lines-Missed", "Cache-Control"),
+            )
+        },
+        problems=(NOT_FOUND,),
+    ),
+)

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from smartmob_agent.api.route import TEXT_SCHEMA, Answer, ApiContext, Reply, Request, Route
 
-from smartmob_agent.api.route import Answer, Request, Route
-from smartmob_agent.metrics.agent import Metrics
-
-__all__ = ["metrics_routes"]
+__all__ = ["ROUTES"]
 
 
-def metrics_routes(metrics: Metrics) -> Sequence[Route]:
-    """Return the route; it needs a token as all others do, since metrics name the processes."""
+async def _show_metrics(context: ApiContext, request: Request) -> Answer:
+    body, media_type = await context.metrics.scrape(request.headers.get("accept", ""))
+    return Answer(body=body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
-    async def show_metrics(request: Request) -> Answer:
-        body, media_type = await metrics.scrape(request.headers.get("accept", ""))
-        return Answer(body=body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
-    return (Route("GET", "/metrics", show_metrics),)
+ROUTES = (
+    # It needs a token as all others do, since metrics name the processes.
+    Route(
+        method="GET",
+        path="/metrics",
+        handle=_show_metrics,
+        id="getMetrics",
+        tag="agent",
+        summary="Read the metrics, as Prometheus does",
+        replies={
+            200: Reply(
+                "The metrics.",
+                {"text/plain": TEXT_SCHEMA, "application/openmetrics-text": TEXT_SCHEMA},
+                headers=("Cache-Control",),
+            )
+        },
+        quiet=True,
+        # One that is not registered is named by a URI: RFC 8288, section 2.1.2.
+        relation="smartmob:metrics",
+    ),
+)

@@ -1,29 +1,27 @@
-"""The description of the HTTP API: OpenAPI 3.1, made of its routes and their operations."""
+"""The description of the HTTP API: OpenAPI 3.1, made of its routes."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from smartmob_agent.api.examples import EXAMPLE_SLUG, EXAMPLES
-from smartmob_agent.api.operation import Operation, Reply
-from smartmob_agent.api.operations import OPENAPI_TYPE, OPERATIONS, TAGS
-from smartmob_agent.api.problem_catalogue import ANYWHERE, PROBLEMS, WITH_TOKENS, ProblemReply
-from smartmob_agent.api.query import QueryOption
-from smartmob_agent.api.route import Answer, Request, Route
-from smartmob_agent.api.schema_parts import ref
-from smartmob_agent.api.schemas import SCHEMAS, SLUG
-from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.api.kinds import TEXT, QueryOption
+from smartmob_agent.api.links import SLUG, Links
+from smartmob_agent.api.problem_catalogue import ANYWHERE, PROBLEM, WITH_TOKENS, ProblemReply
+from smartmob_agent.api.route import Answer, ApiContext, Reply, Request, Route, targets_of
+from smartmob_agent.api.schemas import EXAMPLE_SLUG, SLUG_SCHEMA, Document, LinkTo
+from smartmob_agent.config.settings import AgentConfig, Security
 from smartmob_agent.http.headers import REQUEST_ID_HEADER as HEADER
-from smartmob_agent.http.middleware.authentication import OPEN_PATHS
 from smartmob_agent.http.problems import MEDIA_TYPE
 
-__all__ = ["PATH", "describe", "openapi_routes"]
+__all__ = ["PATH", "ROUTES", "describe", "problems_of"]
 
 PATH = "/openapi.json"
+_TYPE = "application/vnd.oai.openapi+json"
 _ABOUT = """\
 Runs twelve-factor apps: a source archive in, a supervised process and its console out.
 
@@ -31,6 +29,12 @@ JSON in and out.  A body is read as JSON whatever its Content-Type says.  Every 
 `X-Request-Id`: that of the request if it is sane, else a new one.  Every error is a document of
 the type `application/problem+json` (RFC 9457).  Each path that knows GET knows HEAD too, and each
 one OPTIONS; any other method is a 405 with `Allow`, any other path a 404."""
+_TAGS = {
+    "processes": "Make, see and delete processes.",
+    "control": "Start again, send signals.",
+    "output": "What children write.",
+    "agent": "The agent itself.",
+}
 _HEADERS = {
     HEADER: "The id of the request.",
     "Allow": "Methods.",
@@ -45,28 +49,43 @@ _HEADERS = {
     "WWW-Authenticate": "What is asked for: RFC 6750.",
 }
 _NUMBERS = ("First-Line", "Lines-Missed", "Retry-After")
+_EXAMPLE_URL = "http://127.0.0.1:8080"
 
 
-def openapi_routes(described: Iterable[tuple[str, str]], config: AgentConfig) -> Sequence[Route]:
-    """Return the route of the description.
+async def _show_description(context: ApiContext, request: Request) -> Answer:
+    head, tail = _encode(context.routes, _schemes_of(context.config.security))
+    body = head + json.dumps({"url": request.links.base}).encode() + tail
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    if _knows(request.headers.get("if-none-match", ""), tag):
+        return Answer(status=304, body=b"", headers=headers)
+    return Answer(body=body, headers={"Content-Type": _TYPE, **headers})
 
-    described: method and path of each operation beside it.
 
-    Raises `KeyError` for one of which nothing is known: a defect.
-    """
-    document = describe([*described, ("GET", PATH)], config)
-    # Only the server depends on the request: all else is made once.
-    head, tail = json.dumps({**document, "servers": ["@"]}).encode().split(b'"@"')
+ROUTES = (
+    Route(
+        method="GET",
+        path=PATH,
+        handle=_show_description,
+        id="getDescription",
+        tag="agent",
+        summary="Read this description",
+        headers={"If-None-Match": QueryOption(kind=TEXT, about="An `ETag` that is known already.")},
+        replies={
+            200: Reply("It.", {_TYPE: {"type": "object"}}, headers=("ETag", "Cache-Control")),
+            304: Reply("It is as it was.", headers=("ETag", "Cache-Control")),
+        },
+        relation="service-desc",  # RFC 8631
+    ),
+)
 
-    async def show_description(request: Request) -> Answer:
-        body = head + json.dumps({"url": request.links.base}).encode() + tail
-        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        headers = {"ETag": tag, "Cache-Control": "no-cache"}
-        if _knows(request.headers.get("if-none-match", ""), tag):
-            return Answer(status=304, body=b"", headers=headers)
-        return Answer(body=body, headers={"Content-Type": OPENAPI_TYPE, **headers})
 
-    return (Route("GET", PATH, show_description),)
+@functools.lru_cache(maxsize=8)
+def _encode(routes: tuple[Route, ...], schemes: tuple[str, ...]) -> tuple[bytes, bytes]:
+    """Return the document before and after its server, which depends on the request."""
+    document = {**_describe(routes, schemes), "servers": ["@"]}
+    head, tail = json.dumps(document).encode().split(b'"@"')
+    return head, tail
 
 
 def _knows(header: str, tag: str) -> bool:
@@ -75,22 +94,43 @@ def _knows(header: str, tag: str) -> bool:
     return tag in known or known == ["*"]
 
 
-def describe(described: Iterable[tuple[str, str]], config: AgentConfig) -> dict[str, Any]:
-    """Return the document, but for its servers.
+def problems_of(routes: Iterable[Route]) -> Mapping[str, ProblemReply]:
+    """Return all that may be answered with, by name."""
+    own = (known for route in routes for known in route.problems)
+    return {known.name: known for known in (*ANYWHERE, *WITH_TOKENS, *own)}
 
-    described: method and path of each operation, `<slug>` being its parameter.
-    """
-    schemes = _security_schemes(config)
+
+def describe(routes: Sequence[Route], config: AgentConfig) -> dict[str, Any]:
+    """Return the document, but for its servers."""
+    return _describe(routes, _schemes_of(config.security))
+
+
+def _schemes_of(security: Security) -> tuple[str, ...]:
+    """Return what this agent asks for."""
+    asked = {
+        "bearer": security.token_file is not None,
+        "certificate": security.tls_client_ca is not None,
+    }
+    return tuple(name for name, is_asked in asked.items() if is_asked)
+
+
+def _describe(routes: Sequence[Route], schemes: Sequence[str]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
-    for method, path in described:
-        operation = OPERATIONS[method, path]
-        item = _operation(operation, secured="bearer" in schemes and path not in OPEN_PATHS)
-        if "bearer" in schemes and path in OPEN_PATHS:
+    for route in routes:
+        item = _operation(route, secured="bearer" in schemes and not route.open)
+        if "bearer" in schemes and route.open:
             item["security"] = [{name: []} for name in schemes if name != "bearer"]
-        where = paths.setdefault(path.replace("<slug>", "{slug}"), {})
-        if "<slug>" in path:
+        where = paths.setdefault(route.path.replace(SLUG, "{slug}"), {})
+        if route.path.endswith(SLUG):
             where["parameters"] = [{"$ref": "#/components/parameters/Slug"}]
-        where[method.lower()] = item
+        where[route.method.lower()] = item
+    components = {
+        "responses": {name: _problem(known) for name, known in problems_of(routes).items()},
+        "parameters": {"Slug": _SLUG_PARAMETER},
+        "headers": {name: _header(name) for name in _HEADERS},
+        "securitySchemes": {name: _SCHEMES[name] for name in schemes},
+    }
+    trees = _Trees(Links(_EXAMPLE_URL, targets_of(routes)))
     return {
         "openapi": "3.1.1",
         "info": {
@@ -100,20 +140,43 @@ def describe(described: Iterable[tuple[str, str]], config: AgentConfig) -> dict[
             "description": _ABOUT,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "tags": [{"name": name, "description": about} for name, about in TAGS.items()],
+        "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "security": [{name: [] for name in schemes}] if schemes else [],
-        "paths": paths,
-        "components": {
-            "schemas": {
-                name: {**schema, "examples": [EXAMPLES[name]]} if name in EXAMPLES else schema
-                for name, schema in SCHEMAS.items()
-            },
-            "responses": {name: _problem(known) for name, known in PROBLEMS.items()},
-            "parameters": {"Slug": _SLUG_PARAMETER},
-            "headers": {name: _header(name) for name in _HEADERS},
-            "securitySchemes": schemes,
-        },
+        "paths": trees.finish(paths),
+        "components": {**trees.finish(components), "schemas": trees.schemas()},
     }
+
+
+class _Trees:
+    """Puts references where documents stand, and URLs where links do."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        self._found: dict[str, Document] = {}
+
+    def finish(self, tree: Any) -> Any:
+        """Return the same as JSON has it."""
+        if isinstance(tree, Document):
+            assert self._found.setdefault(tree.name, tree) is tree, tree.name  # noqa: S101  # a bug
+            return {"$ref": f"#/components/schemas/{tree.name}"}
+        if isinstance(tree, LinkTo):
+            return self._links.to(tree.operation, tree.slug)
+        if isinstance(tree, Mapping):
+            return {key: self.finish(value) for key, value in tree.items()}
+        if isinstance(tree, list | tuple):
+            return [self.finish(value) for value in tree]
+        return tree
+
+    def schemas(self) -> dict[str, Any]:
+        """Return all documents that were found, and those that stand in them."""
+        schemas: dict[str, Any] = {}
+        while missing := self._found.keys() - schemas.keys():
+            for name in sorted(missing):
+                document = self._found[name]
+                schemas[name] = self.finish(document.schema)
+                if document.example is not None:
+                    schemas[name]["examples"] = [self.finish(document.example)]
+        return schemas
 
 
 _SLUG_PARAMETER = {
@@ -121,48 +184,42 @@ _SLUG_PARAMETER = {
     "in": "path",
     "required": True,
     "description": "Names the process.",
-    "schema": SLUG,
+    "schema": SLUG_SCHEMA,
     "example": EXAMPLE_SLUG,
+}
+_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "One of the tokens of the agent: RFC 6750.",
+    },
+    "certificate": {"type": "mutualTLS"},
 }
 
 
-def _security_schemes(config: AgentConfig) -> dict[str, Any]:
-    """What this agent asks for."""
-    schemes = {}
-    if config.security.token_file is not None:
-        schemes["bearer"] = {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "One of the tokens of the agent: RFC 6750.",
-        }
-    if config.security.tls_client_ca is not None:
-        schemes["certificate"] = {"type": "mutualTLS"}
-    return schemes
-
-
-def _operation(operation: Operation, *, secured: bool) -> dict[str, Any]:
-    names = (*operation.problems, *ANYWHERE, *(WITH_TOKENS if secured else ()))
-    answers = {status: _reply(reply) for status, reply in operation.replies.items()}
-    for name in names:
-        answers[PROBLEMS[name].status] = {"$ref": f"#/components/responses/{name}"}
+def _operation(route: Route, *, secured: bool) -> dict[str, Any]:
+    problems = (*route.problems, *ANYWHERE, *(WITH_TOKENS if secured else ()))
+    answers = {status: _reply(reply) for status, reply in route.replies.items()}
+    for known in problems:
+        answers[known.status] = {"$ref": f"#/components/responses/{known.name}"}
     document: dict[str, Any] = {
-        "operationId": operation.id,
-        "tags": [operation.tag],
-        "summary": operation.summary,
+        "operationId": route.id,
+        "tags": [route.tag],
+        "summary": route.summary,
         "responses": {str(status): answers[status] for status in sorted(answers)},
     }
-    if operation.about:
-        document["description"] = operation.about
+    if route.about:
+        document["description"] = route.about
     parameters = [
-        *(_parameter("query", name, option) for name, option in operation.query.items()),
-        *(_parameter("header", name, option) for name, option in operation.headers.items()),
+        *(_parameter("query", name, option) for name, option in route.query.items()),
+        *(_parameter("header", name, option) for name, option in route.headers.items()),
     ]
     if parameters:
         document["parameters"] = parameters
-    if operation.body is not None:
+    if route.body is not None:
         document["requestBody"] = {
-            "required": operation.body.required,
-            "content": {operation.body.media_type: {"schema": operation.body.schema}},
+            "required": route.body.required,
+            "content": {route.body.media_type: {"schema": route.body.schema}},
         }
     return document
 
@@ -194,7 +251,7 @@ def _problem(known: ProblemReply) -> dict[str, Any]:
     return {
         "description": known.about,
         "headers": _headers(known.headers),
-        "content": {MEDIA_TYPE: {"schema": ref("Problem"), "example": known.example}},
+        "content": {MEDIA_TYPE: {"schema": PROBLEM, "example": known.example}},
     }
 
 

@@ -1,4 +1,7 @@
-"""The problems that the HTTP API answers with, as its description tells them.  Pure."""
+"""The problems that more than one route may answer with, as the description tells them.  Pure.
+
+What only one resource answers with stands beside its routes.
+"""
 
 from __future__ import annotations
 
@@ -7,114 +10,136 @@ from typing import Any
 
 import attrs
 
-from smartmob_agent.api.query import DETAIL
+from smartmob_agent.api.kinds import QUERY_DETAIL
+from smartmob_agent.api.schemas import Document, document, text
 from smartmob_agent.errors import (
     BadRequestError,
     BodyTooLargeError,
     ProcessNotFoundError,
     RequestError,
-    SlugInUseError,
     StoppingError,
 )
 from smartmob_agent.http.problems import problem, problem_of
 from smartmob_agent.http.refusals import plain_refusal
-from smartmob_agent.process.states import State, WrongStateError
 
-__all__ = ["ANYWHERE", "PROBLEMS", "WITH_TOKENS", "ProblemReply"]
+__all__ = [
+    "ANYWHERE",
+    "NOT_FOUND",
+    "PROBLEM",
+    "STOPPING",
+    "WITH_TOKENS",
+    "ProblemReply",
+    "internal_error_detail",
+]
 
-_SLUG = "hello.web.0"
+PROBLEM = Document(
+    name="Problem",
+    schema=document(
+        "What went wrong: RFC 9457.",
+        optional=("errors",),
+        type={"const": "about:blank", "description": "The status says it all."},
+        title=text("The phrase of the status."),
+        status={"type": "integer", "minimum": 400, "maximum": 599},
+        detail=text("What was expected and found: one line for a human."),
+        errors={
+            "type": "array",
+            "description": "One line for each fault of the request.",
+            "items": text(),
+            "minItems": 1,
+        },
+    ),
+)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, kw_only=True)
 class ProblemReply:
     """A problem, with an example of it.
 
+    name: in the description.
     headers: names of what comes with it.
     """
 
+    name: str
     about: str
     example: Mapping[str, Any]
     headers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, about: str, error: RequestError) -> ProblemReply:
+        """Return the problem that an error becomes."""
+        return cls(name=name, about=about, example=problem_of(error))
+
+    @classmethod
+    def plain(
+        cls, name: str, about: str, status: int, detail: str, headers: tuple[str, ...] = ()
+    ) -> ProblemReply:
+        """Return one that is no error of ours."""
+        return cls(name=name, about=about, example=problem(status, detail), headers=headers)
 
     @property
     def status(self) -> int:
         return int(self.example["status"])
 
 
-def _of(about: str, error: RequestError) -> ProblemReply:
-    return ProblemReply(about=about, example=problem_of(error))
+def _refused(name: str, about: str, status: int) -> ProblemReply:
+    return ProblemReply.plain(name, about, status, plain_refusal(status).detail)
 
 
-def _plain(about: str, status: int, detail: str, *headers: str) -> ProblemReply:
-    return ProblemReply(about=about, example=problem(status, detail), headers=headers)
+def internal_error_detail(request_id: str) -> str:
+    """Return the detail of a 500."""
+    return f"internal error: the log of the agent says more of request {request_id}"
 
 
-def _refused(about: str, status: int) -> ProblemReply:
-    return _plain(about, status, plain_refusal(status).detail)
+NOT_FOUND = ProblemReply.of("NotFound", "There is no such process.", ProcessNotFoundError("nobody"))
+STOPPING = ProblemReply.of("Stopping", "The agent is stopping.", StoppingError())
 
-
-PROBLEMS: Mapping[str, ProblemReply] = {
-    "BadRequest": _of(
+ANYWHERE = (
+    ProblemReply.of(
+        "BadRequest",
         "Something in the request is not as it must be; `errors` names each fault.",
-        BadRequestError(DETAIL, ["expected a number from 0, found 'x' @ tail"]),
+        BadRequestError(QUERY_DETAIL, ["expected a number from 0, found 'x' @ tail"]),
     ),
-    "Unauthorized": _plain(
-        "A token is missing or wrong.", 401, "expected a bearer token", "WWW-Authenticate"
-    ),
-    "Forbidden": _plain(
+    ProblemReply.plain(
+        "Forbidden",
         "The request is not meant for this agent: by its Host or its Origin.",
         403,
         "expected no Origin but the agent's own, found 'null'",
     ),
-    "NotFound": _of("There is no such process.", ProcessNotFoundError("nobody")),
-    "RequestTimeout": _refused("The request came too slowly.", 408),
-    "SlugInUse": _of("A process of this slug exists, in whatever state.", SlugInUseError(_SLUG)),
-    "WrongState": _of(
-        "It cannot be done in the state in which the process is.",
-        WrongStateError("with a child that runs", State.BACKOFF),
+    _refused("RequestTimeout", "The request came too slowly.", 408),
+    ProblemReply.of(
+        "ContentTooLarge", "The body is over its limit.", BodyTooLargeError(1024 * 1024)
     ),
-    "ContentTooLarge": _of("The body is over its limit.", BodyTooLargeError(1024 * 1024)),
-    "UnprocessableContent": _plain(
-        "The body is no archive.", 422, "expected a zip or tar archive, found an HTML page"
-    ),
-    "UpgradeRequired": _plain(
-        "It is no handshake of a WebSocket.",
-        426,
-        "expected a WebSocket handshake, found a plain GET",
-        "Upgrade",
-    ),
-    "TooManyRequests": _plain(
-        "Too many wrong tokens came from this address.",
-        429,
-        "too many wrong tokens came from this address",
-        "Retry-After",
-    ),
-    "HeadersTooLarge": _refused("The headers are over their limit.", 431),
-    "Defect": _plain(
-        "A defect of the agent; its log says more.",
+    _refused("HeadersTooLarge", "The headers are over their limit.", 431),
+    ProblemReply.plain(
+        "InternalError",
+        "An internal error; the log of the agent says more.",
         500,
-        "a defect of the agent: its log says more of request 3f8b2c1e",
+        internal_error_detail("3f8b2c1e"),
     ),
-    "NotImplemented": _refused("The body comes in a coding that is not known.", 501),
-    "Stopping": _of("The agent is stopping.", StoppingError()),
-    "VersionNotSupported": _plain(
-        "It is not HTTP/1.", 505, "expected HTTP/1.0 or HTTP/1.1, found another version"
+    _refused("NotImplemented", "The body comes in a coding that is not known.", 501),
+    ProblemReply.plain(
+        "VersionNotSupported",
+        "It is not HTTP/1.",
+        505,
+        "expected HTTP/1.0 or HTTP/1.1, found another version",
     ),
-    "InsufficientStorage": _plain("The disk is full.", 507, "the disk of the agent is full"),
-}
-"""Name → problem."""
-
-ANYWHERE = (
-    "BadRequest",
-    "Forbidden",
-    "RequestTimeout",
-    "ContentTooLarge",
-    "HeadersTooLarge",
-    "Defect",
-    "NotImplemented",
-    "VersionNotSupported",
 )
 """What any request may get, mostly before it reaches its route."""
 
-WITH_TOKENS = ("Unauthorized", "TooManyRequests")
+WITH_TOKENS = (
+    ProblemReply.plain(
+        "Unauthorized",
+        "A token is missing or wrong.",
+        401,
+        "expected a bearer token",
+        ("WWW-Authenticate",),
+    ),
+    ProblemReply.plain(
+        "TooManyRequests",
+        "Too many wrong tokens came from this address.",
+        429,
+        "too many wrong tokens came from this address",
+        ("Retry-After",),
+    ),
+)
 """What any request may get besides, where a token is asked for."""

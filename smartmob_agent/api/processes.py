@@ -1,89 +1,151 @@
-"""The routes of processes: each a request, a typed call and a document."""
+"""The routes by which processes are made, seen and deleted, and the index that leads to them."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-
-from smartmob_agent.api.attach import PATH as ATTACH_PATH
-from smartmob_agent.api.console_query import LOG_OPTIONS, parse_console_query
 from smartmob_agent.api.documents import (
+    CREATE_REQUEST,
+    NOTHING,
+    PROCESS_STATUS,
     parse_create_request,
     parse_empty_request,
     process_status,
 )
-from smartmob_agent.api.logs import FORMATS, FollowedLog, KeptLog
-from smartmob_agent.api.operations import OPENAPI_TYPE
-from smartmob_agent.api.route import Answer, Request, Route, json_answer
-from smartmob_agent.http.problems import problem
-from smartmob_agent.process.supervisor import Supervisor
+from smartmob_agent.api.problem_catalogue import NOT_FOUND, STOPPING, ProblemReply
+from smartmob_agent.api.route import (
+    Answer,
+    ApiContext,
+    Body,
+    Request,
+    Route,
+    json_answer,
+    json_reply,
+)
+from smartmob_agent.api.schemas import EXAMPLE_SLUG, Document, LinkTo, document, url
+from smartmob_agent.errors import SlugInUseError
 
-__all__ = ["process_routes"]
+__all__ = ["ROUTES"]
 
-UPLOAD_RELATION = "smartmob:upload-source"
-"""A relation that is not registered is named by a URI: RFC 8288, section 2.1.2."""
-METRICS_RELATION = "smartmob:metrics"
+_INDEX = Document(
+    name="Index",
+    schema=document(
+        "Where processes are created and listed.",
+        create=url("POST a `CreateRequest` there."),
+        list=url("GET a `ProcessList` there."),
+    ),
+    example={"create": LinkTo("createProcess"), "list": LinkTo("listProcesses")},
+)
+_PROCESS_LIST = Document(
+    name="ProcessList",
+    schema=document(
+        "All processes, in the order of their creation.",
+        processes={"type": "array", "items": PROCESS_STATUS},
+    ),
+    example={"processes": [PROCESS_STATUS.example]},
+)
+_SLUG_IN_USE = ProblemReply.of(
+    "SlugInUse",
+    "A process of this slug exists, in whatever state.",
+    SlugInUseError(EXAMPLE_SLUG),
+)
+_OPERATIONS_ON_ONE = (
+    "getProcess",
+    "getLog",
+    "attachConsole",
+    "restartProcess",
+    "signalProcess",
+    "deleteProcess",
+)
+_OF_SLUG = {"slug": "$response.body#/slug"}
 
-_EVERYTHING = sys.maxsize
-"""As many lines as the console keeps."""
+
+async def _index(_context: ApiContext, request: Request) -> Answer:
+    links = request.links
+    document = {"create": links.to("createProcess"), "list": links.to("listProcesses")}
+    return json_answer(200, document, {"Link": links.header})
 
 
-def process_routes(supervisor: Supervisor) -> Sequence[Route]:
-    """Return the routes by which processes are made, seen and deleted."""
+async def _list_processes(context: ApiContext, request: Request) -> Answer:
+    statuses = [process_status(process, request.links) for process in context.supervisor]
+    return json_answer(200, {"processes": statuses})
 
-    async def index(request: Request) -> Answer:
-        links = request.links
-        further = (
-            f'<{links.description}>; rel="service-desc"; type="{OPENAPI_TYPE}", '  # RFC 8631
-            f'<{links.metrics}>; rel="{METRICS_RELATION}"; type="text/plain", '
-            f'<{links.upload}>; rel="{UPLOAD_RELATION}"'
-        )
-        return json_answer(200, {"create": links.create, "list": links.list}, {"Link": further})
 
-    async def list_processes(request: Request) -> Answer:
-        statuses = [process_status(process, request.links) for process in supervisor]
-        return json_answer(200, {"processes": statuses})
+async def _create(context: ApiContext, request: Request) -> Answer:
+    body = await request.read_body()
+    spec = parse_create_request(body, request_id=request.request_id)
+    status = process_status(context.supervisor.create(spec), request.links)
+    return json_answer(201, status, {"Location": status["details"]})
 
-    async def create(request: Request) -> Answer:
-        body = await request.read_body()
-        spec = parse_create_request(body, request_id=request.request_id)
-        status = process_status(supervisor.create(spec), request.links)
-        return json_answer(201, status, {"Location": status["details"]})
 
-    async def show(request: Request) -> Answer:
-        return json_answer(200, process_status(supervisor.get(request.slug), request.links))
+async def _show(context: ApiContext, request: Request) -> Answer:
+    process = context.supervisor.get(request.slug)
+    return json_answer(200, process_status(process, request.links))
 
-    async def delete(request: Request) -> Answer:
-        parse_empty_request(await request.read_body())
-        await supervisor.delete(request.slug)
-        return json_answer(200, {})
 
-    async def show_log(request: Request) -> Answer:
-        console = supervisor.get(request.slug).console
-        query = parse_console_query(request.query, LOG_OPTIONS)
-        cursor = query.subscribe(console, tail=_EVERYTHING)
-        headers = {
-            "Content-Type": FORMATS[query.format],
-            "Cache-Control": "no-store",
-            "First-Line": str(cursor.next_number + cursor.gap),
-            "Lines-Missed": str(cursor.gap),
-        }
-        if query.follow:
-            log = FollowedLog(console, cursor, query.format, request.abort)
-            return Answer(body=log, headers=headers)
-        return Answer(body=KeptLog(cursor, query.format), headers=headers)
+async def _delete(context: ApiContext, request: Request) -> Answer:
+    parse_empty_request(await request.read_body())
+    await context.supervisor.delete(request.slug)
+    return json_answer(200, {})
 
-    async def attach_without_upgrade(request: Request) -> Answer:
-        supervisor.get(request.slug)
-        document = problem(426, "expected a WebSocket handshake, found a plain GET")
-        return json_answer(426, document, {"Upgrade": "websocket", "Connection": "Upgrade"})
 
-    return (
-        Route("GET", "/", index),
-        Route("GET", "/list-processes", list_processes),
-        Route("POST", "/create-process", create),
-        Route("GET", "/process-status/<slug>", show),
-        Route("POST", "/delete-process/<slug>", delete),
-        Route("GET", "/process-log/<slug>", show_log),
-        Route("GET", f"{ATTACH_PATH}<slug>", attach_without_upgrade),
-    )
+ROUTES = (
+    Route(
+        method="GET",
+        path="/",
+        handle=_index,
+        id="index",
+        tag="agent",
+        summary="Find out where to create and list processes",
+        about="What else there is stands in `Link` headers.",
+        replies={200: json_reply("The two places.", _INDEX, headers=("Link",))},
+    ),
+    Route(
+        method="GET",
+        path="/list-processes",
+        handle=_list_processes,
+        id="listProcesses",
+        tag="processes",
+        summary="List all processes",
+        replies={200: json_reply("All of them.", _PROCESS_LIST)},
+    ),
+    Route(
+        method="POST",
+        path="/create-process",
+        handle=_create,
+        id="createProcess",
+        tag="processes",
+        summary="Create a process",
+        about="It is `pending` at first; what follows is seen in its status.",
+        body=Body(schema=CREATE_REQUEST),
+        replies={
+            201: json_reply(
+                "It is on its way.",
+                PROCESS_STATUS,
+                headers=("Location",),
+                links=dict.fromkeys(_OPERATIONS_ON_ONE, _OF_SLUG),
+            )
+        },
+        problems=(_SLUG_IN_USE, STOPPING),
+    ),
+    Route(
+        method="GET",
+        path="/process-status/<slug>",
+        handle=_show,
+        id="getProcess",
+        tag="processes",
+        summary="Look at a process",
+        replies={200: json_reply("Its status.", PROCESS_STATUS)},
+        problems=(NOT_FOUND,),
+    ),
+    Route(
+        method="POST",
+        path="/delete-process/<slug>",
+        handle=_delete,
+        id="deleteProcess",
+        tag="processes",
+        summary="Delete a process",
+        about="In every state.  It goes on if the client goes away.",
+        body=Body(schema=NOTHING, required=False),
+        replies={200: json_reply("The whole tree is gone, and its files are removed.", NOTHING)},
+        problems=(NOT_FOUND,),
+    ),
+)

@@ -1,200 +1,207 @@
-"""JSON Schemas of the documents of the HTTP API.  Pure.
+"""How a document of the HTTP API tells itself: its name, its JSON Schema and an example.  Pure.
 
-Those of requests are made of the classes that check them.  Those of answers stand here; the
-tests hold each answer that they see against them, with no field more and none less.
+A schema is as JSON Schema has it, but that a `Document` may stand in it for a reference to its
+schema.  An example is JSON, but that a `LinkTo` may stand in it for a URL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_origin, get_type_hints
 
-from smartmob_agent.api.documents import CreateRequest, SignalRequest
-from smartmob_agent.api.kinds import SLUG_PATTERN
-from smartmob_agent.api.schema_parts import (
-    Schema,
-    count,
-    document,
-    or_null,
-    ref,
-    request_schema,
-    text,
-    time,
-    url,
-)
-from smartmob_agent.output.batch import Stream
-from smartmob_agent.output.console import ConsoleEnd
-from smartmob_agent.process.states import State
+import attrs
 
-__all__ = ["SCHEMAS", "SLUG"]
+from smartmob_agent.api.kinds import KINDS, SLUG_PATTERN
 
+__all__ = [
+    "EXAMPLE_DIGEST",
+    "EXAMPLE_SLUG",
+    "EXAMPLE_TIME",
+    "NO_EXAMPLE",
+    "SHA256",
+    "SLUG_SCHEMA",
+    "Document",
+    "Field",
+    "LinkTo",
+    "Schema",
+    "count",
+    "document",
+    "document_of",
+    "document_with",
+    "field_of",
+    "or_null",
+    "request_of",
+    "text",
+    "time",
+    "told",
+    "url",
+]
 
-SLUG = text("`app`, a dot and `node`.", pattern=SLUG_PATTERN)
-_PROCESS: Mapping[str, Any] = {
-    "app": text("As in the create request."),
-    "node": text("As in the create request."),
-    "process_type": text("As in the create request."),
-    "slug": SLUG,
-}
-_SHA256 = text(pattern="^[0-9a-f]{64}$")
-_PID = {"type": "integer", "description": "Of a child.", "minimum": 1}
-_CHILD: Mapping[str, Any] = {
-    "pid": or_null({**_PID, "description": "Of the child that runs."}),
-    "restarts": count("Starts after the first."),
-    "exit": or_null(ref("Exit")),
-    "error": or_null(text("What keeps it from running: one line for a human.")),
-    "started_at": or_null(time("When the latest child was started")),
-    "next_start_at": or_null(time("In `backoff`: when the next child is started")),
-}
+Schema = Mapping[str, Any]
+
+EXAMPLE_SLUG = "hello.web.0"
+"""Of the one process that the agent of all examples has, which is that of the walk-through."""
+EXAMPLE_TIME = "2026-01-01T00:00:00.000Z"
+EXAMPLE_DIGEST = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
-def _event(kind: str, name: str, *, numbered: bool) -> Schema:
-    """A server-sent event: what it holds is text, and JSON in that."""
-    properties: dict[str, Any] = {
-        "event": {"const": kind},
-        "data": text(contentMediaType="application/json", contentSchema=ref(name)),
+@attrs.frozen(eq=False, kw_only=True)
+class Document:
+    """A schema with a name.
+
+    example: one such document; None for no example.
+    """
+
+    name: str
+    schema: Schema
+    example: object = None
+
+
+@attrs.frozen
+class LinkTo:
+    """Stands for the URL of an operation: see `Links.to`."""
+
+    operation: str
+    slug: str = ""
+
+
+# Pieces of schemas
+
+
+def text(about: str = "", **rules: object) -> Schema:
+    return {"type": "string", **({"description": about} if about else {}), **rules}
+
+
+def count(about: str, **rules: object) -> Schema:
+    return {"type": "integer", "description": about, "minimum": 0, **rules}
+
+
+def url(about: str) -> Schema:
+    return text(about, format="uri")
+
+
+def time(about: str) -> Schema:
+    return text(f"{about}; RFC 3339, in UTC.", format="date-time")
+
+
+def or_null(schema: Schema | Document) -> Schema:
+    if (
+        not isinstance(schema, Document)
+        and isinstance(schema.get("type"), str)
+        and "enum" not in schema
+    ):
+        return {**schema, "type": [schema["type"], "null"]}
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+SLUG_SCHEMA = text("`app`, a dot and `node`.", pattern=SLUG_PATTERN)
+SHA256 = text(pattern="^[0-9a-f]{64}$")
+
+
+def document(
+    about: str, /, *, optional: tuple[str, ...] = (), **properties: Schema | Document
+) -> Schema:
+    """An object in an answer; further fields may come with further versions."""
+    return document_with(about, properties, optional=optional)
+
+
+def document_with(
+    about: str, properties: Mapping[str, Schema | Document], *, optional: tuple[str, ...] = ()
+) -> Schema:
+    """The same."""
+    required = [name for name in properties if name not in optional]
+    return {
+        "type": "object",
+        "description": about,
+        "properties": properties,
+        "required": required,
     }
-    if numbered:
-        properties["id"] = text("Of the event; what comes next has a greater one.")
-    return document(f"`{kind}`", **properties)
 
 
-SCHEMAS: Mapping[str, Schema] = {
-    "Index": document(
-        "Where processes are created and listed.",
-        create=url("POST a `CreateRequest` there."),
-        list=url("GET a `ProcessList` there."),
-    ),
-    "CreateRequest": request_schema(CreateRequest),
-    "SignalRequest": request_schema(SignalRequest),
-    "Nothing": {"type": "object", "description": "Nothing to say.", "maxProperties": 0},
-    "State": text(
-        "Where a process is in its life.",
-        enum=[state.value for state in State if state is not State.GONE],
-    ),
-    "Exit": {
-        "description": "How a child ended: by itself or by a signal.",
-        "oneOf": [
-            document("By itself.", code=count("Its exit code.", maximum=255)),
-            document("By a signal.", signal=text("Such as `SIGKILL`.")),
-        ],
-    },
-    "ProcessStatus": document(
-        "What can be seen of a process.",
-        **_PROCESS,
-        state=ref("State"),
-        attach=url("Its attach socket, a WebSocket."),
-        details=url("Its status."),
-        status=url("The same as `details`."),
-        delete=url("POST there to delete it."),
-        created_at=time("When it was created"),
-        **_CHILD,
-        containment=text(
-            "What is promised of the tree of a child if the agent is killed.",
-            enum=["group", "tree", "cgroup", "pid-namespace"],
-        ),
-        source_sha256=or_null({**_SHA256, "description": "Digest of the archive that runs."}),
-        download=or_null(ref("Download")),
-    ),
-    "Download": document(
-        "How far a download has come.",
-        received=count("Bytes."),
-        total=or_null(count("Bytes; null if its server does not tell.")),
-    ),
-    "ProcessList": document(
-        "All processes, in the order of their creation.",
-        processes={"type": "array", "items": ref("ProcessStatus")},
-    ),
-    "Upload": document(
-        "An archive that was uploaded.",
-        source_url=url("What a create request can name."),
-        sha256=_SHA256,
-        size=count("Bytes."),
-    ),
-    "Log": document(
-        "What the agent still has of the output.",
-        records={"type": "array", "items": ref("LogRecord")},
-    ),
-    "LogRecord": {
-        "description": "A line, or what happened to the process between two lines.",
-        "oneOf": [
-            document(
-                "A line.",
-                seq=count("Its number, from 1 for the life of the process.", minimum=1),
-                time=time("When it came"),
-                stream=text(enum=[stream.value for stream in Stream]),
-                line=text("Without its line end."),
-            ),
-            document(
-                "A child was started.",
-                event={"const": "started"},
-                time=time("When"),
-                pid=_PID,
-            ),
-            document(
-                "A child ended; its last line came before.",
-                optional=("code", "signal"),
-                event={"const": "exited"},
-                time=time("When"),
-                pid=_PID,
-                code=count("Its exit code, if it ended by itself.", maximum=255),
-                signal=text("The signal that ended it."),
-            ),
-            document(
-                "The reader was too slow, or the lines too old.",
-                event={"const": "dropped"},
-                lines=count("So many are gone.", minimum=1),
-            ),
-            document(
-                "Nothing comes any more.",
-                event={"const": "end"},
-                reason=text(enum=[end.value for end in ConsoleEnd]),
-            ),
-        ],
-    },
-    "Snapshot": document(
-        "Data of the event `snapshot`: all that is.",
-        seq=count("The number of the latest event."),
-        processes={"type": "array", "items": ref("ProcessStatus")},
-    ),
-    "StateEvent": document(
-        "Data of the event `state`: a step of a process.",
-        seq=count("Its number, which is its `id`, too."),
-        time=time("When"),
-        **_PROCESS,
-        previous=or_null(ref("State")),
-        state=text(enum=[state.value for state in State]),
-        **_CHILD,
-    ),
-    "Gap": document(
-        "Data of the event `gap`: events are gone.",
-        missed=or_null(count("How many; null where nobody knows.")),
-    ),
-    "End": document("Data of the event `end`: nothing comes any more.", reason={"const": "agent"}),
-    "ServerEvent": {
-        "description": "One of the events, as the HTML Living Standard has them in section 9.2.",
-        "oneOf": [
-            _event("snapshot", "Snapshot", numbered=True),
-            _event("state", "StateEvent", numbered=True),
-            _event("gap", "Gap", numbered=False),
-            _event("end", "End", numbered=False),
-        ],
-    },
-    "Health": document("The agent lives.", status={"const": "alive"}),
-    "Ready": document("The agent takes new processes.", status={"const": "ready"}),
-    "Problem": document(
-        "What went wrong: RFC 9457.",
-        optional=("errors",),
-        type={"const": "about:blank", "description": "The status says it all."},
-        title=text("The phrase of the status."),
-        status={"type": "integer", "minimum": 400, "maximum": 599},
-        detail=text("What was expected and found: one line for a human."),
-        errors={
-            "type": "array",
-            "description": "One line for each fault of the request.",
-            "items": text(),
-            "minItems": 1,
+# Documents of which each field is an attribute of a class
+
+NO_EXAMPLE: object = object()
+
+
+@attrs.frozen(kw_only=True)
+class Field:
+    """What there is to tell of one field.
+
+    schema: what it may be; empty for a field of a request, whose type says it: see `KINDS`.
+    about: for who reads the description of the API, where the schema has no place for it.
+    example: its value in the example of the document; absent from there if it is `NO_EXAMPLE`.
+    read: from what the document is about → its value.
+    link: the operation that its value is a link to; then there is nothing to read.
+    in_events: each event of a process has it, too.
+    """
+
+    schema: Schema | Document = attrs.field(factory=dict)
+    about: str = ""
+    example: object = NO_EXAMPLE
+    read: Callable[[Any], object] | None = None
+    link: str = ""
+    in_events: bool = False
+
+
+_FIELD = "field"
+
+
+def told(field: Field) -> Mapping[str, Field]:
+    """Return the metadata of an attribute of which this is told."""
+    return {_FIELD: field}
+
+
+def field_of(attribute: attrs.Attribute[Any]) -> Field:
+    """Return what was told of an attribute."""
+    found: Field = attribute.metadata[_FIELD]
+    return found
+
+
+def document_of(kind: type) -> Document:
+    """Return the document of an answer, whose fields are the attributes of a class."""
+    fields = {one.name: field_of(one) for one in attrs.fields(kind)}
+    properties = {name: field.schema for name, field in fields.items()}
+    return Document(
+        name=kind.__name__,
+        schema=document_with(kind.__doc__ or "", properties),
+        example=_example_of(fields),
+    )
+
+
+def request_of(kind: type) -> Document:
+    """Return the document of a request from the class that checks it."""
+    types = get_type_hints(kind)
+    attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(kind)
+    fields = {one.name: field_of(one) for one in attributes}
+    schema = {
+        "type": "object",
+        "description": kind.__doc__,
+        "properties": {
+            name: {**_schema_of(types[name]), "description": field.about}
+            for name, field in fields.items()
         },
-    ),
-}
-"""Name → schema, of each document that is sent or taken."""
+        "required": [one.name for one in attributes if one.default is attrs.NOTHING],
+        "additionalProperties": False,
+    }
+    return Document(name=kind.__name__, schema=schema, example=_example_of(fields))
+
+
+def _example_of(fields: Mapping[str, Field]) -> Mapping[str, object]:
+    return {
+        name: LinkTo(field.link, EXAMPLE_SLUG) if field.link else field.example
+        for name, field in fields.items()
+        if field.link or field.example is not NO_EXAMPLE
+    }
+
+
+def _schema_of(kind: Any) -> Schema:
+    if get_origin(kind) is dict:
+        names, values = get_args(kind)
+        return {
+            "type": "object",
+            "propertyNames": _schema_of(names),
+            "additionalProperties": _schema_of(values),
+        }
+    # What may be left out is not null where it stands: only the other type counts.
+    [known] = [one for one in (kind, *get_args(kind)) if one in KINDS]
+    return KINDS[known].schema

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from smartmob_agent.http.asgi import Scope, Send
 from smartmob_agent.http.problems import MEDIA_TYPE, problem
@@ -17,9 +17,10 @@ async def reply_problem(
     status: int,
     detail: str,
     headers: Iterable[tuple[bytes, bytes]] = (),
+    errors: Sequence[str] = (),
 ) -> None:
     """Answer a request, or the handshake of a WebSocket, by a problem document."""
-    body = json.dumps(problem(status, detail)).encode()
+    body = json.dumps(problem(status, detail, errors)).encode()
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
     fields = [
         (b"content-type", MEDIA_TYPE.encode()),

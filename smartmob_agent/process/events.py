@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime
-from functools import cached_property
 
 import attrs
 
-from smartmob_agent.child.seam import Exit
-from smartmob_agent.output.batch import Record, rfc3339
 from smartmob_agent.output.cursor import Cursor, MissedError
 from smartmob_agent.output.ring import Ring
-from smartmob_agent.process.spec import ProcessSpec
-from smartmob_agent.process.states import State
+from smartmob_agent.process.lifecycle import Transition
 
 __all__ = ["Events", "EventsMissedError", "Transition", "TransitionEvent"]
 
@@ -31,31 +26,16 @@ class EventsMissedError(MissedError):
     unit = "events"
 
 
-@attrs.frozen(kw_only=True)
-class Transition:
-    """A process has entered a state.
-
-    previous: None when it was created.
-    """
-
-    spec: ProcessSpec
-    previous: State | None
-    state: State
-    pid: int | None
-    restarts: int
-    exit: Exit | None
-    error: str | None
-    started_at: datetime | None
-    next_start_at: datetime | None
-
-
-@attrs.frozen(kw_only=True, slots=False)
+@attrs.frozen(eq=False, kw_only=True)
 class TransitionEvent:
     """A transition, numbered over all processes of an agent."""
 
     seq: int
     time: datetime
     transition: Transition
+    _rendered: dict[Callable[[TransitionEvent], bytes], bytes] = attrs.field(
+        factory=dict, init=False, repr=False
+    )
 
     @property
     def first(self) -> int:
@@ -76,31 +56,11 @@ class TransitionEvent:
         """Return the same: there is only one in it."""
         return self
 
-    @property
-    def record(self) -> Record:
-        """As a JSON object."""
-        it = self.transition
-        return {
-            "seq": self.seq,
-            "time": rfc3339(self.time),
-            "slug": it.spec.slug,
-            "app": it.spec.app,
-            "node": it.spec.node,
-            "process_type": it.spec.process_type,
-            "previous": it.previous and it.previous.value,
-            "state": it.state.value,
-            "pid": it.pid,
-            "restarts": it.restarts,
-            "exit": it.exit and it.exit.record,
-            "error": it.error,
-            "started_at": it.started_at and rfc3339(it.started_at),
-            "next_start_at": it.next_start_at and rfc3339(it.next_start_at),
-        }
-
-    @cached_property
-    def json(self) -> bytes:
-        """The record as JSON: made once for all readers."""
-        return json.dumps(self.record).encode()
+    def rendered(self, render: Callable[[TransitionEvent], bytes]) -> bytes:
+        """Return what `render` makes of it: made once for all readers."""
+        if render not in self._rendered:
+            self._rendered[render] = render(self)
+        return self._rendered[render]
 
 
 class Events(Ring[TransitionEvent]):

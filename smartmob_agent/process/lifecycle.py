@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import attrs
 import trio
 
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.output.console import Console
-from smartmob_agent.process.events import Transition
 from smartmob_agent.process.preparation import Preparation
 from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.process.states import ENDS, State, check_transition
 
-__all__ = ["ProcessLifecycle"]
+__all__ = ["ProcessLifecycle", "ProcessView", "Transition"]
 
 logger = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False, kw_only=True)
-class ProcessLifecycle:
-    """What can be seen of a process: attributes, and `wait_state`, which waits for a change.
+class ProcessView:
+    """What can be seen of a process and changes while it lives: each transition has a copy.
 
-    files: where they come from (`files.source`), and what becomes of them.
     pid: of the child that runs now.
     exit: how the last child ended.
     error: one line for a human on what keeps it from running.
@@ -33,9 +31,6 @@ class ProcessLifecycle:
     """
 
     spec: ProcessSpec
-    created_at: datetime
-    files: Preparation
-    console: Console
     state: State = State.PENDING
     pid: int | None = None
     exit: Exit | None = None
@@ -43,8 +38,39 @@ class ProcessLifecycle:
     started_at: datetime | None = None
     next_start_at: datetime | None = None
     starts: int = 0
+
+    @property
+    def restarts(self) -> int:
+        """Starts after the first."""
+        return max(self.starts - 1, 0)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Transition(ProcessView):
+    """A process has entered a state; what could be seen of it then.
+
+    previous: None when it was created.
+    """
+
+    previous: State | None
+
+
+_VIEW = tuple(one.name for one in attrs.fields(ProcessView))
+
+
+@attrs.define(eq=False, kw_only=True)
+class ProcessLifecycle(ProcessView):
+    """What can be seen of a process: attributes, and `wait_state`, which waits for a change.
+
+    files: where they come from (`files.source`), and what becomes of them.
+    """
+
+    created_at: datetime
+    files: Preparation
+    console: Console
     _next_start: float = 0.0
     _publish: Callable[[Transition], None]
+    _now: Callable[[], datetime]
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
     @property
@@ -52,24 +78,9 @@ class ProcessLifecycle:
         """The name of the process: unique among the living."""
         return self.spec.slug
 
-    @property
-    def restarts(self) -> int:
-        """Starts after the first."""
-        return max(self.starts - 1, 0)
-
     def transition(self, previous: State | None) -> Transition:
         """Return the step that has just been taken."""
-        return Transition(
-            spec=self.spec,
-            previous=previous,
-            state=self.state,
-            pid=self.pid,
-            restarts=self.restarts,
-            exit=self.exit,
-            error=self.error,
-            started_at=self.started_at,
-            next_start_at=self.next_start_at,
-        )
+        return Transition(previous=previous, **{name: getattr(self, name) for name in _VIEW})
 
     async def wait_state(self, *states: State) -> State:
         """Wait until the process is in one of `states`, or gone; return the one that it is in.
@@ -110,3 +121,23 @@ class ProcessLifecycle:
         logger.info("state", extra=extra)
         self._publish(self.transition(previous))
         self._changed.unpark_all()
+
+    def _enter_running(self, pid: int) -> None:
+        """A child was started."""
+        self.pid = pid
+        self.starts += 1
+        self.started_at = self._now()
+        self._enter(State.RUNNING)
+
+    def _note_exit(self, how: Exit) -> None:
+        """The child has ended; what becomes of the process is not known yet."""
+        self.pid, self.exit = None, how
+        logger.info("exit", extra={"slug": self.slug, "exit": str(how)})
+
+    def _back_off(self, delay: float, *, error: str) -> None:
+        self._enter(State.BACKOFF, error=error, next_start_at=self._put_off(delay))
+
+    def _put_off(self, delay: float) -> datetime:
+        """Set the time of the next start; return it for show."""
+        self._next_start = trio.current_time() + delay
+        return self._now() + timedelta(seconds=delay)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable
-from datetime import datetime, timedelta
 
 import attrs
 import trio
@@ -16,8 +15,7 @@ from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.pump import pump_all
 from smartmob_agent.process.backoff import Backoff
-from smartmob_agent.process.events import Transition
-from smartmob_agent.process.lifecycle import ProcessLifecycle
+from smartmob_agent.process.lifecycle import ProcessLifecycle, Transition
 from smartmob_agent.process.preparation import REMOVE_TIMEOUT, Preparation, failure_state
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import ENDS, FAILURES, TRANSITIONS, State, WrongStateError
@@ -58,6 +56,7 @@ class ManagedProcess(ProcessLifecycle):
             files=Preparation.open(spec, services),
             console=Console(services.config.output.console_bytes, services.now),
             publish=publish,
+            now=services.now,
             services=services,
             backoff=Backoff(services.config.restart, services.random),
             ending=Termination(stop_timeout=services.config.stop_timeout),
@@ -209,10 +208,8 @@ class ManagedProcess(ProcessLifecycle):
             self._changed.unpark_all()
 
     def _started(self, child: Child) -> None:
-        self._child, self.pid = child, child.pid
-        self.starts += 1
-        self.started_at = self._services.now()
-        self._enter(State.RUNNING)
+        self._child = child
+        self._enter_running(child.pid)
         self.console.publish_event("started", {"pid": child.pid})
 
     def _exited(self, how: Exit, uptime: float) -> None:
@@ -224,8 +221,8 @@ class ManagedProcess(ProcessLifecycle):
         self._back_off(0.0 if asked else self._backoff.after_run(uptime), error=error)
 
     def _note_exit(self, how: Exit) -> None:
-        self._child, self.pid, self.exit = None, None, how
-        logger.info("exit", extra={"slug": self.slug, "exit": str(how)})
+        self._child = None
+        super()._note_exit(how)
 
     def _fail(self, error: SourceError) -> None:
         """Park until someone deletes it."""
@@ -239,11 +236,3 @@ class ManagedProcess(ProcessLifecycle):
         logger.error("process failed", exc_info=error, extra={"slug": self.slug})
         told = f"internal error ({type(error).__name__}), see the agent's log"
         self._back_off(self._backoff.after_failure(), error=told)
-
-    def _back_off(self, delay: float, *, error: str) -> None:
-        self._enter(State.BACKOFF, error=error, next_start_at=self._put_off(delay))
-
-    def _put_off(self, delay: float) -> datetime:
-        """Set the time of the next start; return it for show."""
-        self._next_start = trio.current_time() + delay
-        return self._services.now() + timedelta(seconds=delay)

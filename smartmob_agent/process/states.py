@@ -95,7 +95,6 @@ class WrongStateError(RequestError):
     """
 
     status = 409
-    title = "Wrong state"
 
     def __init__(self, expected: str, state: State) -> None:
         super().__init__(f"expected a process {expected}, found one in the state {state.value!r}")

@@ -12,12 +12,16 @@ import attrs
 import httpx
 import trio
 
-from smartmob_agent.api.app import make_app
+from smartmob_agent.api.app import ROUTES, make_app
+from smartmob_agent.api.links import Links
+from smartmob_agent.api.route import ApiContext, targets_of
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.http.asgi import App, Message, Scope
 from smartmob_agent.http.middleware.request_id import identify_requests
+from smartmob_agent.metrics.agent import Metrics
 from smartmob_agent.process.supervisor import Supervisor
 from tests.api.description import DESCRIPTION
+from tests.output.test_frames import read_back
 from tests.process.world import World
 
 CREATE = {
@@ -75,6 +79,18 @@ class Transport(httpx.AsyncBaseTransport):
         }
 
 
+def make_links(base: str) -> Links:
+    """Links of an agent at `base`."""
+    return Links(base, targets_of(ROUTES))
+
+
+def make_context(supervisor: Supervisor, config: AgentConfig) -> ApiContext:
+    """What handlers work with, with metrics of its own."""
+    metrics = Metrics()
+    metrics.watch(supervisor)
+    return ApiContext(routes=ROUTES, supervisor=supervisor, config=config, metrics=metrics)
+
+
 @attrs.frozen
 class Site:
     """An application with its supervisor and a client."""
@@ -92,7 +108,8 @@ async def open_site(world: World | None = None) -> AsyncIterator[Site]:
     """Serve a world of fakes at http://agent."""
     world = world or World()
     async with world.open() as supervisor:
-        app = identify_requests(make_app(supervisor, world.config, own_url="http://127.0.0.1:8080"))
+        app = make_app(make_context(supervisor, world.config), own_url="http://127.0.0.1:8080")
+        app = identify_requests(app)
         transport = Transport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://agent") as client:
             yield Site(app, supervisor, client)
@@ -109,12 +126,8 @@ class WebSocketClient:
         path: str,
         *,
         query: str = "",
-        frames: bool = False,
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        extensions: dict[str, Any] = {"websocket.http.response": {}}
-        if frames:
-            extensions["smartmob.frames"] = {}
         self.scope = {
             "type": "websocket",
             "scheme": "ws",
@@ -123,7 +136,7 @@ class WebSocketClient:
             "query_string": query.encode(),
             "headers": [(b"host", b"agent"), *headers],
             "subprotocols": [],
-            "extensions": extensions,
+            "extensions": {"websocket.http.response": {}, "smartmob.frames": {}},
         }
         self.messages: list[Message] = []
         self.sent = trio.lowlevel.ParkingLot()
@@ -152,7 +165,9 @@ class WebSocketClient:
 
     @property
     def texts(self) -> list[str]:
-        return [m["text"] for m in self.messages if m["type"] == "websocket.send"]
+        """The text messages that have come."""
+        data = b"".join(m["frames"] for m in self.messages if "frames" in m)
+        return [text.decode() for text in read_back(data)]
 
     @property
     def document(self) -> Any:
@@ -174,11 +189,10 @@ async def attached(
     slug: str = "app.web.0",
     *,
     query: str = "",
-    frames: bool = False,
     headers: Iterable[tuple[bytes, bytes]] = (),
 ) -> AsyncIterator[WebSocketClient]:
     """Attach a client that is accepted; at the end wait until the application is done."""
-    client = WebSocketClient(f"/attach-console/{slug}", query=query, frames=frames, headers=headers)
+    client = WebSocketClient(f"/attach-console/{slug}", query=query, headers=headers)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.run, site.app)
         await client.wait_for("websocket.accept")

@@ -11,11 +11,11 @@ import attrs
 import httpx
 import jsonschema_rs
 
+from smartmob_agent.api.app import ROUTES
 from smartmob_agent.api.openapi import describe
-from smartmob_agent.api.operations import OPERATIONS
 from smartmob_agent.config.settings import AgentConfig
 
-__all__ = ["DESCRIPTION", "Description"]
+__all__ = ["DESCRIPTION", "OPERATIONS", "Description"]
 
 
 def close(schema: Any) -> Any:
@@ -110,5 +110,6 @@ def _events(text: str) -> Iterator[dict[str, str]]:
             yield fields
 
 
-DESCRIPTION = Description(describe(OPERATIONS, AgentConfig()))
+OPERATIONS = {(route.method, route.path): route for route in ROUTES}
+DESCRIPTION = Description(describe(ROUTES, AgentConfig()))
 """Of all operations, for agents that ask for no token."""

@@ -27,14 +27,14 @@ async def test_each_line_is_a_text_message(autojump_clock: Clock) -> None:
         assert client.texts == ["one", "two"]
 
 
-async def test_lines_go_as_ready_frames_where_the_server_takes_them(
+async def test_lines_go_as_ready_frames(
     autojump_clock: Clock,
 ) -> None:
     world = World()
     async with open_site(world) as site:
         await site.create()
         child = await world.spawner.next_child()
-        async with attached(site, frames=True) as client:
+        async with attached(site) as client:
             child.write(b"one\ntwo\n")
             message = await client.wait_for("websocket.send.frames")
             client.leave()
@@ -148,7 +148,7 @@ async def test_a_defect_closes_with_1011(
     async with open_site(world) as site:
         await site.create()
         child = await world.spawner.next_child()
-        async with attached(site, frames=True) as client:
+        async with attached(site) as client:
             console = site.supervisor.get("app.web.0").console
             child.write(b"x\n")
             await client.wait_for("websocket.send.frames")

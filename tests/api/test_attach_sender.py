@@ -20,7 +20,6 @@ from smartmob_agent.output.batch import Batch, Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.frames import text_frames
 from tests.api.asgi import WebSocketClient, attached, open_site
-from tests.output.test_frames import read_back
 from tests.process.world import World, settle, wall_clock
 
 Clock = trio.testing.MockClock
@@ -64,7 +63,7 @@ class Socket:
 
     @property
     def scope(self) -> dict[str, Any]:
-        return {"extensions": {"smartmob.frames": {}, "smartmob.write_now": self.write_now}}
+        return {"extensions": {"smartmob.write_now": self.write_now}}
 
 
 def make_sender(console: Console, socket: Socket, *, records: bool = False) -> ConsoleSender:
@@ -98,13 +97,12 @@ async def test_what_the_socket_does_not_take_follows_in_order(nursery: trio.Nurs
     nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("frames", [False, True])
-async def test_records_tell_lines_events_and_the_end(autojump_clock: Clock, frames: bool) -> None:
+async def test_records_tell_lines_events_and_the_end(autojump_clock: Clock) -> None:
     world = World()
     async with open_site(world) as site:
         await site.create()
         child = await world.spawner.next_child()
-        async with attached(site, query="format=json&tail=9", frames=frames) as client:
+        async with attached(site, query="format=json&tail=9") as client:
             child.write(b"one\n")
             await settle()
             child.write_error(b"two")
@@ -126,10 +124,7 @@ async def test_records_tell_lines_events_and_the_end(autojump_clock: Clock, fram
 
 
 def records_of(client: WebSocketClient) -> list[Any]:
-    if client.texts:
-        return [json.loads(text) for text in client.texts]
-    data = b"".join(m["frames"] for m in client.messages if "frames" in m)
-    return [json.loads(text) for text in read_back(data)]
+    return [json.loads(text) for text in client.texts]
 
 
 async def test_bare_lines_go_without_events(autojump_clock: Clock) -> None:
@@ -145,8 +140,7 @@ async def test_bare_lines_go_without_events(autojump_clock: Clock) -> None:
         assert client.texts == ["line"]
 
 
-@pytest.mark.parametrize("frames", [False, True])
-async def test_a_gap_in_records_is_told_and_they_go_on(autojump_clock: Clock, frames: bool) -> None:
+async def test_a_gap_in_records_is_told_and_they_go_on(autojump_clock: Clock) -> None:
     world = World(config=AgentConfig(output=OutputLimits(console_bytes=5000)))
     async with open_site(world) as site:
         await site.create()
@@ -154,7 +148,7 @@ async def test_a_gap_in_records_is_told_and_they_go_on(autojump_clock: Clock, fr
         for number in range(100):
             child.write(b"%d\n" % number)
             await settle()
-        async with attached(site, query="format=json&after=10", frames=frames) as client:
+        async with attached(site, query="format=json&after=10") as client:
             await settle()
             client.leave()
         gap, *rest = records_of(client)

@@ -12,9 +12,8 @@ from smartmob_agent.api.documents import (
     parse_create_request,
     parse_empty_request,
 )
-from smartmob_agent.api.links import Links
 from smartmob_agent.errors import BadRequestError
-from tests.api.asgi import CREATE
+from tests.api.asgi import CREATE, make_links
 
 
 def errors_of(changes: dict[str, Any]) -> list[str]:
@@ -200,4 +199,4 @@ def test_an_empty_request_says_nothing() -> None:
 
 
 def test_links_to_an_https_agent_attach_by_wss() -> None:
-    assert Links("https://h").attach("s") == "wss://h/attach-console/s"
+    assert make_links("https://h").to("attachConsole", "s") == "wss://h/attach-console/s"

@@ -13,10 +13,9 @@ import trio
 import trio.testing
 
 from smartmob_agent.api.events import EventStream, Selection
-from smartmob_agent.api.links import Links
 from smartmob_agent.config.settings import AgentConfig, OutputLimits
 from smartmob_agent.process.states import State
-from tests.api.asgi import Site, open_site
+from tests.api.asgi import Site, make_links, open_site
 from tests.process.test_events import START
 from tests.process.world import World, make_spec, running, settle
 
@@ -85,6 +84,33 @@ async def test_a_stream_begins_with_all_that_is_and_goes_on_to_the_end(
     assert (end.kind, end.data) == ("end", {"reason": "agent"})
 
 
+async def test_a_step_as_json(autojump_clock: Clock) -> None:
+    world = World()
+    async with open_site(world) as site:
+        process = await running(site.supervisor)
+        await trio.sleep(2)
+        world.spawner.children[0].exit(3)
+        await process.wait_state(State.BACKOFF)
+        steps = parse((await ask(site, f"?follow=0&after={START}")).text)
+    (record,) = [step.data for step in steps if step.data["state"] == "backoff"]
+    assert record == {
+        "seq": START + 5,
+        "time": "2026-01-01T00:00:02.000Z",
+        "slug": "app.web.0",
+        "app": "app",
+        "node": "web.0",
+        "process_type": "web",
+        "previous": "running",
+        "state": "backoff",
+        "pid": None,
+        "restarts": 0,
+        "exit": {"code": 3},
+        "error": "the child ended with exit code 3 after 2.0 s",
+        "started_at": "2026-01-01T00:00:00.000Z",
+        "next_start_at": "2026-01-01T00:00:03.000Z",
+    }
+
+
 @pytest.mark.parametrize("by_header", [True, False])
 async def test_a_reader_goes_on_where_it_was(autojump_clock: Clock, *, by_header: bool) -> None:
     async with open_site() as site:
@@ -148,7 +174,7 @@ async def test_a_reader_may_choose(autojump_clock: Clock, query: str, slugs: set
 
 async def follow(site: Site, selection: Mapping[str, frozenset[str]]) -> EventStream:
     stream = EventStream(
-        site.supervisor, Selection(**selection), Links("http://agent"), life_interval=20
+        site.supervisor, Selection(**selection), make_links("http://agent"), life_interval=20
     )
     stream.begin()
     assert (await anext(stream)).startswith(b"event: snapshot\n")

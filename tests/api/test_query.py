@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smartmob_agent.api.query import NUMBER, SWITCH, QueryOption, one_of, parse_query
+from smartmob_agent.api.kinds import NUMBER, SWITCH, QueryOption, one_of, parse_query
 from smartmob_agent.errors import BadRequestError
 
 OPTIONS = {

@@ -149,7 +149,9 @@ class Peer:
         scope = {
             "type": "http",
             "method": "PUT",
+            "scheme": "http",
             "path": "/upload-source",
+            "query_string": b"",
             "headers": [],
             "request_id": "r",
         }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from smartmob_agent.api.operations import OPERATIONS
+from tests.api.description import OPERATIONS
 from tests.e2e.agent import RunningAgent, running_agent, shell_app
 
 ROOT = Path(__file__).parents[2]

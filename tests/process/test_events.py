@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 
 import attrs
 import pytest
@@ -24,7 +23,6 @@ PENDING = Transition(
     previous=None,
     state=State.PENDING,
     pid=None,
-    restarts=0,
     exit=None,
     error=None,
     started_at=None,
@@ -61,32 +59,20 @@ async def test_a_life_is_told_step_by_step(autojump_clock: Clock) -> None:
     assert found[5].transition.exit == Exit(code=3)
 
 
-async def test_a_step_as_json(autojump_clock: Clock) -> None:
-    found: list[TransitionEvent] = []
-    world = World()
-    async with world.open() as supervisor:
-        supervisor.events.observers.append(found.append)
-        process = await running(supervisor)
-        await trio.sleep(2)
-        world.spawner.children[0].exit(3)
-        await process.wait_state(State.BACKOFF)
-    (record,) = [json.loads(e.json) for e in found if e.transition.state is State.BACKOFF]
-    assert record == {
-        "seq": START + 5,
-        "time": "2026-01-01T00:00:02.000Z",
-        "slug": "app.web.0",
-        "app": "app",
-        "node": "web.0",
-        "process_type": "web",
-        "previous": "running",
-        "state": "backoff",
-        "pid": None,
-        "restarts": 0,
-        "exit": {"code": 3},
-        "error": "the child ended with exit code 3 after 2.0 s",
-        "started_at": "2026-01-01T00:00:00.000Z",
-        "next_start_at": "2026-01-01T00:00:03.000Z",
-    }
+async def test_a_step_is_rendered_once_for_all_readers() -> None:
+    """By each renderer."""
+    events, asked = make_events(), []
+
+    def render(event: TransitionEvent) -> bytes:
+        asked.append(event.seq)
+        return b"%d" % event.seq
+
+    cursor = events.subscribe()
+    events.publish(PENDING)
+    event = await cursor.receive()
+    assert [event.rendered(render), event.rendered(render)] == [b"%d" % START] * 2
+    assert event.rendered(lambda _: b"other") == b"other"
+    assert asked == [START]
 
 
 async def test_a_reader_gets_what_comes_and_then_the_end() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import trio
 
@@ -14,16 +14,16 @@ __all__ = ["log_requests"]
 
 logger = logging.getLogger(__name__)
 
-_QUIET = frozenset({"/health", "/ready", "/metrics"})
-"""Whoever looks after the agent asks every few seconds."""
 
-
-def log_requests(app: App, traffic: Traffic | None = None) -> App:
+def log_requests(
+    app: App, traffic: Traffic | None = None, quiet_paths: Collection[str] = ()
+) -> App:
     """Wrap an application: an event `request` after each; a WebSocket is one request.
 
     The path is logged as it was sent, without the query, which may hold secrets.
 
     traffic: counts all requests, also those that are not logged.
+    quiet_paths: are not logged: whoever looks after the agent asks every few seconds.
     """
 
     counted = traffic or Traffic()
@@ -32,7 +32,7 @@ def log_requests(app: App, traffic: Traffic | None = None) -> App:
         if scope["type"] not in ("http", "websocket"):
             await app(scope, receive, send)
             return
-        record = _Record(scope, send, counted)
+        record = _Record(scope, send, counted, quiet_paths)
         try:
             await app(scope, receive, record.send)
         finally:
@@ -42,8 +42,11 @@ def log_requests(app: App, traffic: Traffic | None = None) -> App:
 
 
 class _Record:
-    def __init__(self, scope: Scope, send: Send, traffic: Traffic) -> None:
+    def __init__(
+        self, scope: Scope, send: Send, traffic: Traffic, quiet_paths: Collection[str]
+    ) -> None:
         self._scope, self._send = scope, send
+        self._quiet = scope["path"] in quiet_paths
         self._exchange = traffic.begin(scope.get("method", "GET"), scope["path"])
         self._began = trio.current_time()
         self._status: int | None = None
@@ -84,7 +87,7 @@ class _Record:
         """Count and log it."""
         seconds = trio.current_time() - self._began
         self._exchange.end(self._status, seconds)
-        if self._scope["path"] not in _QUIET:
+        if not self._quiet:
             self._log(seconds)
 
     def _log(self, seconds: float) -> None:

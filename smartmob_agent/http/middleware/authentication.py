@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Collection
 
 import trio
 
@@ -12,20 +13,22 @@ from smartmob_agent.http.middleware.failures import FailureLimit
 from smartmob_agent.http.middleware.tokens import Tokens
 from smartmob_agent.http.reply import reply_problem
 
-__all__ = ["OPEN_PATHS", "SUBPROTOCOL", "require_token"]
+__all__ = ["SUBPROTOCOL", "require_token"]
 
 logger = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/health", "/ready"})
-"""Those who look after machines have no token; they learn no more than that the agent lives."""
 SUBPROTOCOL = "smartmob"
 """A browser offers this and `bearer.TOKEN`; the agent chooses this one, never the token."""
 _BEARER = "bearer."
 _CHALLENGE = b'Bearer realm="smartmob-agent"'
 
 
-def require_token(app: App, tokens: Tokens, limit: FailureLimit) -> App:
+def require_token(
+    app: App, tokens: Tokens, limit: FailureLimit, open_paths: Collection[str] = ()
+) -> App:
     """Wrap an application: 401 without a known token, 429 after too many wrong ones.
+
+    open_paths: ask for none.
 
     Only wrong tokens are throttled, by the address that they come from: the right one is let in
     whatever its neighbours behind the same proxy or NAT have tried.  All users of a Unix socket
@@ -33,7 +36,8 @@ def require_token(app: App, tokens: Tokens, limit: FailureLimit) -> App:
     """
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or _is_open(scope):
+        is_open = scope["type"] == "http" and scope["path"] in open_paths
+        if scope["type"] not in ("http", "websocket") or is_open:
             await app(scope, receive, send)
             return
         token = _token(scope)
@@ -62,10 +66,6 @@ async def _refuse(scope: Scope, send: Send, limit: FailureLimit) -> None:
     logger.warning("login failed", extra={"peer": host or "unix", "blocked": blocked})
     headers = [(b"www-authenticate", _CHALLENGE + b', error="invalid_token"')]
     await reply_problem(scope, send, 401, "the bearer token is not known", headers)
-
-
-def _is_open(scope: Scope) -> bool:
-    return scope["type"] == "http" and scope["path"] in OPEN_PATHS
 
 
 def _token(scope: Scope) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import attrs
 
 from smartmob_agent.config.settings import AgentConfig
@@ -26,20 +28,30 @@ class MiddlewareStack:
     _config: AgentConfig
     _tokens: Tokens | None
 
-    def wrap(self, app: App, traffic: Traffic | None = None) -> App:
+    def wrap(
+        self,
+        app: App,
+        traffic: Traffic | None = None,
+        *,
+        open_paths: Collection[str] = (),
+        quiet_paths: Collection[str] = (),
+    ) -> App:
         """Put the gate before an application.
 
         traffic: counts the requests, also those that are refused.
+        open_paths: ask for no token.
+        quiet_paths: are not logged.
 
         `scope["request_id"]` is set for it, and requests are cancelled when their clients go.
         """
         security = self._config.security
         app = cancel_at_disconnect(app)
         if self._tokens is not None:
-            app = require_token(app, self._tokens, FailureLimit(security.failed_logins))
+            limit = FailureLimit(security.failed_logins)
+            app = require_token(app, self._tokens, limit, open_paths)
         app = check_trusted_hosts(app, self._config)
         # The log has what a proxy said of the client, and what was refused.
-        app = log_requests(app, traffic)
+        app = log_requests(app, traffic, quiet_paths)
         if security.trusted_proxies:
             app = trust_proxies(app, security.trusted_proxies)
         return identify_requests(app)

@@ -28,7 +28,8 @@ def app(tmp_path: Path, recorder: Recorder) -> App:
     path = tmp_path / "tokens"
     path.write_text(TOKEN)
     path.chmod(0o600)
-    return require_token(recorder, Tokens(path), FailureLimit(3))
+    open_paths = {"/health", "/ready"}
+    return require_token(recorder, Tokens(path), FailureLimit(3), open_paths)
 
 
 def bearer(token: str) -> dict[str, str]:
