@@ -24,7 +24,7 @@ COUNTING = Path(__file__).parent / "counting"
 BOUNDED = {
     # What the ring of events holds: so many bytes.
     "smartmob_agent.process.events.TransitionEvent",
-    "smartmob_agent.process.events.Transition",
+    "smartmob_agent.process.lifecycle.Transition",
     "smartmob_agent.process.spec.ProcessSpec",
     "smartmob_agent.child.seam.Exit",
     # One for each kind of answer that there has been.
