@@ -40,6 +40,7 @@ from functools import partial
 import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve as stock_serve
+from smartmob_agent.http.middleware.traffic import Traffic
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.api.app import make_app
 from smartmob_agent.http.middleware.stack import open_middleware
@@ -56,7 +57,7 @@ async def main():
             supervisor.create(ProcessSpec(app="app", node=f"web.{number}", process_type="web",
                 source_url="http://127.0.0.1/app.zip", request_id="bench"))
         app = make_app(make_context(supervisor, config), own_url="http://127.0.0.1")
-        app = open_middleware(config).wrap(app)
+        app = open_middleware(config).wrap(app, Traffic())
         async with trio.open_nursery() as nursery:
             if sys.argv[1] == "ours":
                 with open_listeners(config) as listeners:

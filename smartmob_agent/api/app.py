@@ -36,8 +36,8 @@ from smartmob_agent.api.route import (
 )
 from smartmob_agent.errors import BadRequestError, RequestError
 from smartmob_agent.http.asgi import App, Receive, Scope, Send
-from smartmob_agent.http.problems import problem, problem_of
-from smartmob_agent.http.reply import reply_problem
+from smartmob_agent.http.extensions import get_abort
+from smartmob_agent.http.problems import problem, problem_of, send_problem
 
 __all__ = ["ROUTES", "make_app"]
 
@@ -123,7 +123,7 @@ def _view(
     route: Route, context: ApiContext, make_links: _LinkMaker
 ) -> Callable[..., Awaitable[Response]]:
     async def view(slug: str = "") -> Response:
-        scope: Mapping[str, Any] = {**request.scope}
+        scope: Scope = {**request.scope}
         asked = Request(
             slug=slug,
             query=request.query_string,
@@ -132,7 +132,7 @@ def _view(
             links=make_links(request.scheme, request.headers.get("Host", "")),
             body=aiter(request.body),
             body_bytes=context.config.http.body_bytes,
-            abort=_abort_of(scope),
+            abort=get_abort(scope),
         )
         return _response(await route.handle(context, asked))
 
@@ -191,7 +191,7 @@ async def _stream(
         links=make_links(scope["scheme"], headers.get("host", "")),
         body=_StreamedBody(receive),
         body_bytes=context.config.http.body_bytes,
-        abort=_abort_of(scope),
+        abort=get_abort(scope),
     )
     try:
         return await route.handle(context, asked)
@@ -247,7 +247,7 @@ async def _serve_socket(
         session = _connect(sockets, context, scope)
     except RequestError as error:
         errors = error.errors if isinstance(error, BadRequestError) else ()
-        await reply_problem(scope, send, error.status, str(error), errors=errors)
+        await send_problem(scope, send, error.status, str(error), errors=errors)
     else:
         await session(receive, send)
 
@@ -264,12 +264,3 @@ def _internal_error(error: Exception, request_id: str) -> Answer:
     """Log it; no traceback leaves the agent."""
     logger.error("request failed", exc_info=error, extra={"request_id": request_id})
     return json_answer(500, problem(500, internal_error_detail(request_id)))
-
-
-def _abort_of(scope: Mapping[str, Any]) -> Callable[[], None]:
-    """Return the server's way to cut a connection."""
-
-    def abort() -> None:
-        scope["extensions"]["smartmob.abort"]()
-
-    return abort

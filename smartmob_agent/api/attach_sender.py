@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import trio
 
 from smartmob_agent.http.asgi import Scope, Send
+from smartmob_agent.http.extensions import FRAMES_MESSAGE, get_write_now
 from smartmob_agent.output.batch import Batch, Event, Frames, Record
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
 from smartmob_agent.output.frames import text_frames
 
-__all__ = ["WRITE_EXTENSION", "ConsoleSender"]
-
-WRITE_EXTENSION = "smartmob.write_now"
-"""A function, once accepted: writes what the socket takes at once of a sequence of frames.  It
-returns how many of its items are written, or will be without our doing."""
+__all__ = ["ConsoleSender"]
 
 _CLOSES: Mapping[ConsoleEnd, tuple[int, str]] = {
     ConsoleEnd.PROCESS: (1000, "the process was deleted"),
@@ -33,7 +30,7 @@ Item = Batch | Event
 class ConsoleSender:
     """Sends what a cursor comes to.
 
-    Its server takes the message `websocket.send.frames`: frames ready to write.
+    Its server takes frames that are ready to be written: see `http.extensions`.
 
     records: send records of lines and events, as JSON, in place of bare lines.
     """
@@ -49,8 +46,7 @@ class ConsoleSender:
     ) -> None:
         self._console, self._cursor, self._send = console, cursor, send
         self._json = records
-        write_now: Callable[[Sequence[bytes]], int] | None
-        self._write_now = write_now = scope["extensions"].get(WRITE_EXTENSION)
+        self._write_now = write_now = get_write_now(scope)
         self._sink = None if write_now is None else self._take
         self._begun = False
 
@@ -82,7 +78,7 @@ class ConsoleSender:
         return _CLOSES[end]
 
     async def _send_frames(self, frames: bytes) -> None:
-        await self._send({"type": "websocket.send.frames", "frames": frames})
+        await self._send({"type": FRAMES_MESSAGE, "frames": frames})
 
     async def _send_record(self, record: Record) -> None:
         await self._send_frames(text_frames([json.dumps(record).encode()]))

@@ -19,8 +19,7 @@ from smartmob_agent.errors import (
     RequestError,
     StoppingError,
 )
-from smartmob_agent.http.problems import problem, problem_of
-from smartmob_agent.http.refusals import plain_refusal
+from smartmob_agent.http.problems import plain_refusal, problem, problem_of
 
 __all__ = [
     "ANYWHERE",

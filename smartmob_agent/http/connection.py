@@ -15,6 +15,7 @@ import trio
 
 from smartmob_agent.http.asgi import App, Scope, Send
 from smartmob_agent.http.exchange import Exchange, log_failure
+from smartmob_agent.http.extensions import offer_abort, offer_frames
 from smartmob_agent.http.protocol.h11 import Protocol, ProtocolSettings
 
 __all__ = ["Connection", "Peer", "Stream"]
@@ -193,15 +194,17 @@ class Connection:
             self.finish(linger=False)
 
     def abort(self) -> None:
+        # Below trio's stream, which has no such thing.  A `send_all` that is under way gets
+        # `ClosedResourceError`, which the connection takes for the end of its peer in each place.
         with contextlib.suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._socket.close()
         self.finish(linger=False)
 
     def start_call(self, scope: Scope, answer: Send) -> Send:
-        scope["extensions"]["smartmob.abort"] = self.abort
+        offer_abort(scope, self.abort)
         if scope["type"] == "websocket":
-            scope["extensions"]["smartmob.frames"] = {}
+            offer_frames(scope)
         call = Exchange(
             app=self._app,
             scope=scope,

@@ -1,10 +1,19 @@
-"""Looking up headers, whose names are in lower case in ASGI, and the names of our own."""
+"""Looking up headers, whose names are in lower case in ASGI, and the one that is our own."""
 
 from __future__ import annotations
 
+import uuid
+
 from smartmob_agent.http.asgi import Headers
 
-__all__ = ["REQUEST_ID", "REQUEST_ID_HEADER", "find_header", "header_values", "without_headers"]
+__all__ = [
+    "REQUEST_ID",
+    "REQUEST_ID_HEADER",
+    "find_header",
+    "header_values",
+    "new_request_id",
+    "without_headers",
+]
 
 REQUEST_ID_HEADER = "X-Request-Id"
 REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
@@ -26,3 +35,8 @@ def find_header(headers: Headers, name: bytes) -> str | None:
 def without_headers(headers: Headers, *names: bytes) -> Headers:
     """Return all other headers, in their order."""
     return [(name, value) for name, value in headers if name not in names]
+
+
+def new_request_id() -> str:
+    """Return a random UUID."""
+    return str(uuid.uuid4())

@@ -30,13 +30,13 @@ async def serve_http(
     listeners: Sequence[Listener],
     *,
     limits: HttpLimits,
-    bodies: Bodies | None = None,
+    bodies: Bodies,
     stop: trio.Event,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application until `stop` is set; there are no lifespan events.
 
-    bodies: what the bodies of requests may cost, if not all the same.
+    bodies: what the bodies of requests may cost.
 
     Then no connection is accepted any more and idle ones are closed; open requests may end and
     WebSockets close for at most `limits.graceful_timeout` seconds.  What is left is reset, and
@@ -44,7 +44,7 @@ async def serve_http(
 
     If cancelled: every connection is reset at once.
     """
-    server = _Server(app, limits, bodies or Bodies(limits))
+    server = _Server(app, limits, bodies)
     async with trio.open_nursery() as guard:
         guard.start_soon(server.reset_when_cancelled)
         async with trio.open_nursery() as connections:

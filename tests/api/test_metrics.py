@@ -12,6 +12,7 @@ import smartmob_agent
 from smartmob_agent import Agent
 from smartmob_agent.config.settings import AgentConfig, Security
 from smartmob_agent.http.middleware.stack import open_middleware
+from smartmob_agent.http.middleware.traffic import Traffic
 from tests.api.asgi import open_site
 from tests.api.asking import ask
 from tests.e2e.agent import LIMIT
@@ -43,7 +44,7 @@ async def test_it_asks_for_a_token(tmp_path: Path) -> None:
     path.write_text("t" * 40)
     gate = open_middleware(AgentConfig(security=Security(token_file=path)))
     async with open_site() as site:
-        assert (await ask(gate.wrap(site.app), path="/metrics")).status == 401
+        assert (await ask(gate.wrap(site.app, Traffic()), path="/metrics")).status == 401
 
 
 @pytest.mark.slow

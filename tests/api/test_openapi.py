@@ -26,6 +26,7 @@ from smartmob_agent.api.route import Route
 from smartmob_agent.config.settings import AgentConfig, Security
 from smartmob_agent.errors import RequestError
 from smartmob_agent.http.middleware.stack import open_middleware
+from smartmob_agent.http.middleware.traffic import Traffic
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.process.states import State
 from tests.api.asgi import attached, config, open_site
@@ -166,7 +167,7 @@ async def test_each_operation_but_the_open_ones_asks_for_a_token(tmp_path: Path)
     tokens.chmod(0o600)
     secured = AgentConfig(security=Security(token_file=tokens))
     open_paths = {route.path for route in ROUTES if route.open}
-    app = open_middleware(secured).wrap(Recorder(), open_paths=open_paths)
+    app = open_middleware(secured).wrap(Recorder(), Traffic(), open_paths=open_paths)
     for method, path, operation in operations(describe(ROUTES, secured)):
         answer = await ask(app, path=path, method=method, headers={"host": "localhost"})
         assert (answer.status == 401) == ("401" in operation["responses"]), path

@@ -19,8 +19,10 @@ import trustme
 from trio_websocket import open_websocket_url
 
 from smartmob_agent.config.settings import AgentConfig, Security
+from smartmob_agent.http.body_limits import Bodies
 from smartmob_agent.http.listeners import open_listeners
 from smartmob_agent.http.middleware.stack import open_middleware
+from smartmob_agent.http.middleware.traffic import Traffic
 from smartmob_agent.http.server import serve_http
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -120,9 +122,16 @@ async def agent_behind_nginx(
     with sock, trio.fail_after(LIMIT), open_listeners(config) as listeners:
         url = f"http://{listeners[-1].url}:" if unix else listeners[-1].url
         async with trio.open_nursery() as nursery:
-            gated = open_middleware(config).wrap(app)
+            gated = open_middleware(config).wrap(app, Traffic())
             await nursery.start(
-                partial(serve_http, gated, listeners, limits=config.http, stop=stop)
+                partial(
+                    serve_http,
+                    gated,
+                    listeners,
+                    limits=config.http,
+                    bodies=Bodies(config.http),
+                    stop=stop,
+                )
             )
             async with running_nginx(folder, url, sock):
                 yield port, context

@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.http.middleware.stack import open_middleware
+from smartmob_agent.http.middleware.traffic import Traffic
 from tests.api.asgi import open_site
 from tests.http.hostile import CHUNKED, GET, INPUTS, OPEN, POST, SOCKET
 from tests.http.memory import Server, serving
@@ -57,7 +58,7 @@ async def agent_in_memory() -> AsyncIterator[Server]:
     """The agent's API with one process, behind its gate; all but the server are fakes."""
     async with open_site() as site:
         assert (await site.create()).status_code == 201
-        app = open_middleware(AgentConfig()).wrap(site.app)
+        app = open_middleware(AgentConfig()).wrap(site.app, Traffic())
         async with serving(app) as server:
             yield server
 

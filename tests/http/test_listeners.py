@@ -15,6 +15,7 @@ import trio
 
 from smartmob_agent.config.settings import AgentConfig, HttpLimits
 from smartmob_agent.errors import StartError
+from smartmob_agent.http.body_limits import Bodies
 from smartmob_agent.http.listeners import open_listeners
 from smartmob_agent.http.server import serve_http
 from tests.http.memory import Client, hello
@@ -37,7 +38,14 @@ async def served(config: AgentConfig, *connects: Callable[[list[str]], Any]) -> 
         urls = [listener.url for listener in listeners]
         async with trio.open_nursery() as nursery:
             await nursery.start(
-                partial(serve_http, hello, listeners, limits=HttpLimits(), stop=stop)
+                partial(
+                    serve_http,
+                    hello,
+                    listeners,
+                    limits=HttpLimits(),
+                    bodies=Bodies(HttpLimits()),
+                    stop=stop,
+                )
             )
             bodies = [await fetch(partial(connect, urls)) for connect in connects]
             stop.set()
@@ -213,7 +221,16 @@ async def test_a_connection_by_a_real_socket_is_reset_by_abort() -> None:
     stop = trio.Event()
     with open_listeners(AgentConfig(port=0)) as listeners:
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(serve_http, app, listeners, limits=HttpLimits(), stop=stop))
+            await nursery.start(
+                partial(
+                    serve_http,
+                    app,
+                    listeners,
+                    limits=HttpLimits(),
+                    bodies=Bodies(HttpLimits()),
+                    stop=stop,
+                )
+            )
             with trio.fail_after(TIME_LIMIT):
                 port = port_of(listeners[0].url)
                 async with await trio.open_tcp_stream("127.0.0.1", port) as stream:

@@ -15,6 +15,7 @@ import websockets.exceptions
 from websockets.sync.client import ClientConnection, connect
 
 from smartmob_agent.config.settings import AgentConfig, HttpLimits
+from smartmob_agent.http.body_limits import Bodies
 from smartmob_agent.http.listeners import open_listeners
 from smartmob_agent.http.server import serve_http
 
@@ -46,7 +47,14 @@ async def serving(**limits: Any) -> AsyncIterator[str]:
         async with trio.open_nursery() as nursery:
             with trio.fail_after(TIME_LIMIT):
                 await nursery.start(
-                    partial(serve_http, app, listeners, limits=HttpLimits(**limits), stop=stop)
+                    partial(
+                        serve_http,
+                        app,
+                        listeners,
+                        limits=HttpLimits(**limits),
+                        bodies=Bodies(HttpLimits(**limits)),
+                        stop=stop,
+                    )
                 )
                 yield listeners[0].url.replace("http", "ws", 1)
             stop.set()

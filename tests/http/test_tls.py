@@ -13,6 +13,7 @@ import trustme
 
 from smartmob_agent.config.settings import AgentConfig, HttpLimits, Security
 from smartmob_agent.errors import StartError
+from smartmob_agent.http.body_limits import Bodies
 from smartmob_agent.http.listeners import open_listeners
 from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.tls import make_tls
@@ -53,7 +54,14 @@ async def fetch(security: Security, context: ssl.SSLContext) -> bytes:
         assert listeners[0].url.startswith("https://127.0.0.1:")
         port = int(listeners[0].url.rsplit(":", 1)[1])
         async with trio.open_nursery() as nursery:
-            serve = partial(serve_http, hello, listeners, limits=HttpLimits(), stop=stop)
+            serve = partial(
+                serve_http,
+                hello,
+                listeners,
+                limits=HttpLimits(),
+                bodies=Bodies(HttpLimits()),
+                stop=stop,
+            )
             await nursery.start(serve)
             with trio.fail_after(TIME_LIMIT):
                 body = await ask(port, context)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import trio
 
 from smartmob_agent.http.asgi import App, Message, Receive, Scope, Send
+from smartmob_agent.http.extensions import FRAMES_MESSAGE, get_write_now, offer_write_now
 from smartmob_agent.http.middleware.traffic import Traffic
 
 __all__ = ["log_requests"]
@@ -15,9 +16,7 @@ __all__ = ["log_requests"]
 logger = logging.getLogger(__name__)
 
 
-def log_requests(
-    app: App, traffic: Traffic | None = None, quiet_paths: Collection[str] = ()
-) -> App:
+def log_requests(app: App, traffic: Traffic, quiet_paths: Collection[str] = ()) -> App:
     """Wrap an application: an event `request` after each; a WebSocket is one request.
 
     The path is logged as it was sent, without the query, which may hold secrets.
@@ -26,13 +25,11 @@ def log_requests(
     quiet_paths: are not logged: whoever looks after the agent asks every few seconds.
     """
 
-    counted = traffic or Traffic()
-
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await app(scope, receive, send)
             return
-        record = _Record(scope, send, counted, quiet_paths)
+        record = _Record(scope, send, traffic, quiet_paths)
         try:
             await app(scope, receive, record.send)
         finally:
@@ -61,7 +58,7 @@ class _Record:
             self._exchange.attach()
         elif kind in ("http.response.body", "websocket.http.response.body"):
             self._bytes += len(message.get("body", b""))
-        elif kind == "websocket.send.frames":
+        elif kind == FRAMES_MESSAGE:
             self._bytes += len(message["frames"])
         elif kind == "websocket.send":
             self._bytes += len(message.get("bytes") or message["text"].encode())
@@ -70,18 +67,17 @@ class _Record:
             self._count_direct_writes()
 
     def _count_direct_writes(self) -> None:
-        """What is written straight to the socket passes by `send`; see `websocket_stream.py`."""
-        extensions = self._scope.get("extensions", {})
-        write = extensions.get("smartmob.write_now")
-        if write is None:
+        """What is written straight to the socket passes by `send`."""
+        write_now = get_write_now(self._scope)
+        if write_now is None:
             return
 
         def counted(frames: Sequence[bytes]) -> int:
-            taken: int = write(frames)
+            taken = write_now(frames)
             self._bytes += sum(map(len, frames[:taken]))
             return taken
 
-        extensions["smartmob.write_now"] = counted
+        offer_write_now(self._scope, counted)
 
     def end(self) -> None:
         """Count and log it."""

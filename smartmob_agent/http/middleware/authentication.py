@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
 import math
+import os
+import re
+import stat
+from collections import OrderedDict, deque
 from collections.abc import Collection
+from ipaddress import IPv6Address, ip_address, ip_network
+from pathlib import Path
 
 import trio
 
+from smartmob_agent.errors import StartError
 from smartmob_agent.http.asgi import App, Message, Receive, Scope, Send
-from smartmob_agent.http.middleware.failures import FailureLimit
-from smartmob_agent.http.middleware.tokens import Tokens
-from smartmob_agent.http.reply import reply_problem
+from smartmob_agent.http.problems import send_problem
 
-__all__ = ["SUBPROTOCOL", "require_token"]
+__all__ = ["SUBPROTOCOL", "FailureLimit", "Tokens", "require_token"]
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +28,12 @@ SUBPROTOCOL = "smartmob"
 """A browser offers this and `bearer.TOKEN`; the agent chooses this one, never the token."""
 _BEARER = "bearer."
 _CHALLENGE = b'Bearer realm="smartmob-agent"'
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*")
+"""RFC 6750, section 2.1; a shorter one can be guessed."""
+_FILE_BYTES = 1024 * 1024
+_HOSTS = 10_000
+"""So many addresses are remembered; the one that was quiet for longest is forgotten first."""
+_FAILURE_INTERVAL = 60.0
 
 
 def require_token(
@@ -43,7 +56,7 @@ def require_token(
         token = _token(scope)
         if token is None:
             headers = [(b"www-authenticate", _CHALLENGE)]
-            await reply_problem(scope, send, 401, "expected a bearer token", headers)
+            await send_problem(scope, send, 401, "expected a bearer token", headers)
         elif tokens.accept(token):
             await app(_without_token(scope), receive, _choosing(scope, send))
         else:
@@ -58,14 +71,14 @@ async def _refuse(scope: Scope, send: Send, limit: FailureLimit) -> None:
     if host is not None and (wait := limit.wait(host, now)) > 0:
         retry_after = (b"retry-after", str(math.ceil(wait)).encode())
         detail = "too many wrong tokens came from this address"
-        await reply_problem(scope, send, 429, detail, [retry_after])
+        await send_problem(scope, send, 429, detail, [retry_after])
         return
     if host is not None:
         limit.fail(host, now)
     blocked = host is not None and limit.wait(host, now) > 0
     logger.warning("login failed", extra={"peer": host or "unix", "blocked": blocked})
     headers = [(b"www-authenticate", _CHALLENGE + b', error="invalid_token"')]
-    await reply_problem(scope, send, 401, "the bearer token is not known", headers)
+    await send_problem(scope, send, 401, "the bearer token is not known", headers)
 
 
 def _token(scope: Scope) -> str | None:
@@ -102,3 +115,96 @@ def _choosing(scope: Scope, send: Send) -> Send:
         await send(message)
 
     return send_chosen
+
+
+class Tokens:
+    """The tokens in force; only their digests are kept.
+
+    Raises `StartError` when the file cannot be read, is open to others, or has no token.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._digests = _read_tokens(path)
+
+    def reload(self) -> bool:
+        """Read the file again; if that fails, say so in the log and keep what was in force."""
+        try:
+            self._digests = _read_tokens(self._path)
+        except StartError as error:
+            logger.error("tokens not reloaded", extra={"reason": str(error)})  # noqa: TRY400
+            return False
+        logger.info("tokens reloaded", extra={"tokens": len(self._digests)})
+        return True
+
+    def accept(self, token: str) -> bool:
+        """Is this one of the tokens?  Takes as long for one that is nearly right."""
+        digest = _digest(token)
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        return any(matches)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def _read_tokens(path: Path) -> tuple[bytes, ...]:
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise StartError(f"token file {path}: expected mode 0600, found {mode:04o}")
+            lines = file.read(_FILE_BYTES).decode("utf-8", "replace").splitlines()
+    except OSError as error:
+        raise StartError(f"token file {path}: {error.strerror}") from error
+    digests = []
+    for number, line in enumerate(lines, start=1):
+        token = line.partition("#")[0].strip()
+        if token and not _TOKEN.fullmatch(token):
+            raise StartError(
+                f"token file {path}, line {number}: expected 16 to 512 characters of "
+                "A-Za-z0-9._~+/-"
+            )
+        if token:
+            digests.append(_digest(token))
+    if not digests:
+        raise StartError(f"token file {path}: expected a token, found none")
+    return tuple(digests)
+
+
+class FailureLimit:
+    """At most `limit` failures in 60 seconds from one address, or from one /64 of IPv6.
+
+    now: seconds on any clock that does not go back.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def wait(self, host: str, now: float) -> float:
+        """Return the seconds that a host has to wait until it may try again; mostly 0."""
+        times = self._failures.get(_group_of(host))
+        if times is None:
+            return 0.0
+        while times and times[0] <= now - _FAILURE_INTERVAL:
+            times.popleft()
+        return times[0] + _FAILURE_INTERVAL - now if len(times) >= self._limit else 0.0
+
+    def fail(self, host: str, now: float) -> None:
+        """Note a failure."""
+        group = _group_of(host)
+        self._failures.setdefault(group, deque(maxlen=self._limit)).append(now)
+        self._failures.move_to_end(group)
+        if len(self._failures) > _HOSTS:
+            self._failures.popitem(last=False)
+
+
+def _group_of(host: str) -> str:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, 64), strict=False))
+    return host

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterable
 
 from smartmob_agent.http.asgi import App, Message, Receive, Scope, Send
-from smartmob_agent.http.headers import REQUEST_ID
+from smartmob_agent.http.headers import REQUEST_ID, new_request_id
 
-__all__ = ["identify_requests", "new_request_id", "request_id_of"]
+__all__ = ["identify_requests", "request_id_of"]
 
 _SANE = re.compile(rb"[!-~]{1,128}")
 
 _ANSWERS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
-
-
-def new_request_id() -> str:
-    """Return a random UUID."""
-    return str(uuid.uuid4())
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:

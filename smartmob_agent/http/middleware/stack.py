@@ -9,12 +9,10 @@ import attrs
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.http.asgi import App
 from smartmob_agent.http.middleware.access_log import log_requests
-from smartmob_agent.http.middleware.authentication import require_token
+from smartmob_agent.http.middleware.authentication import FailureLimit, Tokens, require_token
 from smartmob_agent.http.middleware.disconnect import cancel_at_disconnect
-from smartmob_agent.http.middleware.failures import FailureLimit
 from smartmob_agent.http.middleware.proxy_headers import trust_proxies
 from smartmob_agent.http.middleware.request_id import identify_requests
-from smartmob_agent.http.middleware.tokens import Tokens
 from smartmob_agent.http.middleware.traffic import Traffic
 from smartmob_agent.http.middleware.trusted_hosts import check_trusted_hosts
 
@@ -31,7 +29,7 @@ class MiddlewareStack:
     def wrap(
         self,
         app: App,
-        traffic: Traffic | None = None,
+        traffic: Traffic,
         *,
         open_paths: Collection[str] = (),
         quiet_paths: Collection[str] = (),

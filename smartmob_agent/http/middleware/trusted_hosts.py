@@ -12,7 +12,7 @@ from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.http.asgi import App, Receive, Scope, Send
 from smartmob_agent.http.headers import find_header
 from smartmob_agent.http.loopback import is_loopback
-from smartmob_agent.http.reply import reply_problem
+from smartmob_agent.http.problems import send_problem
 
 __all__ = ["check_trusted_hosts", "refusal_reason"]
 
@@ -37,7 +37,7 @@ def check_trusted_hosts(app: App, config: AgentConfig) -> App:
         if reason is None:
             await app(scope, receive, send)
         else:
-            await reply_problem(scope, send, 403, reason)
+            await send_problem(scope, send, 403, reason)
 
     return checked
 

@@ -12,7 +12,7 @@ import attrs
 from smartmob_agent.http.asgi import Headers
 from smartmob_agent.http.body_limits import Bodies, BodyLimits
 from smartmob_agent.http.headers import header_values, without_headers
-from smartmob_agent.http.refusals import Refusal
+from smartmob_agent.http.problems import Refusal
 
 __all__ = ["CheckedRequest", "RefusedRequestError", "check_request"]
 

@@ -1,6 +1,6 @@
 """HTTP/1.1 by hypercorn's protocol objects, with what they lack.
 
-This module, `request_stream.py` and `websocket_stream.py` are the only importers of hypercorn
+This module, `http_stream.py` and `ws_stream.py` are the only importers of hypercorn
 (0.18, whose protocol objects are half private), h11 and wsproto.  From hypercorn come the ASGI
 translation and its states: `H11Protocol`, `HTTPStream`, `WSStream`.  Sockets, tasks and time
 are ours (`connection.py`), so are the checks of requests and the answers to bad ones.
@@ -25,11 +25,12 @@ from hypercorn.typing import ConnectionState, TaskGroup
 
 from smartmob_agent.config.settings import HttpLimits
 from smartmob_agent.http.body_limits import Bodies
+from smartmob_agent.http.headers import new_request_id
+from smartmob_agent.http.problems import Refusal, plain_refusal
 from smartmob_agent.http.protocol.checks import CheckedRequest, RefusedRequestError, check_request
 from smartmob_agent.http.protocol.http_stream import RequestStream
 from smartmob_agent.http.protocol.transport import Tasks, Transport
 from smartmob_agent.http.protocol.ws_stream import WebSocketStream
-from smartmob_agent.http.refusals import Refusal, plain_refusal
 
 __all__ = ["Protocol", "ProtocolSettings"]
 
@@ -139,7 +140,7 @@ class Protocol(H11Protocol):
         """Send a problem document, which is the last on this connection."""
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
-        headers, body = refusal.encode()
+        headers, body = refusal.encode(new_request_id())
         await self._send_head(refusal.status, headers)
         if not self._bodiless:
             await self._send_h11_event(h11.Data(data=body))

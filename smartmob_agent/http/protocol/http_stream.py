@@ -12,8 +12,8 @@ from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from smartmob_agent.config.settings import HttpLimits
 from smartmob_agent.http.body_limits import BodyLimits
 from smartmob_agent.http.exchange import PROCEED
+from smartmob_agent.http.problems import Refusal, plain_refusal
 from smartmob_agent.http.protocol.transport import Transport
-from smartmob_agent.http.refusals import Refusal, plain_refusal
 
 __all__ = ["RequestStream", "StreamOwner"]
 

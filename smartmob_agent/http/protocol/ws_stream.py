@@ -12,9 +12,10 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message as MessageFrame, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from smartmob_agent.http.asgi import Message, Send
+from smartmob_agent.http.asgi import Message, Scope, Send
+from smartmob_agent.http.extensions import FRAMES_MESSAGE, offer_write_now
+from smartmob_agent.http.problems import plain_refusal
 from smartmob_agent.http.protocol.http_stream import StreamOwner
-from smartmob_agent.http.refusals import plain_refusal
 
 __all__ = ["WebSocketStream"]
 
@@ -44,7 +45,7 @@ class WebSocketStream(WSStream):
     async def app_send(self, message: Any) -> None:
         if message is None:
             await self._return()
-        elif message["type"] == "websocket.send.frames":
+        elif message["type"] == FRAMES_MESSAGE:
             if self._open:
                 await self._wire.write(message["frames"])
         else:
@@ -85,7 +86,7 @@ class WebSocketStream(WSStream):
     async def _accept(self, message: Any) -> None:
         self.handshake.extensions = None  # no compression: it costs memory, and can be a bomb
         await super()._accept(message)
-        cast("Any", self.scope["extensions"])["smartmob.write_now"] = self._write_now
+        offer_write_now(cast("Scope", self.scope), self._write_now)
         self._accepted.set()
         self._wire.start_task(self._ping)
 

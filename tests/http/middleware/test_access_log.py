@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from smartmob_agent.http.asgi import Receive, Scope, Send
 from smartmob_agent.http.middleware.access_log import log_requests
 from smartmob_agent.http.middleware.traffic import Traffic
-from smartmob_agent.http.reply import reply_problem
+from smartmob_agent.http.problems import send_problem
 from tests.api.asking import Recorder, ask
 
 FIELDS = ("method", "path", "status", "duration", "bytes", "request_id", "peer")
@@ -37,7 +37,7 @@ async def test_a_request_is_one_event(
         await Recorder()(scope, receive, send)
 
     raw = {"raw_path": b"/a%0Ab", "request_id": "x1"}
-    await ask(log_requests(app), "http", "/a\nb", **raw)
+    await ask(log_requests(app, Traffic()), "http", "/a\nb", **raw)
     assert logged(caplog) == [("GET", "/a%0Ab", 200, 1.5, 5, "x1", "10.0.0.1")]
 
 
@@ -45,7 +45,7 @@ async def test_a_websocket_is_one_request(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With what was sent by it."""
-    await ask(log_requests(Recorder()), "websocket", client=None)
+    await ask(log_requests(Recorder(), Traffic()), "websocket", client=None)
     assert logged(caplog) == [("GET", "/", 101, 0, 2 + 3 + 5, None, "unix")]
 
 
@@ -55,9 +55,9 @@ async def test_a_refused_websocket_has_the_status_of_the_answer(
     """And its length."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await reply_problem(scope, send, 404, "no")
+        await send_problem(scope, send, 404, "no")
 
-    answer = await ask(log_requests(app), "websocket")
+    answer = await ask(log_requests(app, Traffic()), "websocket")
     length = int(answer.headers[b"content-length"])
     assert logged(caplog)[0][2:5] == (404, 0, length)
 
@@ -71,14 +71,14 @@ async def test_a_request_that_fails_is_logged(
         raise ValueError("a defect")
 
     with pytest.raises(ValueError, match="a defect"):
-        await ask(log_requests(app))
+        await ask(log_requests(app, Traffic()))
     assert logged(caplog)[0][2] is None
 
 
 async def test_health_checks_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     """They come too often; what is no request is not logged either."""
     for kind, path in (("http", "/health"), ("http", "/metrics"), ("lifespan", "/")):
-        app = log_requests(Recorder(), quiet_paths={"/health", "/metrics"})
+        app = log_requests(Recorder(), Traffic(), quiet_paths={"/health", "/metrics"})
         await ask(app, kind, path)
     assert logged(caplog) == []
 
@@ -95,7 +95,7 @@ async def test_what_is_written_straight_to_the_socket_is_counted(
         extensions["smartmob.write_now"]([b"12", b"34", b"567"])
         await send({"type": "websocket.send.frames", "frames": b"5"})
 
-    await ask(log_requests(app), "websocket", extensions=extensions)
+    await ask(log_requests(app, Traffic()), "websocket", extensions=extensions)
     assert caplog.records[-1].__dict__["bytes"] == 5
 
 

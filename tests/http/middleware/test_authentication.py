@@ -10,9 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from smartmob_agent.http.asgi import App
-from smartmob_agent.http.middleware.authentication import require_token
-from smartmob_agent.http.middleware.failures import FailureLimit
-from smartmob_agent.http.middleware.tokens import Tokens
+from smartmob_agent.http.middleware.authentication import FailureLimit, Tokens, require_token
 from tests.api.asking import Recorder, ask
 
 TOKEN = "correct-horse-battery"

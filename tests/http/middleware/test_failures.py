@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smartmob_agent.http.middleware.failures import FailureLimit
+from smartmob_agent.http.middleware.authentication import FailureLimit
 
 
 def test_after_so_many_failures_a_host_has_to_wait() -> None:
@@ -30,7 +30,7 @@ def test_a_network_of_ipv6_is_one_host(other: str, wait: float) -> None:
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who was quiet for longest is forgotten."""
-    monkeypatch.setattr("smartmob_agent.http.middleware.failures._HOSTS", 2)
+    monkeypatch.setattr("smartmob_agent.http.middleware.authentication._HOSTS", 2)
     limit = FailureLimit(1)
     for host in ("a", "b", "a", "c"):
         limit.fail(host, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smartmob_agent.errors import StartError
-from smartmob_agent.http.middleware.tokens import Tokens
+from smartmob_agent.http.middleware.authentication import Tokens
 
 ONE, TWO = "a" * 16, "b" * 32
 
