@@ -49,7 +49,7 @@ from tests.process.world import World, make_spec
 
 ROOT = Path(__file__).parent.parent
 
-COMMAND = "from smartmob_agent.agent_cli.main import main; import sys; sys.exit(main())"
+COMMAND = "from smartmob_agent.agent_cli.start import main; import sys; sys.exit(main())"
 WITHOUT_DELAYS = (
     "from smartmob_agent.process.backoff import Backoff; Backoff.after_failure = lambda self: 0.0"
 )

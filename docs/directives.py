@@ -5,18 +5,18 @@ from __future__ import annotations
 import stategraph
 from docutils import nodes  # type: ignore[import-untyped]  # It has no types.
 from sphinx.util.docutils import SphinxDirective
-from tables import limit_sections, metric_rows, option_rows, table
+from tables import limit_sections, metric_rows, option_sections, table
 
 __all__ = ["Limits", "MetricTable", "OptionTable", "StateGraph"]
 
 
 class OptionTable(SphinxDirective):
-    """All options of the command."""
+    """All options of the command, in the sections of its help."""
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        header = ("Option", "Environment", "Default", "Meaning")
-        return self.parse_text_to_nodes("\n".join(table(header, option_rows(), "28 24 18 30")))
+        text = "\n".join(option_sections())
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
 class Limits(SphinxDirective):

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 from docstrings import to_rst
 
-from smartmob_agent.agent_cli import options
+from smartmob_agent.agent_cli.options import OPTIONS
 from smartmob_agent.config import settings as config
+from smartmob_agent.config.setting import Setting, settings_of
 from smartmob_agent.metrics.catalogue import ALL
 
-__all__ = ["limit_rows", "limit_sections", "metric_rows", "option_rows", "table"]
-
-_UNITS = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "bytes"))
-_DURATIONS = ("_timeout", "_delay", "_interval", "_uptime")
+__all__ = ["limit_rows", "limit_sections", "metric_rows", "option_row", "option_sections", "table"]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], widths: str) -> list[str]:
@@ -33,15 +29,23 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], widths: str) -> 
     return lines
 
 
-def option_rows() -> Iterator[Sequence[str]]:
-    """Option, variable, default and meaning of each option of the command."""
-    for option in options.OPTIONS:
-        yield (
-            f"``{option.flag} {option.metavar}``",
-            f"``{option.variable}``",
-            _default(option),
-            option.help.replace("*", r"\*"),  # no emphasis
-        )
+def option_sections() -> Iterator[str]:
+    """The lines of a section for each section of the help of the command."""
+    for section, members in itertools.groupby(OPTIONS, key=lambda one: one.info.section):
+        yield from (section, "~" * len(section), "")
+        header = ("Option", "Environment", "Default", "Meaning")
+        yield from table(header, map(option_row, members), "28 24 18 30")
+        yield ""
+
+
+def option_row(option: Setting) -> Sequence[str]:
+    """Option, variable, default and meaning of an option of the command."""
+    return (
+        f"``{option.flag} {option.info.metavar}``",
+        f"``{option.variable}``",
+        _default(option),
+        _escape(option.info.help),
+    )
 
 
 def metric_rows() -> Iterator[Sequence[str]]:
@@ -51,10 +55,15 @@ def metric_rows() -> Iterator[Sequence[str]]:
         yield f"``{metric.name}``", metric.kind.value, labels or "none", metric.help
 
 
-def _default(option: options.Option) -> str:
-    if option.switch or option.default in (None, ()):
-        return option.shown_default
-    return _number(option.default)
+def _default(one: Setting) -> str:
+    if one.default is None or one.default == ():
+        return one.info.default_in_words
+    return f"``{one.shown_default}``"
+
+
+def _escape(text: str) -> str:
+    """Let no star begin an emphasis."""
+    return " ".join(to_rst([text.replace("*", r"\*")])).strip()
 
 
 def limit_sections() -> Iterator[str]:
@@ -64,49 +73,21 @@ def limit_sections() -> Iterator[str]:
         cls: type[attrs.AttrsInstance] = getattr(config, name)
         docstring = inspect.cleandoc(cls.__doc__ or "").split("\n")
         yield from (name, "-" * len(name), "", *to_rst(docstring), "")
-        yield from table(("Field", "Default", "Meaning"), limit_rows(cls), "26 14 60")
+        header = ("Field", "Default", "Option", "Meaning")
+        yield from table(header, limit_rows(cls), "24 14 22 40")
         yield ""
 
 
 def limit_rows(cls: type[attrs.AttrsInstance]) -> Iterator[Sequence[str]]:
-    """Name, default and meaning of each field of a class of `smartmob_agent.config.settings`."""
-    docs = _field_docs(cls)
+    """Name, default, option and meaning of each field of a class of the settings."""
+    own = {one.field: one for one in settings_of(cls) if not one.group}
     defaults = cls()
     for field in attrs.fields(cls):
-        value = getattr(defaults, field.name)
-        if attrs.has(type(value)):
-            yield f"``{field.name}``", f"``{type(value).__name__}()``", "See there."
-        else:
-            yield f"``{field.name}``", _show(field.name, value), docs.get(field.name, "")
-
-
-def _show(name: str, value: Any) -> str:
-    if name.endswith("_bytes"):
-        return next(f"{value // size} {unit}" for size, unit in _UNITS if value % size == 0)
-    return _number(value) + (" s" if name.endswith(_DURATIONS) else "")
-
-
-def _number(value: Any) -> str:
-    """A number in the shortest form, nothing as nothing, all else as code."""
-    if value is None or value == ():
-        return "none"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"``{value}``"
-    return f"{value:g}" if isinstance(value, float) else f"{value}"
-
-
-def _field_docs(cls: type) -> Mapping[str, str]:
-    """The string below each field, which Python itself forgets."""
-    (definition,) = ast.parse(inspect.getsource(cls)).body
-    docs = {}
-    body = definition.body if isinstance(definition, ast.ClassDef) else []
-    for field, text in itertools.pairwise(body):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(text, ast.Expr)
-            and isinstance(text.value, ast.Constant)
-        ):
-            lines = inspect.cleandoc(str(text.value.value)).splitlines()
-            docs[field.target.id] = " ".join(to_rst(lines)).strip()
-    return docs
+        if (one := own.get(field.name)) is None:
+            inner = type(getattr(defaults, field.name)).__name__
+            yield f"``{field.name}``", f"``{inner}()``", "", "See there."
+            continue
+        option, meaning = f"``{one.flag}``", _escape(one.info.help)
+        if not one.has_option:
+            option, meaning = "none", f"{meaning}  {_escape(one.info.why_no_option)}"
+        yield f"``{field.name}``", _default(one), option, meaning

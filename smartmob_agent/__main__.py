@@ -2,6 +2,6 @@
 
 import sys
 
-from smartmob_agent.agent_cli.main import main
+from smartmob_agent.agent_cli.start import main
 
 sys.exit(main())

@@ -46,7 +46,7 @@ def test_the_package_does_not_load_what_only_tests_need() -> None:
     unwanted = {
         "smartmob_agent.testing",
         "trio.testing",
-        "smartmob_agent.agent_cli.main",
+        "smartmob_agent.agent_cli.start",
         "structlog",
     }
     assert loaded & unwanted == set()

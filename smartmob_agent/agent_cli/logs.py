@@ -11,26 +11,18 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from smartmob_agent.agent_cli.log_writer import LogWriter
 
-__all__ = ["FORMATS", "LEVELS", "open_logging"]
+__all__ = ["open_logging"]
 
 _STDERR = 2
 _FLUSH_TIMEOUT = 1.0
 """Seconds that a reader of stderr has at the end of the program."""
 
-LEVELS: Mapping[str, int] = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-    "critical": logging.CRITICAL,
-}
 _RENDERERS: Mapping[str, Processor] = {
     "kv": structlog.processors.LogfmtRenderer(
         key_order=["event", "slug", "url"], drop_missing=True
     ),
     "json": structlog.processors.JSONRenderer(),
 }
-FORMATS = tuple(_RENDERERS)
 _QUIET = ("httpx", "httpcore")
 """Loggers which write whole URLs, with credentials and query, at lower levels than warning."""
 
@@ -41,6 +33,8 @@ def open_logging(
 ) -> Iterator[Callable[[], object]]:
     """Send all logs of the program to stderr, or to another descriptor, until the end of the block.
 
+    log_format, log_level: as the options have them.
+
     Nothing waits for stderr: see `LogWriter`.  Yields a function that waits, for a second at most,
     until all lines are written, for who ends the program without leaving the block.
     """
@@ -48,7 +42,7 @@ def open_logging(
     before = root.handlers[:], root.level, [logger.level for logger in quiet]
     handler = _Handler(_make_formatter(log_format), fd)
     root.handlers[:] = [handler]
-    root.setLevel(LEVELS[log_level])
+    root.setLevel(log_level.upper())
     for logger in quiet:
         logger.setLevel(logging.WARNING)
     try:

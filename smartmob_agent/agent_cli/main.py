@@ -1,4 +1,4 @@
-"""The command `smartmob-agent`: options, signals, exit codes."""
+"""The agent as a command: surroundings, signals, exit codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 
 import attrs
@@ -14,7 +14,8 @@ import trio
 
 from smartmob_agent.agent import Agent, serve
 from smartmob_agent.agent_cli.logs import open_logging
-from smartmob_agent.agent_cli.options import parse_options
+from smartmob_agent.agent_cli.options import Options
+from smartmob_agent.agent_cli.signals import release_signals
 from smartmob_agent.agent_cli.systemd import Notifier
 from smartmob_agent.child.cgroup import find_delegated_cgroup
 from smartmob_agent.child.limits import default_max_processes
@@ -22,22 +23,28 @@ from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.listeners import find_handed_over
 
-__all__ = ["main"]
+__all__ = ["run"]
 
 logger = logging.getLogger(__name__)
 
 _STOPPED, _FAILED = 0, 1
-"""Exit codes; argparse adds 2 for a wrong use."""
+"""Exit codes; a wrong use is 2."""
+
+_SAME_REQUEST = 1.0
+"""Seconds within which a second signal is the first one told twice: timeout(1), npm and shells
+signal a command and its process group."""
 
 _KILL_TIMEOUT = 30.0
 """Seconds from the second signal to the end, whatever holds it up: 15 s for what SIGKILL does not
 end, 10 s for the guard, and some for files and clients are as long as it takes in order."""
 
 
-def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """Run the agent until SIGINT or SIGTERM and return the exit code."""
-    options = parse_options(argv, environ)
-    with open_logging(options.log_format, options.log_level) as flush_logs:
+def run(options: Options, environ: Mapping[str, str]) -> int:
+    """Run the agent until SIGINT or SIGTERM and return the exit code.
+
+    The signals may be held back: they are released as soon as they are obeyed.
+    """
+    with open_logging(options.log.log_format, options.log.log_level) as flush_logs:
         try:
             config = _with_surroundings(options.config, environ)
             gc.freeze()  # What was imported stays; to look at all of it again takes 20 ms or more.
@@ -75,6 +82,7 @@ async def _run(config: AgentConfig, notifier: Notifier, flush_logs: Callable[[],
         signals.add(signal.SIGHUP)
     codes = [_STOPPED]
     with trio.open_signal_receiver(*signals) as arrivals:
+        release_signals()
         async with trio.open_nursery() as watch:
             async with trio.open_nursery() as nursery:
                 agent: Agent = await nursery.start(serve, config)
@@ -94,22 +102,24 @@ async def _obey(
     flush_logs: Callable[[], object],
     give_up: Callable[[int], object] = os._exit,
 ) -> None:
-    """The first signal asks the agent to stop, the second one kills; SIGHUP reloads.
+    """The first signal asks the agent to stop, a later one kills; SIGHUP reloads.
+
+    A second signal within `_SAME_REQUEST` seconds is the same request.
 
     flush_logs: called before `give_up`.
     give_up: called with the exit code when not even the second one has ended it in time.  What
         it does not see to is seen to by the guard, which finds it gone.
     """
-    stopping = False
+    stop_time: float | None = None
     async for number in arrivals:  # pragma: no branch  -- it never ends by itself
         name = signal.Signals(number).name
         if number == signal.SIGHUP:
             agent.reload()
-        elif not stopping:
-            stopping = True
+        elif stop_time is None:
+            stop_time = trio.current_time()
             logger.info("stop", extra={"signal": name})
             agent.stop()
-        else:
+        elif trio.current_time() - stop_time >= _SAME_REQUEST:
             logger.warning("kill", extra={"signal": name})
             codes.append(_FAILED)
             agent.kill()

@@ -8,9 +8,7 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-import attrs
-
-__all__ = ["EgressRules", "Subnet", "parse_rule"]
+__all__ = ["Subnet", "parse_rule"]
 
 Subnet = IPv4Network | IPv6Network
 
@@ -32,26 +30,3 @@ def parse_rule(rule: str) -> Subnet | str:
         "expected a host name, *.DOMAIN, an IP address or a network without host bits, "
         f"found {rule!r}"
     )
-
-
-def _check(_instance: object, attribute: attrs.Attribute[tuple[str, ...]], rules: object) -> None:
-    assert isinstance(rules, tuple)  # noqa: S101 - for mypy
-    for rule in rules:
-        try:
-            parse_rule(rule)
-        except ValueError as exc:
-            raise ValueError(f"{attribute.name}: {exc}") from exc
-
-
-@attrs.frozen(kw_only=True)
-class EgressRules:
-    """Where downloads may go, and each redirect of them.
-
-    Raises `ValueError` for what is no rule.
-    """
-
-    allow: tuple[str, ...] = attrs.field(default=(), validator=_check)
-    """Rules for where they may go, and nowhere else.  Link-local addresses and those at which
-    clouds answer with credentials take a rule of their own, for nothing but such addresses."""
-    deny: tuple[str, ...] = attrs.field(default=(), validator=_check)
-    """Rules for where they may not go, whatever `allow` says."""

@@ -6,13 +6,30 @@ make one by hand.  Every limit of the agent stands here and nowhere else.
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
-from smartmob_agent.config.egress_rules import EgressRules
+from smartmob_agent.config.setting import check_settings, setting
+from smartmob_agent.config.types import (
+    BYTES,
+    BYTES_OR_0,
+    COUNT,
+    COUNT_OR_0,
+    PATH,
+    PORT,
+    PROXY,
+    RATE,
+    RATIO,
+    RULE,
+    SECONDS,
+    SECONDS_OR_0,
+    SWITCH,
+    TEXT,
+    URL,
+    one_of,
+)
 
 __all__ = [
     "AgentConfig",
@@ -31,62 +48,167 @@ MiB = 1024 * KiB
 GiB = 1024 * MiB
 
 
-def _positive(_instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{attribute.name}: expected a number above 0, found {value!r}")
-
-
-def _not_negative(_instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if not value >= 0:
-        raise ValueError(f"{attribute.name}: expected 0 or more, found {value!r}")
-
-
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=check_settings)
 class SourceLimits:
     """How much a source archive may cost."""
 
-    total_timeout: float = attrs.field(default=1800.0, validator=_positive)
-    """Seconds for one download, redirects included."""
-    idle_timeout: float = attrs.field(default=30.0, validator=_positive)
-    """Seconds to connect, and between two pieces of a download."""
-    redirects: int = attrs.field(default=10, validator=_not_negative)
-    """Redirects that one download follows."""
-    resumes: int = attrs.field(default=5, validator=_not_negative)
-    """Tries in a row to go on with a download that was cut short, before its process backs off."""
-    archive_bytes: int = attrs.field(default=1 * GiB, validator=_positive)
-    """Bytes of a download."""
-    min_free_bytes: int = attrs.field(default=256 * MiB, validator=_not_negative)
-    """Bytes of the disk that sources leave free."""
-    unpack_timeout: float = attrs.field(default=600.0, validator=_positive)
-    """Seconds to unpack one archive."""
-    unpacked_bytes: int = attrs.field(default=4 * GiB, validator=_positive)
-    """Bytes of all members together, once unpacked."""
-    unpacked_ratio: float = attrs.field(default=200.0, validator=_positive)
-    """Bytes of all members for each byte of their archive; the first 64 MiB do not count."""
-    members: int = attrs.field(default=100_000, validator=_positive)
-    """Files, directories and links in one archive."""
-    path_depth: int = attrs.field(default=64, validator=_positive)
-    """Directories above a member, itself included."""
-    path_bytes: int = attrs.field(default=1024, validator=_positive)
-    """Bytes of a member's name, directories included."""
-    procfile_bytes: int = attrs.field(default=64 * KiB, validator=_positive)
+    total_timeout: float = attrs.field(
+        default=1800.0,
+        metadata=setting(
+            SECONDS,
+            "Time for one download, redirects included.",
+            section="Sources",
+            option="download-timeout",
+        ),
+    )
+    idle_timeout: float = attrs.field(
+        default=30.0,
+        metadata=setting(
+            SECONDS,
+            "Time to connect, and between two pieces of a download.",
+            section="Sources",
+            option="download-idle-timeout",
+        ),
+    )
+    redirects: int = attrs.field(
+        default=10,
+        metadata=setting(
+            COUNT_OR_0,
+            "Redirects that one download follows.",
+            section="Sources",
+            option="download-redirects",
+        ),
+    )
+    resumes: int = attrs.field(
+        default=5,
+        metadata=setting(
+            COUNT_OR_0,
+            "Retries in a row of a download that was cut short, before its process backs off.",
+            section="Sources",
+            option="download-resumes",
+        ),
+    )
+    archive_bytes: int = attrs.field(
+        default=1 * GiB,
+        metadata=setting(BYTES, "Size of an archive as it is downloaded.", section="Sources"),
+    )
+    min_free_bytes: int = attrs.field(
+        default=256 * MiB,
+        metadata=setting(
+            BYTES_OR_0, "Space on the disk that sources leave free.", section="Sources"
+        ),
+    )
+    unpack_timeout: float = attrs.field(
+        default=600.0,
+        metadata=setting(SECONDS, "Time to unpack one archive.", section="Sources"),
+    )
+    unpacked_bytes: int = attrs.field(
+        default=4 * GiB,
+        metadata=setting(
+            BYTES, "Size of all members of an archive together, once unpacked.", section="Sources"
+        ),
+    )
+    unpacked_ratio: float = attrs.field(
+        default=200.0,
+        metadata=setting(
+            RATIO,
+            "Bytes of all members for each byte of their archive; the first 64 MiB do not count.",
+            section="Sources",
+        ),
+    )
+    members: int = attrs.field(
+        default=100_000,
+        metadata=setting(
+            COUNT,
+            "Files, directories and links in one archive.",
+            section="Sources",
+            option="unpacked-members",
+        ),
+    )
+    path_depth: int = attrs.field(
+        default=64,
+        metadata=setting(
+            COUNT, "Directories above a member of an archive, itself included.", section="Sources"
+        ),
+    )
+    path_bytes: int = attrs.field(
+        default=1024,
+        metadata=setting(BYTES, "Size of the path of a member of an archive.", section="Sources"),
+    )
+    procfile_bytes: int = attrs.field(
+        default=64 * KiB,
+        metadata=setting(
+            BYTES, "Size of a Procfile, which is parsed in one go.", section="Sources"
+        ),
+    )
     """Bytes of a Procfile, which is parsed at one go."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=check_settings)
+class EgressRules:
+    """Where downloads may go, and each redirect of them.
+
+    Raises `ValueError` for what is no rule.
+    """
+
+    allow: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=setting(
+            RULE,
+            "Host name, *.DOMAIN, address or network that sources may come from, and no other.  "
+            "Link-local addresses and those at which clouds answer with credentials take a rule "
+            "of their own, for nothing but such addresses.",
+            section="Sources",
+            option="source-allow",
+            default_in_words="all but link-local addresses and metadata of clouds",
+            many=True,
+        ),
+    )
+    deny: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=setting(
+            RULE,
+            "Host name, *.DOMAIN, address or network that no source may come from, whatever else "
+            "allows it.",
+            section="Sources",
+            option="source-deny",
+            many=True,
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True, field_transformer=check_settings)
 class Cache:
     """How archives are kept, so that none is downloaded twice."""
 
-    cache_dir: Path | None = None
-    """Where archives are kept, which several agents may share; None keeps them in the work
-    directory, and removes them with the agent."""
-    cache_bytes: int = attrs.field(default=4 * GiB, validator=_positive)
-    """Bytes of all archives; over it the one that was not used for longest is removed."""
-    upload_timeout: float = attrs.field(default=3600.0, validator=_positive)
+    cache_dir: Path | None = attrs.field(
+        default=None,
+        metadata=setting(
+            PATH,
+            "Directory in which archives are kept; several agents may share it.",
+            section="Cache",
+            metavar="DIR",
+            default_in_words="in the work directory, removed at exit",
+        ),
+    )
+    cache_bytes: int = attrs.field(
+        default=4 * GiB,
+        metadata=setting(
+            BYTES,
+            "Size of all archives; above it the one that was not used for longest is removed.",
+            section="Cache",
+        ),
+    )
+    upload_timeout: float = attrs.field(
+        default=3600.0,
+        metadata=setting(
+            SECONDS, "Time for which an upload is kept without being used.", section="Cache"
+        ),
+    )
     """Seconds for which an upload is kept without being used."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=check_settings)
 class RestartDelays:
     """When a process that ended is started again: exponential, with full jitter.
 
@@ -94,130 +216,372 @@ class RestartDelays:
     `min(cap_delay, base_delay * factor ** (n - 1))`.
     """
 
-    base_delay: float = attrs.field(default=1.0, validator=_positive)
-    """Seconds that the first delay is at most."""
-    factor: float = attrs.field(default=2.0, validator=_positive)
-    """How much longer the next delay may be."""
-    cap_delay: float = attrs.field(default=60.0, validator=_positive)
-    """Seconds that any delay is at most."""
-    steady_uptime: float = attrs.field(default=10.0, validator=_not_negative)
+    base_delay: float = attrs.field(
+        default=1.0,
+        metadata=setting(
+            SECONDS,
+            "Longest first delay before a process is started again.",
+            section="Processes",
+            option="restart-base-delay",
+        ),
+    )
+    factor: float = attrs.field(
+        default=2.0,
+        metadata=setting(
+            RATIO,
+            "How many times longer each next delay may be.",
+            section="Processes",
+            option="restart-factor",
+        ),
+    )
+    cap_delay: float = attrs.field(
+        default=60.0,
+        metadata=setting(
+            SECONDS,
+            "Longest delay before any start.",
+            section="Processes",
+            option="restart-cap-delay",
+        ),
+    )
+    steady_uptime: float = attrs.field(
+        default=10.0,
+        metadata=setting(
+            SECONDS_OR_0,
+            "After a run of this time the next start does not wait at all.",
+            section="Processes",
+            option="restart-steady-uptime",
+        ),
+    )
     """After a run of so many seconds the next start does not wait at all."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=check_settings)
 class OutputLimits:
     """How much output is kept, and for how long it is waited for."""
 
-    console_bytes: int = attrs.field(default=1 * MiB, validator=_positive)
-    """Output of one process that is kept in memory for its clients."""
-    events_bytes: int = attrs.field(default=4 * MiB, validator=_positive)
-    """Steps of all processes that are kept in memory for readers of the events."""
-    line_bytes: int = attrs.field(default=64 * KiB, validator=_positive)
-    """Longest line; a longer one comes in pieces of this size."""
-    drain_timeout: float = attrs.field(default=1.0, validator=_not_negative)
+    console_bytes: int = attrs.field(
+        default=1 * MiB,
+        metadata=setting(
+            BYTES,
+            "Output of each process that is kept in memory for its clients.",
+            section="Output",
+        ),
+    )
+    events_bytes: int = attrs.field(
+        default=4 * MiB,
+        metadata=setting(
+            BYTES,
+            "Events of all processes together that are kept in memory for their readers.",
+            section="Output",
+        ),
+    )
+    line_bytes: int = attrs.field(
+        default=64 * KiB,
+        metadata=setting(
+            BYTES,
+            "Longest line; a longer one comes in pieces of this size.",
+            why_no_option="Clients rely on it.",
+        ),
+    )
+    drain_timeout: float = attrs.field(
+        default=1.0,
+        metadata=setting(
+            SECONDS_OR_0,
+            "Time to wait for the end of the output once the tree of a child is gone.",
+            why_no_option="Only what holds a pipe open outside of the tree takes it.",
+        ),
+    )
     """Seconds to wait for the end of the output once the tree of a child is gone."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=check_settings)
 class HttpLimits:
     """What one client of the HTTP API may cost."""
 
-    body_bytes: int = attrs.field(default=1 * MiB, validator=_positive)
-    """Body of a request."""
-    header_bytes: int = attrs.field(default=16 * KiB, validator=_positive)
-    """Request line and headers."""
-    header_timeout: float = attrs.field(default=10.0, validator=_positive)
-    """Seconds for the headers of a request; also how long a connection may be idle."""
-    body_timeout: float = attrs.field(default=30.0, validator=_positive)
-    """Seconds for the body of a request, in all."""
-    send_timeout: float = attrs.field(default=10.0, validator=_positive)
-    """Seconds until a peer that does not read is given up."""
-    graceful_timeout: float = attrs.field(default=1.5, validator=_not_negative)
-    """Seconds that open requests and closing WebSockets have when the agent stops; also what a
-    handler has once its client is gone, and a client to answer a close frame."""
-    linger_timeout: float = attrs.field(default=2.0, validator=_positive)
-    """Seconds that a client has to read an answer which came before the end of its request."""
-    connections: int = attrs.field(default=1000, validator=_positive)
-    """Connections in all."""
-    connections_per_peer: int = attrs.field(default=500, validator=_positive)
-    """Connections from one address; Unix sockets count as one."""
-    message_bytes: int = attrs.field(default=4 * KiB, validator=_positive)
-    """A WebSocket message from a client, who has nothing to say."""
-    ping_interval: float = attrs.field(default=20.0, validator=_positive)
+    body_bytes: int = attrs.field(
+        default=1 * MiB,
+        metadata=setting(
+            BYTES,
+            "Size of the body of a request, uploads apart.",
+            section="HTTP",
+            option="http-body-bytes",
+        ),
+    )
+    header_bytes: int = attrs.field(
+        default=16 * KiB,
+        metadata=setting(
+            BYTES,
+            "Size of the request line and the headers.",
+            section="HTTP",
+            option="http-header-bytes",
+        ),
+    )
+    header_timeout: float = attrs.field(
+        default=10.0,
+        metadata=setting(
+            SECONDS,
+            "Time for the headers of a request; also how long a connection may be idle.",
+            section="HTTP",
+            option="http-header-timeout",
+        ),
+    )
+    body_timeout: float = attrs.field(
+        default=30.0,
+        metadata=setting(
+            SECONDS,
+            "Time for the body of a request, uploads apart.",
+            section="HTTP",
+            option="http-body-timeout",
+        ),
+    )
+    send_timeout: float = attrs.field(
+        default=10.0,
+        metadata=setting(
+            SECONDS,
+            "Time until a client that does not read is dropped.",
+            section="HTTP",
+            option="http-send-timeout",
+        ),
+    )
+    graceful_timeout: float = attrs.field(
+        default=1.5,
+        metadata=setting(
+            SECONDS_OR_0,
+            "Time that open requests and closing WebSockets have when the agent stops; also "
+            "what a handler has once its client is gone, and a client to answer a close "
+            "frame.",
+            why_no_option="The agent promises to end within --stop-timeout and two seconds.",
+        ),
+    )
+    linger_timeout: float = attrs.field(
+        default=2.0,
+        metadata=setting(
+            SECONDS,
+            "Time that a client has to read an answer which came before the end of its request.",
+            why_no_option="It matters to clients that were refused, and to nobody else.",
+        ),
+    )
+    connections: int = attrs.field(
+        default=1000,
+        metadata=setting(
+            COUNT, "Open connections in all.", section="HTTP", option="http-connections"
+        ),
+    )
+    connections_per_peer: int = attrs.field(
+        default=500,
+        metadata=setting(
+            COUNT,
+            "Open connections from one address; all Unix sockets count as one.",
+            section="HTTP",
+            option="http-connections-per-peer",
+        ),
+    )
+    message_bytes: int = attrs.field(
+        default=4 * KiB,
+        metadata=setting(
+            BYTES,
+            "Size of a WebSocket message from a client, which has nothing to say.",
+            why_no_option="No client needs more.",
+        ),
+    )
+    ping_interval: float = attrs.field(
+        default=20.0,
+        metadata=setting(
+            SECONDS,
+            "Time between two pings of a WebSocket, and as long to answer one; also between "
+            "two signs of life of a quiet event stream.",
+            section="HTTP",
+        ),
+    )
     """Seconds between WebSocket pings; a client has as long to answer each.  Also until an event
     stream in which nothing happens gives a sign of life."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=check_settings)
 class Security:
     """Who may use the HTTP API, and under which names.
 
     Raises `ValueError` when a key or a CA comes without a certificate.
     """
 
-    allow_hosts: tuple[str, ...] = ()
-    """Names of the agent beside its address, the loopback ones and that of `public_url`."""
-    trusted_proxies: tuple[str, ...] = ()
-    """Addresses and networks whose `Forwarded` headers count; `unix` stands for Unix sockets."""
-    token_file: Path | None = None
-    """One token per line, mode 0600; every request must bring one of them."""
-    tls_cert: Path | None = None
-    """Certificate chain in PEM format; TCP sockets speak TLS then."""
-    tls_key: Path | None = None
-    """Its key, if not in the same file."""
-    tls_client_ca: Path | None = None
-    """Clients must have a certificate of this authority."""
-    insecure_no_auth: bool = False
-    """Allow everyone who reaches the agent to run programs by it."""
-    failed_logins: int = attrs.field(default=10, validator=_positive)
-    """Wrong tokens from one address in a minute; after them it has to wait."""
+    allow_hosts: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=setting(
+            TEXT,
+            "Another name of the agent under which requests may come, beside its address, the"
+            " loopback names and that of the public URL.",
+            section="Access",
+            option="allow-host",
+            metavar="NAME",
+            many=True,
+        ),
+    )
+    trusted_proxies: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=setting(
+            PROXY,
+            "Address or network whose Forwarded and X-Forwarded-* headers count, or `unix` "
+            "for Unix sockets.",
+            section="Access",
+            option="trusted-proxy",
+            many=True,
+        ),
+    )
+    token_file: Path | None = attrs.field(
+        default=None,
+        metadata=setting(
+            PATH,
+            "File of mode 0600 with a token per line: each request must bring one of them "
+            "(Bearer).  SIGHUP reads it again.",
+            section="Access",
+            metavar="FILE",
+        ),
+    )
+    tls_cert: Path | None = attrs.field(
+        default=None,
+        metadata=setting(
+            PATH,
+            "Certificate chain (PEM): TCP sockets speak TLS.",
+            section="Access",
+            metavar="FILE",
+        ),
+    )
+    tls_key: Path | None = attrs.field(
+        default=None,
+        metadata=setting(
+            PATH,
+            "Key of the certificate (PEM), if it is not in the same file.",
+            section="Access",
+            metavar="FILE",
+        ),
+    )
+    tls_client_ca: Path | None = attrs.field(
+        default=None,
+        metadata=setting(
+            PATH,
+            "Authority (PEM) of which clients must have a certificate.",
+            section="Access",
+            metavar="FILE",
+        ),
+    )
+    insecure_no_auth: bool = attrs.field(
+        default=False,
+        metadata=setting(
+            SWITCH, "Let everyone who reaches the agent run programs by it.", section="Access"
+        ),
+    )
+    failed_logins: int = attrs.field(
+        default=10,
+        metadata=setting(
+            COUNT,
+            "Wrong tokens from one address in a minute; after them each wrong one has to wait.",
+            section="Access",
+        ),
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.tls_cert is None and (self.tls_key or self.tls_client_ca):
             raise ValueError("tls_key, tls_client_ca: expected a tls_cert with them, found none")
-        for proxy in self.trusted_proxies:
-            if proxy != "unix":
-                ip_network(proxy)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=check_settings)
 class Containment:
     """What holds the tree of a child together."""
 
     max_processes: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_positive)
+        default=None,
+        metadata=setting(
+            COUNT,
+            "Most processes of a child, where a cgroup counts them (pids.max); else of the "
+            "whole user, when a child starts another one (RLIMIT_NPROC, which does not bind "
+            "root).",
+            section="Containment",
+            default_in_words="512 more than the user runs now, or its hard limit; none for root",
+        ),
     )
-    """Most processes of a child (pids.max) in a cgroup that may count them; else of the whole
-    user, when a child starts another (RLIMIT_NPROC, which does not bind root)."""
     isolation: Literal["pid"] | None = attrs.field(
-        default=None, validator=attrs.validators.in_([None, "pid"])
+        default=None,
+        metadata=setting(
+            one_of("pid"),
+            "`pid` gives each child a PID namespace of its own.",
+            section="Containment",
+        ),
     )
-    """`pid` gives each child a PID namespace of its own."""
-    cgroup: Path | None = None
-    """A directory of cgroup v2 that was delegated to the agent: each child gets a cgroup in it."""
+    cgroup: Path | None = attrs.field(
+        default=None,
+        metadata=setting(
+            PATH,
+            "Directory of cgroup v2 that was delegated to the agent: each child gets a cgroup"
+            " in it.",
+            section="Containment",
+            metavar="DIR",
+            default_in_words="the agent's own, if systemd has delegated it",
+        ),
+    )
+    """A directory of cgroup v2 that was delegated to the agent: each child gets a "
+"cgroup in it."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=check_settings)
 class AgentConfig:
     """Everything that `serve` needs to know.
 
     Raises `ValueError` when a value is out of its range; the message names it.
     """
 
-    host: str = "127.0.0.1"
-    """The address to bind, or a name of it."""
-    port: int = attrs.field(default=8080)
-    """0 picks a free port, which `Agent.url` then tells."""
-    unix: Path | None = None
-    """Also serve on a Unix socket at this path, mode 0600."""
-    public_url: str | None = None
-    """Where clients find the agent, without a slash at the end; links begin with it."""
-    work_dir: Path | None = None
-    """Where sources are kept; None makes a temporary directory."""
-    stop_timeout: float = attrs.field(default=10.0, validator=_not_negative)
-    """Seconds from SIGTERM to SIGKILL of a tree; 0 kills at once."""
-    max_start_rate: float = attrs.field(default=50.0, validator=_not_negative)
-    """Most children that all processes together start in a second; 0 is no limit."""
+    host: str = attrs.field(
+        default="127.0.0.1",
+        metadata=setting(
+            TEXT, "Address to bind, or a name of it.", section="Network", metavar="HOST"
+        ),
+    )
+    port: int = attrs.field(
+        default=8080,
+        metadata=setting(PORT, "Port to bind; 0 picks a free one.", section="Network"),
+    )
+    unix: Path | None = attrs.field(
+        default=None,
+        metadata=setting(
+            PATH,
+            "Also serve on a Unix socket at this path, mode 0600, removed at exit.",
+            section="Network",
+        ),
+    )
+    public_url: str | None = attrs.field(
+        default=None,
+        metadata=setting(
+            URL,
+            "Where clients find the agent: links begin with it.",
+            section="Network",
+            default_in_words="from each request",
+        ),
+    )
+    work_dir: Path | None = attrs.field(
+        default=None,
+        metadata=setting(
+            PATH,
+            "Directory in which sources are kept.",
+            section="Processes",
+            metavar="DIR",
+            default_in_words="a fresh temporary directory, removed at exit",
+        ),
+    )
+    stop_timeout: float = attrs.field(
+        default=10.0,
+        metadata=setting(
+            SECONDS_OR_0,
+            "Time from SIGTERM to SIGKILL of a tree; 0 kills at once.",
+            section="Processes",
+        ),
+    )
+    max_start_rate: float = attrs.field(
+        default=50.0,
+        metadata=setting(
+            RATE,
+            "Most children that all processes together start in a second; 0 is no limit.",
+            section="Processes",
+        ),
+    )
     source: SourceLimits = attrs.field(factory=SourceLimits)
     cache: Cache = attrs.field(factory=Cache)
     egress: EgressRules = attrs.field(factory=EgressRules)
@@ -226,10 +590,12 @@ class AgentConfig:
     http: HttpLimits = attrs.field(factory=HttpLimits)
     security: Security = attrs.field(factory=Security)
     containment: Containment = attrs.field(factory=Containment)
-    descriptors: tuple[int, ...] = ()
-    """Listening sockets that were handed over, to be used in place of `host` and `port`."""
-
-    @port.validator
-    def _check_port(self, _attribute: attrs.Attribute[int], value: int) -> None:
-        if not 0 <= value <= 65535:
-            raise ValueError(f"port: expected 0 to 65535, found {value}")
+    descriptors: tuple[int, ...] = attrs.field(
+        default=(),
+        metadata=setting(
+            COUNT_OR_0,
+            "Listening sockets that were handed over, to be used in place of `host` and `port`.",
+            many=True,
+            why_no_option="systemd hands sockets over in a way of its own (sd_listen_fds(3)).",
+        ),
+    )

@@ -1,145 +1,242 @@
-"""From the text of an option to its value, or to a message that says what was expected."""
+"""What the value of a setting may be: text → value, value → text, and its range.  Pure."""
 
 from __future__ import annotations
 
-import argparse
 import math
+import re
 from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+
+import attrs
 
 from smartmob_agent.config.egress_rules import parse_rule
 
 __all__ = [
-    "count",
-    "number",
+    "BYTES",
+    "BYTES_OR_0",
+    "COUNT",
+    "COUNT_OR_0",
+    "PATH",
+    "PORT",
+    "PROXY",
+    "RATE",
+    "RATIO",
+    "RULE",
+    "SECONDS",
+    "SECONDS_OR_0",
+    "SWITCH",
+    "TEXT",
+    "URL",
+    "SettingType",
     "one_of",
-    "path",
-    "port",
-    "positive_seconds",
-    "proxy",
-    "public_url",
-    "rate",
-    "ratio",
-    "rule",
-    "seconds",
-    "size",
-    "switch",
-    "text",
+    "show_bytes",
+    "show_seconds",
 ]
 
-
-def text(value: str) -> str:
-    if not value:
-        raise argparse.ArgumentTypeError("expected a value, found nothing")
-    return value
-
-
-def port(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and int(value) <= 65535):
-        raise argparse.ArgumentTypeError(f"expected 0 to 65535, found {value!r}")
-    return int(value)
+_SIZE_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:([KMGT])(?:iB)?|B)?")
+_TIME_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|s|m|h|d)?")
+_WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
-def rate(value: str) -> float:
+def _accept(_value: Any) -> None:
+    """Take any value."""
+
+
+@attrs.frozen(kw_only=True)
+class SettingType:
+    """What the value of a setting may be.
+
+    metavar: stands for the value in a usage.
+    read: text → value; raises `ValueError`, which says what was expected and found.
+    check: raises `ValueError` for a value out of range, for programs that make a config by hand.
+    show: value → text, with units; `read` takes it.
+    """
+
+    metavar: str
+    read: Callable[[str], Any]
+    check: Callable[[Any], None] = _accept
+    show: Callable[[Any], str] = str
+
+
+def show_bytes(value: int) -> str:
+    """Return a size in the largest unit of which it is a whole number, such as `64KiB`."""
+    for unit, size in reversed(_SIZE_UNITS.items()):
+        if value and value % size == 0:
+            return f"{value // size}{unit}iB"
+    return f"{value}B"
+
+
+def show_seconds(value: float) -> str:
+    """Return a duration in the largest unit of which it is a whole number, such as `30m`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if value and value % size == 0:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}s"
+
+
+def _check_positive(value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"expected a number above 0, found {value!r}")
+
+
+def _check_not_negative(value: float) -> None:
+    if not value >= 0:
+        raise ValueError(f"expected 0 or more, found {value!r}")
+
+
+def _parse_bytes(text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError
+    size = float(match[1]) * _SIZE_UNITS.get(match[2], 1)
+    if "." not in match[1]:
+        return int(match[1]) * _SIZE_UNITS.get(match[2], 1)
+    if size != int(size):
+        raise ValueError
+    return int(size)
+
+
+def _parse_seconds(text: str) -> float:
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError
+    return float(match[1]) * _TIME_UNITS[match[2] or "s"]
+
+
+def _parse_count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError
+    return int(text)
+
+
+def _parse_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _number(
+    metavar: str,
+    expected: str,
+    parse: Callable[[str], float],
+    check: Callable[[Any], None],
+    show: Callable[[Any], str] = "{:g}".format,
+) -> SettingType:
+    """Return the type of numbers that `parse` and `check` take."""
+
+    def read(text: str) -> float:
+        try:
+            value = parse(text)
+            check(value)
+        except ValueError:
+            raise ValueError(f"expected {expected}, found {text!r}") from None
+        return value
+
+    return SettingType(metavar=metavar, read=read, check=check, show=show)
+
+
+_ABOVE_0, _OR_0 = "above 0", "0 or more"
+_BYTES = "a number of bytes, or of KiB, MiB, GiB or TiB such as 64MiB,"
+_SECONDS = "seconds, or a time such as 500ms, 90s, 5m or 1h,"
+BYTES = _number("SIZE", f"{_BYTES} {_ABOVE_0}", _parse_bytes, _check_positive, show_bytes)
+BYTES_OR_0 = _number("SIZE", f"{_BYTES} {_OR_0}", _parse_bytes, _check_not_negative, show_bytes)
+SECONDS = _number("TIME", f"{_SECONDS} {_ABOVE_0}", _parse_seconds, _check_positive, show_seconds)
+SECONDS_OR_0 = _number(
+    "TIME", f"{_SECONDS} {_OR_0}", _parse_seconds, _check_not_negative, show_seconds
+)
+COUNT = _number("N", f"a number {_ABOVE_0}", _parse_count, _check_positive, str)
+COUNT_OR_0 = _number("N", f"a number, {_OR_0}", _parse_count, _check_not_negative, str)
+RATIO = _number("N", f"a number {_ABOVE_0}", _parse_number, _check_positive)
+RATE = _number("N", f"a number, {_OR_0}", _parse_number, _check_not_negative)
+
+
+def _check_port(value: int) -> None:
+    if not 0 <= value <= 65535:
+        raise ValueError(f"expected 0 to 65535, found {value}")
+
+
+PORT = _number("PORT", "0 to 65535", _parse_count, _check_port, str)
+
+
+def _read_text(text: str) -> str:
+    if not text:
+        raise ValueError("expected a value, found nothing")
+    return text
+
+
+TEXT = SettingType(metavar="TEXT", read=_read_text)
+PATH = SettingType(metavar="PATH", read=lambda text: Path(_read_text(text)))
+
+
+def _read_switch(text: str) -> bool:
+    if text.lower() not in _WORDS:
+        raise ValueError(f"expected 1, true, yes, 0, false or no, found {text!r}")
+    return _WORDS[text.lower()]
+
+
+SWITCH = SettingType(
+    metavar="yes|no", read=_read_switch, show=lambda value: "yes" if value else "no"
+)
+
+
+def _read_proxy(text: str) -> str:
     try:
-        return seconds(value)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, found {value!r}") from None
-
-
-def seconds(value: str) -> float:
-    try:
-        seconds = float(value)
+        return text if text == "unix" else str(ip_network(text))
     except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, found {value!r}")
-    return seconds
-
-
-def positive_seconds(value: str) -> float:
-    if (found := seconds(value)) == 0:
-        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, found {value!r}")
-    return found
-
-
-def size(value: str) -> int:
-    return _positive(value, "a number of bytes above 0")
-
-
-def count(value: str) -> int:
-    return _positive(value, "a number above 0")
-
-
-def _positive(value: str, expected: str) -> int:
-    if not (value.isascii() and value.isdigit() and int(value) > 0):
-        raise argparse.ArgumentTypeError(f"expected {expected}, found {value!r}")
-    return int(value)
-
-
-def ratio(value: str) -> float:
-    try:
-        found = float(value)
-    except ValueError:
-        found = math.nan
-    if not (math.isfinite(found) and found > 0):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {value!r}")
-    return found
-
-
-def number(value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
-        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, found {value!r}")
-    return int(value)
-
-
-def switch(value: str) -> bool:
-    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    if value.lower() not in words:
-        raise argparse.ArgumentTypeError(f"expected 1, true, yes, 0, false or no, found {value!r}")
-    return words[value.lower()]
-
-
-def proxy(value: str) -> str:
-    try:
-        return value if value == "unix" else str(ip_network(value))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected an IP address, a network without host bits or unix, found {value!r}"
+        raise ValueError(
+            f"expected an IP address, a network without host bits or unix, found {text!r}"
         ) from None
 
 
-def rule(value: str) -> str:
+def _check_proxy(value: str) -> None:
+    _read_proxy(value)
+
+
+PROXY = SettingType(metavar="ADDRESS", read=_read_proxy, check=_check_proxy)
+
+
+def _read_rule(text: str) -> str:
+    parse_rule(text)
+    return text
+
+
+def _check_rule(value: str) -> None:
+    parse_rule(value)
+
+
+RULE = SettingType(metavar="RULE", read=_read_rule, check=_check_rule)
+
+
+def _read_url(text: str) -> str:
     try:
-        parse_rule(value)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from None
-    return value
-
-
-def path(value: str) -> Path:
-    return Path(text(value))
-
-
-def public_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
+        parts = urlsplit(text)
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         good = False
     if not good or parts.query or parts.fragment or "@" in parts.netloc:
-        raise argparse.ArgumentTypeError(f"expected http(s)://HOST[:PORT][/PATH], found {value!r}")
-    return value.rstrip("/")
+        raise ValueError(f"expected http(s)://HOST[:PORT][/PATH], found {text!r}")
+    return text.rstrip("/")
 
 
-def one_of(*choices: str) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if value.lower() not in choices:
-            raise argparse.ArgumentTypeError(
-                f"expected one of {', '.join(choices)}, found {value!r}"
-            )
-        return value.lower()
+URL = SettingType(metavar="URL", read=_read_url)
 
-    return check
+
+def one_of(*choices: str) -> SettingType:
+    """Return the type of some words, in whatever case they come."""
+
+    def check(value: str) -> None:
+        if value not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}, found {value!r}")
+
+    def read(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}, found {text!r}")
+        return text.lower()
+
+    return SettingType(metavar=f"{{{','.join(choices)}}}", read=read, check=check)

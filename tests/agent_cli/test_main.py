@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import cast
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -44,19 +45,59 @@ class Deaf:
     kill = stop
 
 
+@attrs.define(eq=False)
+class Signals:
+    """SIGTERM, each so many seconds after the one before, and none after them."""
+
+    delays: list[float]
+
+    def __aiter__(self) -> Signals:
+        return self
+
+    async def __anext__(self) -> int:
+        if not self.delays:
+            await trio.sleep_forever()
+        await trio.sleep(self.delays.pop(0))
+        return signal.SIGTERM
+
+
+class Obedient:
+    """An agent that notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[float, str]] = []
+        self._start = trio.current_time()
+
+    def stop(self) -> None:
+        self.calls.append((trio.current_time() - self._start, "stop"))
+
+    def kill(self) -> None:
+        self.calls.append((trio.current_time() - self._start, "kill"))
+
+
+async def test_a_signal_that_is_told_twice_is_one_request(autojump_clock: MockClock) -> None:
+    """`timeout`, npm and shells signal a command and its process group; later it is meant."""
+    agent, codes = Obedient(), [0]
+    await cli._obey(
+        Signals([0, 0, 0.9, 0.1]),
+        cast("Agent", agent),
+        codes,
+        flush_logs=lambda: None,
+        give_up=codes.append,
+    )
+    assert [(round(at, 6), what) for at, what in agent.calls] == [(0, "stop"), (1, "kill")]
+
+
 async def test_the_second_signal_ends_also_what_hangs(autojump_clock: MockClock) -> None:
     """The exit code comes from the kernel's own exit, half a minute later."""
-    send, arrivals = trio.open_memory_channel[int](2)
-    for signum in (signal.SIGTERM, signal.SIGTERM):
-        send.send_nowait(signum)
     codes: list[int] = []
     given_up: list[tuple[float, int | None]] = []
     start = trio.current_time()
     await cli._obey(
-        arrivals,
+        Signals([0, 1]),
         cast("Agent", Deaf()),
         codes,
         flush_logs=lambda: given_up.append((trio.current_time() - start, None)),
         give_up=lambda code: given_up.append((trio.current_time() - start, code)),
     )
-    assert (codes, given_up) == ([1], [(30.0, None), (30.0, 1)])
+    assert (codes, given_up) == ([1], [(31.0, None), (31.0, 1)])

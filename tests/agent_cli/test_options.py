@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from smartmob_agent.agent_cli.options import OPTIONS, Option, Options, parse_options
+from smartmob_agent.agent_cli.options import OPTIONS, LogOptions, Options, parse_options
+from smartmob_agent.config.setting import Setting
 from smartmob_agent.config.settings import AgentConfig
 
 EXAMPLES = {
@@ -47,6 +48,19 @@ EXAMPLES = {
     "tls-key": ("key.pem", Path("key.pem")),
     "tls-client-ca": ("ca.pem", Path("ca.pem")),
     "insecure-no-auth": ("Yes", True),
+    "failed-logins": ("3", 3),
+    "restart-base-delay": ("0.5", 0.5),
+    "restart-factor": ("1.5", 1.5),
+    "restart-cap-delay": ("1h", 3600.0),
+    "restart-steady-uptime": ("0", 0.0),
+    "http-body-bytes": ("64K", 65536),
+    "http-header-bytes": ("8KiB", 8192),
+    "http-header-timeout": ("500ms", 0.5),
+    "http-body-timeout": ("1m", 60.0),
+    "http-send-timeout": ("5", 5.0),
+    "http-connections": ("10", 10),
+    "http-connections-per-peer": ("5", 5),
+    "ping-interval": ("30s", 30.0),
     "log-format": ("JSON", "json"),
     "log-level": ("Debug", "debug"),
 }
@@ -88,24 +102,36 @@ BAD = {
     "tls-key": "",
     "tls-client-ca": "",
     "insecure-no-auth": "maybe",
+    "failed-logins": "0",
+    "restart-base-delay": "0",
+    "restart-factor": "twice",
+    "restart-cap-delay": "1 hour",
+    "restart-steady-uptime": "-1",
+    "http-body-bytes": "64KB",
+    "http-header-bytes": "0",
+    "http-header-timeout": "0s",
+    "http-body-timeout": "1w",
+    "http-send-timeout": "nan",
+    "http-connections": "0",
+    "http-connections-per-peer": "",
+    "ping-interval": "0",
     "log-format": "xml",
     "log-level": "loud",
 }
 
 
-def parse(option: Option, argv: list[str], environ: dict[str, str]) -> Options:
+def parse(option: Setting, argv: list[str], environ: dict[str, str]) -> Options:
     """Parse with what the option cannot be without."""
     if option.name in ("tls-key", "tls-client-ca"):
         argv = [*argv, "--tls-cert=cert.pem"]
     return parse_options(argv, environ)
 
 
-def value_of(options: Options, option: Option) -> object:
-    if option.key.startswith("log_"):
-        return getattr(options, option.key)
-    return getattr(
-        getattr(options.config, option.group) if option.group else options.config, option.key
-    )
+def value_of(options: Options, option: Setting) -> object:
+    if option.group == "log":
+        return getattr(options.log, option.field)
+    place = getattr(options.config, option.group) if option.group else options.config
+    return getattr(place, option.field)
 
 
 def test_each_option_has_an_example() -> None:
@@ -113,17 +139,19 @@ def test_each_option_has_an_example() -> None:
 
 
 def test_without_options_there_are_the_defaults() -> None:
-    assert parse_options([], {}) == Options(config=AgentConfig(), log_format="kv", log_level="info")
+    assert parse_options([], {}) == Options(
+        config=AgentConfig(), log=LogOptions(log_format="kv", log_level="info")
+    )
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_an_option_is_read(option: Option) -> None:
+def test_an_option_is_read(option: Setting) -> None:
     text, value = EXAMPLES[option.name]
     assert value_of(parse(option, [option.flag, text], {}), option) == value
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_an_option_beats_its_variable_which_beats_the_default(option: Option) -> None:
+def test_an_option_beats_its_variable_which_beats_the_default(option: Setting) -> None:
     text, value = EXAMPLES[option.name]
     assert option.variable == "SMARTMOB_" + option.name.upper().replace("-", "_")
     assert value_of(parse(option, [], {option.variable: text}), option) == value
@@ -133,18 +161,20 @@ def test_an_option_beats_its_variable_which_beats_the_default(option: Option) ->
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_an_empty_variable_counts_as_not_set(option: Option) -> None:
+def test_an_empty_variable_counts_as_not_set(option: Setting) -> None:
     assert parse_options([], {option.variable: ""}) == parse_options([], {})
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_value_shows_the_usage(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_value_is_told_in_two_lines(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The usage, and what was expected."""
     with pytest.raises(SystemExit) as caught:
         parse_options([f"--{name}", BAD[name]], {})
     assert caught.value.code == 2
     output = capsys.readouterr()
-    assert output.err.startswith("usage: smartmob-agent ")
-    assert f"argument --{name}: expected " in output.err
+    usage, error = output.err.splitlines()
+    assert usage == "Usage: smartmob-agent [OPTIONS]; smartmob-agent --help lists them."
+    assert error.startswith(f"smartmob-agent: --{name}: expected ")
     assert output.out == ""
 
 
@@ -222,3 +252,36 @@ def test_options_are_not_abbreviated() -> None:
     """An abbreviation would break when an option is added."""
     with pytest.raises(SystemExit):
         parse_options(["--po", "1"], {})
+
+
+def test_the_help_has_each_option_in_its_section(capsys: pytest.CaptureFixture[str]) -> None:
+    """With its variable, its default and their units."""
+    with pytest.raises(SystemExit):
+        parse_options(["--help"], {})
+    text = capsys.readouterr().out
+    sections = [line.rstrip(":") for line in text.splitlines() if line[:1].isupper()]
+    expected = list(dict.fromkeys(option.info.section for option in OPTIONS))
+    assert sections[1:-1] == expected  # between Usage and Other
+    words = " ".join(text.split()).replace("- ", "-")
+    for option in OPTIONS:
+        assert f"{option.flag} " in words
+        assert f"[{option.variable};" in words
+    assert "default: 64KiB]" in words
+    assert "default: 30m]" in words
+
+
+@pytest.mark.parametrize("argv", [["extra"], ["--no-such-option"], ["--port"]])
+def test_another_wrong_use_is_told_in_two_lines_too(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_options(argv, {})
+    assert caught.value.code == 2
+    usage, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith("Usage: ")
+    assert argv[0] in error
+
+
+def test_the_arguments_are_those_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["smartmob-agent", "--port", "1234"])
+    assert parse_options(None, {}).config.port == 1234

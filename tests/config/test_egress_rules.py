@@ -6,7 +6,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from smartmob_agent.config.egress_rules import EgressRules, parse_rule
+from smartmob_agent.config.egress_rules import parse_rule
+from smartmob_agent.config.settings import EgressRules
 
 
 @pytest.mark.parametrize(

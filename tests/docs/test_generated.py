@@ -52,25 +52,24 @@ def edges(svg: str) -> set[tuple[str, str]]:
     return found
 
 
-def test_the_table_of_options_has_each_option(tables: ModuleType) -> None:
-    rows = list(tables.option_rows())
-    assert [(flag, variable, meaning) for flag, variable, _, meaning in rows] == [
-        (
-            f"``{option.flag} {option.metavar}``",
-            f"``{option.variable}``",
-            option.help.replace("*", r"\*"),
-        )
-        for option in OPTIONS
-    ]
-    defaults = {flag.split()[0]: default for flag, _, default, _ in rows}
-    assert defaults["``--port"] == "8080"
-    assert defaults["``--host"] == "``127.0.0.1``"
-    assert defaults["``--unix"] == "none"
+def test_the_tables_of_options_have_each_option(tables: ModuleType) -> None:
+    """In the sections of the help."""
+    lines = "\n".join(tables.option_sections())
+    for option in OPTIONS:
+        assert f"``{option.flag} {option.info.metavar}``" in lines
+    pairs = itertools.pairwise(lines.split("\n"))
+    titles = [title for title, rule in pairs if rule == "~" * len(title) != ""]
+    assert titles == list(dict.fromkeys(option.info.section for option in OPTIONS))
+    defaults = {option.name: tables.option_row(option)[2] for option in OPTIONS}
+    assert defaults["port"] == "``8080``"
+    assert defaults["host"] == "``127.0.0.1``"
+    assert defaults["unix"] == "none"
+    assert defaults["cache-bytes"] == "``4GiB``"
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_the_tables_of_limits_have_each_field(cls: type, tables: ModuleType) -> None:
-    names = [name for name, _, _ in tables.limit_rows(cls)]
+    names = [name for name, *_ in tables.limit_rows(cls)]
     assert names == [f"``{field.name}``" for field in attrs.fields(cls)]
 
 
@@ -81,13 +80,14 @@ def test_there_is_a_section_of_limits_for_each_class(tables: ModuleType) -> None
     assert sorted(titles) == sorted(config.__all__)
 
 
-def test_limits_are_shown_with_their_units_and_docstrings(tables: ModuleType) -> None:
-    rows = {name: (default, meaning) for name, default, meaning in tables.limit_rows(CONSOLE)}
-    assert rows["``console_bytes``"][0] == "1 MiB"
-    assert rows["``drain_timeout``"] == (
-        "1 s",
-        "Seconds to wait for the end of the output once the tree of a child is gone.",
-    )
+def test_limits_are_shown_with_their_units_and_options(tables: ModuleType) -> None:
+    """Or with the reason why there is none."""
+    rows = {name: rest for name, *rest in tables.limit_rows(CONSOLE)}
+    assert rows["``console_bytes``"][:2] == ["``1MiB``", "``--console-bytes``"]
+    default, option, meaning = rows["``drain_timeout``"]
+    assert (default, option) == ("``1s``", "none")
+    assert meaning.startswith("Time to wait for the end of the output once the tree of a child")
+    assert meaning.endswith("  Only what holds a pipe open outside of the tree takes it.")
 
 
 CONSOLE = config.OutputLimits

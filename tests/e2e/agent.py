@@ -164,6 +164,14 @@ class RunningAgent:
         self.process.send_signal(by)
         return await self.process.wait()
 
+    async def kill(self, by: signal.Signals) -> int:
+        """Send a signal to an agent that stops already, until it counts as a second one."""
+        while self.process.returncode is None:
+            self.process.send_signal(by)
+            with trio.move_on_after(0.2):
+                await self.process.wait()
+        return self.process.returncode
+
 
 @asynccontextmanager
 async def running_agent(

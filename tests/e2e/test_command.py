@@ -65,7 +65,7 @@ async def test_a_second_signal_kills_at_once_and_exits_1() -> None:
         assert await first_line(agent, "app.web.0") == "deaf"
         agent.process.send_signal(signal.SIGINT)
         await agent.wait_event(event="state", state="stopping")
-        assert await agent.stop(signal.SIGINT) == 1
+        assert await agent.kill(signal.SIGINT) == 1
         assert not alive(pid)
 
 
@@ -82,7 +82,7 @@ async def test_while_it_stops_it_takes_no_new_process() -> None:
         )
         assert answer.status_code == 503
         assert (await agent.status("app.web.0"))["state"] == "stopping"
-        assert await agent.stop(signal.SIGTERM) == 1
+        assert await agent.kill(signal.SIGTERM) == 1
 
 
 async def test_a_taken_port_is_one_line_and_exit_1() -> None:
@@ -101,7 +101,7 @@ async def test_a_taken_port_is_one_line_and_exit_1() -> None:
 async def test_a_bad_option_shows_the_usage_and_exits_2() -> None:
     result = await run_to_end("--port", "many")
     assert (result.returncode, result.stdout) == (2, b"")
-    assert result.stderr.startswith(b"usage: smartmob-agent ")
+    assert result.stderr.startswith(b"Usage: smartmob-agent ")
 
 
 @pytest.mark.parametrize("flag", ["--version", "--help"])

@@ -16,7 +16,7 @@ import trio.testing
 
 import smartmob_agent
 from smartmob_agent import Agent, AgentConfig, ProcessSpec
-from smartmob_agent.config.egress_rules import EgressRules
+from smartmob_agent.config.settings import EgressRules
 from smartmob_agent.source.download.dialer import Dialer, connect
 from smartmob_agent.source.download.egress import Address, EgressFilter
 from smartmob_agent.source.download.http_fetcher import make_fetcher

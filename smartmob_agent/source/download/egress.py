@@ -11,7 +11,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import attrs
 
-from smartmob_agent.config.egress_rules import EgressRules, Subnet, parse_rule
+from smartmob_agent.config.egress_rules import Subnet, parse_rule
+from smartmob_agent.config.settings import EgressRules
 
 __all__ = ["Address", "EgressFilter", "ForbiddenError"]
 

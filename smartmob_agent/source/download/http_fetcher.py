@@ -18,8 +18,7 @@ import attrs
 import httpx
 import trio
 
-from smartmob_agent.config.egress_rules import EgressRules
-from smartmob_agent.config.settings import SourceLimits
+from smartmob_agent.config.settings import EgressRules, SourceLimits
 from smartmob_agent.errors import DownloadError, TransientDownloadError
 from smartmob_agent.source.download.body import BodyWriter, open_body_writer
 from smartmob_agent.source.download.dialer import Dial, Dialer

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.config.egress_rules import EgressRules
+from smartmob_agent.config.settings import EgressRules
 from smartmob_agent.source.download.dialer import LOOKUPS, Dialer, Resolver
 from smartmob_agent.source.download.egress import Address, EgressFilter, ForbiddenError
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 import pytest
 from hypothesis import given, strategies as st
 
-from smartmob_agent.config.egress_rules import EgressRules
+from smartmob_agent.config.settings import EgressRules
 from smartmob_agent.source.download.egress import NEVER, EgressFilter, ForbiddenError
 
 OPEN = EgressFilter.of(EgressRules())

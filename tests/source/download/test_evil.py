@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.config.egress_rules import EgressRules
+from smartmob_agent.config.settings import EgressRules
 from smartmob_agent.errors import TransientDownloadError
 from smartmob_agent.source.download.dialer import Dialer, Resolver
 from smartmob_agent.source.download.egress import EgressFilter

@@ -14,8 +14,7 @@ import trio
 import trio.testing
 import trustme
 
-from smartmob_agent.config.egress_rules import EgressRules
-from smartmob_agent.config.settings import SourceLimits
+from smartmob_agent.config.settings import EgressRules, SourceLimits
 from smartmob_agent.errors import TransientDownloadError
 from smartmob_agent.source.download.dialer import Dial, Dialer
 from smartmob_agent.source.download.egress import EgressFilter
