@@ -8,33 +8,21 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
 import attrs
 
 from smartmob_agent.errors import DownloadError, UnpackError
+from smartmob_agent.source.gunzip import DamagedError, Gunzip
 
-__all__ = [
-    "CODECS",
-    "MAGIC_BYTES",
-    "DamagedError",
-    "Decompressor",
-    "Gunzip",
-    "codec_of",
-    "decompressed",
-]
+__all__ = ["CODECS", "MAGIC_BYTES", "Decompressor", "codec_of", "decompressed"]
 
 # A piece of input costs one of output's size at most, so small pieces bound both.
 INPUT_BYTES = 64 * 1024
 
 # `xz -9` asks for 65 MiB; the format allows 4 GiB.
 XZ_MEMORY_BYTES = 80 * 1024 * 1024
-
-
-class DamagedError(Exception):
-    """The compressed data breaks the rules of its format."""
 
 
 class Decompressor(Protocol):
@@ -49,44 +37,18 @@ class Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-class Gunzip:
-    """A `Decompressor` of one gzip stream (RFC 1952)."""
-
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        self.needs_input = True
-
-    @property
-    def eof(self) -> bool:
-        return self._zlib.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._zlib.unused_data
-
-    def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        """As that of bz2 and lzma; raises `DamagedError`."""
-        try:
-            piece = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
-        except zlib.error as exc:
-            raise DamagedError(str(exc)) from exc
-        # A full piece may have more behind it in zlib, without any input left over.
-        self.needs_input = not self._zlib.unconsumed_tail and len(piece) < max_length
-        return piece
-
-
 @attrs.frozen(kw_only=True)
 class Codec:
     """A format of compression.
 
     magic: what each of its streams begins with.
-    is_hungry: whether it takes as much memory as its data says, within a limit.
+    needs_memory: whether the data says how much memory it takes to read, within a limit.
     """
 
     name: str
     magic: bytes
     new: Callable[[], Decompressor]
-    is_hungry: bool = False
+    needs_memory: bool = False
 
 
 CODECS = (
@@ -96,7 +58,7 @@ CODECS = (
         name="xz",
         magic=b"\xfd7zXZ\0",
         new=lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES),
-        is_hungry=True,
+        needs_memory=True,
     ),
 )
 

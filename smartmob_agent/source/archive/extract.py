@@ -12,7 +12,7 @@ import attrs
 
 from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import UnpackError
-from smartmob_agent.source.archive.budget import Budget
+from smartmob_agent.source.archive.budget import Budget, CaseCollisions, folds_names
 from smartmob_agent.source.archive.members import (
     Member,
     MemberKind,
@@ -20,7 +20,6 @@ from smartmob_agent.source.archive.members import (
     inner_target,
     refusal,
 )
-from smartmob_agent.source.archive.twins import CaseCollisions, folds_names
 from smartmob_agent.source.disk.free_space import FreeSpace
 
 __all__ = ["Extraction", "open_extraction"]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+import trio
+
+from smartmob_agent.errors import TransientError
 from smartmob_agent.source.cache.etags import KnownETag
 
-__all__ = ["ArchiveCache", "ArchivePart", "HeldArchive", "KnownETag"]
+__all__ = ["ArchiveCache", "ArchivePart", "HeldArchive", "KnownETag", "make_room_after"]
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class HeldArchive(Protocol):
@@ -90,7 +97,7 @@ class ArchiveCache(Protocol):
         """Return what was found at a URL; the archive may be here no more."""
         ...
 
-    async def remember(self, url: str, note: KnownETag) -> None:
+    async def remember(self, url: str, known: KnownETag) -> None:
         """Note what was found at a URL."""
         ...
 
@@ -105,3 +112,12 @@ class ArchiveCache(Protocol):
         it is not here any more.
         """
         ...
+
+
+async def make_room_after(error: TransientError, cache: ArchiveCache) -> None:
+    """Remove archives that the cache can do without, if `error` was caused by a full disk."""
+    if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_FULL:
+        with suppress(TransientError):
+            await cache.make_room()
+    else:
+        await trio.lowlevel.checkpoint()

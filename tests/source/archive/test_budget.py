@@ -10,7 +10,7 @@ import pytest
 
 from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import UnpackError
-from smartmob_agent.source.archive.twins import CaseCollisions, folds_names
+from smartmob_agent.source.archive.budget import CaseCollisions, folds_names
 from tests.source.archives import Entry, make_tar, symlink
 
 from .unpacking import tree, unpack_bytes
