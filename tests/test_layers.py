@@ -34,6 +34,21 @@ FLOORS = {
     "__main__": 11,
     "__init__": 11,
 }
+SUB_FLOORS = {
+    # Within `source`: which of its rooms a room may import.
+    "source.disk": set[str](),
+    # Bytes of an archive → files.
+    "source.archive": {"source.disk"},
+    # Nothing of what becomes of the file: it could be used alone.
+    "source.download": {"source.disk"},
+    # Which file is an archive, `open_cache` is told.
+    "source.cache": {"source.disk"},
+    # A workspace is made of an archive, and the agent's own directory may have the cache in it.
+    "source.app": {"source.archive", "source.cache", "source.disk"},
+}
+# Modules of `source` without a room: these lie below its rooms and import none of them; all others
+# stand on top and may import any.
+SOURCE_BASE = {"source.digests", "source.gunzip"}
 SHARED_PARTIES = {"trio", "attrs"}
 
 
@@ -78,6 +93,24 @@ def test_a_module_imports_only_from_below(module: str) -> None:
     for imported in own_imports_of(modules()[module]):
         if room(imported) != room(module):
             assert FLOORS[room(imported)] < FLOORS[room(module)], f"{module} imports {imported}"
+
+
+def sub_room(module: str) -> str:
+    """The room within a room, or the module itself where it has none."""
+    return ".".join(module.split(".")[:2])
+
+
+@pytest.mark.parametrize("module", sorted(name for name in modules() if room(name) == "source"))
+def test_a_module_of_a_source_imports_only_from_sub_rooms_below(module: str) -> None:
+    own = sub_room(module)
+    imported = {sub_room(name) for name in own_imports_of(modules()[module])}
+    beside = {name for name in imported if room(name) == "source"} - {own} - SOURCE_BASE
+    if own in SUB_FLOORS:
+        assert beside <= SUB_FLOORS[own], module
+    elif own in SOURCE_BASE:
+        assert beside == set(), module
+    else:
+        assert own == module, f"{own} is a room without a floor"
 
 
 def test_there_is_no_cycle() -> None:
