@@ -13,8 +13,8 @@ from smartmob_agent.source.archive.members import excess, refusal
 
 __all__ = ["Budget", "CaseCollisions", "folds_names"]
 
-# So much may come out of the smallest archive: honest ones with a log or an empty database
-# in them shrink to nearly nothing, too.
+# Allowed even for the smallest archive: honest ones with a log or an empty database shrink to
+# nearly nothing, too.
 RATIO_FREE_BYTES = 64 * 1024 * 1024
 
 # Links are kept in memory until the end; real apps have some thousand short ones.
@@ -26,7 +26,7 @@ _NAME, _OTHER_CASE, _OTHER_COMPOSITION = "\u00e9a", "\u00e9A", "e\u0301a"
 
 @attrs.define(eq=False, kw_only=True)
 class Budget:
-    """Counts what comes out of an archive; every excess is a `DownloadError`.
+    """Counts what is unpacked from an archive; every excess is a `DownloadError`.
 
     archive_bytes: size of the archive itself.
     """
@@ -39,11 +39,11 @@ class Budget:
 
     @property
     def bytes(self) -> int:
-        """How many bytes may come out, in all."""
+        """How many bytes may be unpacked, in all."""
         return min(self.limits.unpacked_bytes, self._bytes_by_ratio)
 
     def count(self, name: str) -> None:
-        """Count a member, or a directory that one implies."""
+        """Count a member, or a directory that a member implies."""
         self._members += 1
         if self._members > self.limits.members:
             raise excess(name, f"at most {self.limits.members} members, found more")

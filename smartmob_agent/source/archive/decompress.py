@@ -1,7 +1,7 @@
-"""Decompression in bounded memory: gzip, bzip2 and xz, told by their first bytes.
+"""Decompression in bounded memory: gzip, bzip2 and xz, recognized by their first bytes.
 
-A decompressor hands out at most as much as it is asked for, however much its input
-inflates to; a bomb costs time, which the caller bounds, and no memory.
+A decompressor returns at most as many bytes as it is asked for, however much the input inflates
+to; a bomb costs time, which the caller bounds, but no memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from smartmob_agent.source.gunzip import DamagedError, Gunzip
 
 __all__ = ["CODECS", "MAGIC_BYTES", "Decompressor", "codec_of", "decompressed"]
 
-# A piece of input costs one of output's size at most, so small pieces bound both.
+# A piece of input costs at most a piece of output, so small pieces bound both.
 INPUT_BYTES = 64 * 1024
 
 # `xz -9` asks for 65 MiB; the format allows 4 GiB.
@@ -41,7 +41,7 @@ class Decompressor(Protocol):
 class Codec:
     """A format of compression.
 
-    magic: what each of its streams begins with.
+    magic: the first bytes of each stream.
     needs_memory: whether the data says how much memory it takes to read, within a limit.
     """
 
@@ -73,12 +73,12 @@ def codec_of(head: bytes) -> Codec | None:
 def decompressed(
     file: BinaryIO, codec: Codec, *, streams: int, check: Callable[[], None]
 ) -> Iterator[bytes]:
-    """What `file` holds, in pieces of at most 64 KiB; several streams count as one.
+    """Decompress `file`, in pieces of at most 64 KiB; several streams count as one.
 
-    What follows the last stream is ignored, as the format's own tools do.
+    Bytes after the last stream are ignored, as the format's own tools do.
 
-    streams: how many there may be.
-    check: called before each piece; what it raises comes through.
+    streams: limit of their number.
+    check: called before each piece; its exceptions propagate.
 
     Raises `UnpackError` when the data is damaged or cut short, `DownloadError` for too many
     streams.

@@ -84,7 +84,7 @@ async def test_a_trickle_ends_at_the_total_timeout(
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
-async def test_a_passing_status_may_mend_itself(status: int, tmp_path: Path) -> None:
+async def test_a_transient_status_may_be_retried(status: int, tmp_path: Path) -> None:
     """What the server itself calls a matter of time."""
     with pytest.raises(TransientDownloadError, match=f"^http://h/a: the answer is {status}"):
         await fetch(httpx.Response(status), tmp_path / "archive")

@@ -311,8 +311,10 @@ def test_the_delays_grow_until_it_is_time_to_give_up() -> None:
 
 
 @pytest.mark.parametrize("size", [None, 3])
-async def test_a_file_that_someone_touched_is_begun_anew(size: int | None, tmp_path: Path) -> None:
-    """A human may have tidied up."""
+async def test_a_file_that_another_program_changed_is_downloaded_again(
+    size: int | None, tmp_path: Path
+) -> None:
+    """A person may have tidied up."""
     path = tmp_path / "a"
 
     def tidy_up() -> float:
