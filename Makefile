@@ -73,7 +73,7 @@ lint: $(VENV)/tests
 	$(BIN)/ruff check .
 	git ls-files '*.py' | xargs -P 2 -n 12 $(BIN)/flake8-async $(ASYNC_RULES)
 	$(BIN)/mypy
-	$(BIN)/mypy examples/*.py pytest_smartmob_agent.py
+	$(BIN)/mypy examples/*.py
 	cd examples/embedding && ../../$(BIN)/mypy --config-file ../../pyproject.toml *.py
 	cd docs && ../$(BIN)/mypy --config-file ../pyproject.toml *.py
 

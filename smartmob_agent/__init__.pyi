@@ -86,9 +86,11 @@ from smartmob_agent.source.cache.seam import (
     ArchivePart as ArchivePart,
     HeldArchive as HeldArchive,
 )
-from smartmob_agent.source.download.http_fetcher import (
+from smartmob_agent.source.download.seam import (
     Fetched as Fetched,
     Fetcher as Fetcher,
+    FetchRequest as FetchRequest,
+    PartialFile as PartialFile,
 )
 
 __all__: list[str]  # noqa: PYI035  # each name above is one of it

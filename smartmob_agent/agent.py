@@ -28,7 +28,8 @@ from smartmob_agent.process.spec import Services
 from smartmob_agent.process.start_rate import PacedSpawner, StartRate
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.source.app.workspace import Workspaces, open_workspaces
-from smartmob_agent.source.download.http_fetcher import Fetcher, make_fetcher
+from smartmob_agent.source.download.http_fetcher import make_fetcher
+from smartmob_agent.source.download.seam import Fetcher
 from smartmob_agent.source.store import open_store
 
 __all__ = ["Agent", "serve"]

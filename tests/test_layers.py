@@ -26,13 +26,29 @@ FLOORS = {
     "metrics": 6,
     "api": 8,
     "agent": 9,
-    "testing": 9,
     "agent_cli": 10,
     # The other command: on top of the client alone, see the test of that below.
     "client_cli": 10,
+    # Nothing imports the fakes; the fixtures run an agent.
+    "testing": 10,
     "__main__": 11,
     "__init__": 11,
 }
+SUB_FLOORS = {
+    # Within `source`: which of its rooms a room may import.
+    "source.disk": set[str](),
+    # Bytes of an archive → files.
+    "source.archive": {"source.disk"},
+    # Nothing of what becomes of the file: it could be used alone.
+    "source.download": {"source.disk"},
+    # Which file is an archive, `open_cache` is told.
+    "source.cache": {"source.disk"},
+    # A workspace is made of an archive, and the agent's own directory may have the cache in it.
+    "source.app": {"source.archive", "source.cache", "source.disk"},
+}
+# Modules of `source` without a room: these lie below its rooms and import none of them; all others
+# stand on top and may import any.
+SOURCE_BASE = {"source.digests", "source.gunzip"}
 SHARED_PARTIES = {"trio", "attrs"}
 
 
@@ -79,6 +95,24 @@ def test_a_module_imports_only_from_below(module: str) -> None:
             assert FLOORS[room(imported)] < FLOORS[room(module)], f"{module} imports {imported}"
 
 
+def sub_room(module: str) -> str:
+    """The room within a room, or the module itself where it has none."""
+    return ".".join(module.split(".")[:2])
+
+
+@pytest.mark.parametrize("module", sorted(name for name in modules() if room(name) == "source"))
+def test_a_module_of_a_source_imports_only_from_sub_rooms_below(module: str) -> None:
+    own = sub_room(module)
+    imported = {sub_room(name) for name in own_imports_of(modules()[module])}
+    beside = {name for name in imported if room(name) == "source"} - {own} - SOURCE_BASE
+    if own in SUB_FLOORS:
+        assert beside <= SUB_FLOORS[own], module
+    elif own in SOURCE_BASE:
+        assert beside == set(), module
+    else:
+        assert own == module, f"{own} is a room without a floor"
+
+
 def test_there_is_no_cycle() -> None:
     graph = {name: own_imports_of(path) for name, path in modules().items()}
     order = list(graphlib.TopologicalSorter(graph).static_order())
@@ -111,7 +145,7 @@ def test_only_the_command_knows_of_signals_and_stderr() -> None:
     for name, path in modules().items():
         text = path.read_text(encoding="utf-8")
         # As PID 1 the agent reaps orphans: the command runs that task, and only then.
-        if FLOORS[room(name)] < 10 and name != "child.orphans":
+        if (FLOORS[room(name)] < 10 or room(name) == "testing") and name != "child.orphans":
             assert "open_signal_receiver" not in text, name
             assert "sys.stderr" not in text, name
 

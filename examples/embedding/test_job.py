@@ -1,6 +1,7 @@
 """Tests of `job.py`: no network, no processes, no waiting.
 
-The fixtures `agent`, `fake_spawner` and `fake_fetcher` come with smartmob-agent.
+The fixtures `agent`, `fake_spawner` and `fake_fetcher` come with smartmob-agent; `conftest.py` asks
+for them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import attrs
 import trio
@@ -13,7 +12,7 @@ from smartmob_agent.errors import SpawnError
 from smartmob_agent.histogram import Histogram
 from smartmob_agent.process.events import Transition, TransitionEvent
 from smartmob_agent.process.states import State
-from smartmob_agent.source.download.seam import Fetched, Fetcher, Progress, ignore_progress
+from smartmob_agent.source.download.seam import Fetched, Fetcher, FetchRequest, Progress
 
 __all__ = ["Downloads", "Lives", "MeteredFetcher", "MeteredSpawner", "Outcome", "Spawns"]
 
@@ -85,24 +84,12 @@ class MeteredFetcher:
     _fetcher: Fetcher
     _downloads: Downloads
 
-    async def fetch(
-        self,
-        url: str,
-        destination: Path,
-        *,
-        request_id: str,
-        etag: str | None = None,
-        progress: Progress = ignore_progress,
-    ) -> Fetched | None:
+    async def fetch(self, request: FetchRequest) -> Fetched | None:
         """See `Fetcher.fetch`."""
         began, outcome = trio.current_time(), "failed"
         try:
             fetched = await self._fetcher.fetch(
-                url,
-                destination,
-                request_id=request_id,
-                etag=etag,
-                progress=self._counting(progress),
+                attrs.evolve(request, progress=self._counting(request.progress))
             )
             outcome = "unchanged" if fetched is None else "fetched"
         except trio.Cancelled:

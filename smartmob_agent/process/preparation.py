@@ -23,13 +23,10 @@ from smartmob_agent.source.app.environment import child_environment
 from smartmob_agent.source.app.procfile import parse_procfile
 from smartmob_agent.source.app.shell_line import replace_shell
 from smartmob_agent.source.app.workspace import Unpacked, Workspace
-from smartmob_agent.source.disk.full_disk import TIMEOUT
+from smartmob_agent.source.disk.timeouts import MAKE_ROOM_TIMEOUT
 from smartmob_agent.source.store import Source
 
-__all__ = ["REMOVE_TIMEOUT", "Preparation", "failure_state"]
-
-REMOVE_TIMEOUT = 60.0
-"""Seconds for the removal of a process's files: 100,000 of them take a few."""
+__all__ = ["Preparation", "failure_state"]
 
 _FAILURE_STATES: Mapping[type[SourceError], State] = {
     SourceError: State.DOWNLOAD_FAILURE,
@@ -93,7 +90,7 @@ class Preparation:
             await self.source.aclose()
             raise
         except TransientError as exc:
-            with trio.move_on_after(TIMEOUT, shield=True):
+            with trio.move_on_after(MAKE_ROOM_TIMEOUT, shield=True):
                 await self.source.make_room_after(exc)
             raise
         await self.source.aclose()

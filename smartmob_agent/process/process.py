@@ -16,10 +16,11 @@ from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.pump import pump_all
 from smartmob_agent.process.backoff import Backoff
 from smartmob_agent.process.lifecycle import ProcessLifecycle, Transition
-from smartmob_agent.process.preparation import REMOVE_TIMEOUT, Preparation, failure_state
+from smartmob_agent.process.preparation import Preparation, failure_state
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import ENDS, FAILURES, TRANSITIONS, State, WrongStateError
 from smartmob_agent.process.termination import Termination
+from smartmob_agent.source.disk.timeouts import REMOVE_TREE_TIMEOUT
 
 __all__ = ["ManagedProcess"]
 
@@ -130,7 +131,7 @@ class ManagedProcess(ProcessLifecycle):
                     await self._live()
             finally:
                 self.stop(ConsoleEnd.AGENT)
-                with trio.move_on_after(REMOVE_TIMEOUT, shield=True):
+                with trio.move_on_after(REMOVE_TREE_TIMEOUT, shield=True):
                     await self.files.remove()
         except Exception:  # What goes wrong in one process while it stops must not end the others.
             logger.exception("process failed while it stopped", extra={"slug": self.slug})

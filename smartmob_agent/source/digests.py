@@ -13,21 +13,21 @@ DIGEST = re.compile("[0-9A-Fa-f]{64}")
 
 
 def check_digest(text: str) -> str:
-    """Return a digest in lower case, or raise `ValueError` if it is none."""
+    """Return a digest in lower case; raises `ValueError` for other text."""
     if not DIGEST.fullmatch(text):
         raise ValueError("expected 64 hexadecimal digits")
     return text.lower()
 
 
 def upload_url(sha256: str) -> str:
-    """The URL under which an uploaded archive may be named in a create request."""
+    """The URL of an uploaded archive, for create requests."""
     return f"{_PREFIX}{sha256}"
 
 
 def digest_of_upload(url: str) -> str | None:
     """The digest in the URL of an upload; None for any other URL.
 
-    Raises `ValueError` when it has the scheme of one, but is none.
+    Raises `ValueError` when the URL has the scheme of an upload but no digest.
     """
     if not url.startswith(SCHEME):
         return None

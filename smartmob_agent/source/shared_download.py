@@ -1,4 +1,4 @@
-"""One flight: an archive on its way from the cache or the network, for all who wait for it."""
+"""A download that all processes share which want the same archive at the same time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ import attrs
 import trio
 
 from smartmob_agent.errors import DownloadError, TransientDownloadError, TransientError
-from smartmob_agent.source.cache.seam import ArchiveCache, ArchivePart, HeldArchive, KnownETag
+from smartmob_agent.source.cache.seam import (
+    ArchiveCache,
+    ArchivePart,
+    HeldArchive,
+    KnownETag,
+    make_room_after,
+)
 from smartmob_agent.source.digests import SCHEME, digest_of_upload
-from smartmob_agent.source.disk.full_disk import TIMEOUT, make_room_after
-from smartmob_agent.source.download.http_fetcher import Fetched, Fetcher
+from smartmob_agent.source.disk.timeouts import REMOVE_FILE_TIMEOUT
+from smartmob_agent.source.download.seam import Fetched, Fetcher, FetchRequest, PartialFile
 from smartmob_agent.source.download.urls import public_url
 
 __all__ = ["Demand", "Download", "SharedDownload"]
@@ -19,7 +25,7 @@ __all__ = ["Demand", "Download", "SharedDownload"]
 
 @attrs.frozen
 class Download:
-    """How far a download is.
+    """The progress of a download.
 
     received: bytes.
     total: bytes of the whole archive; None if the server does not say.
@@ -29,29 +35,37 @@ class Download:
     total: int | None
 
 
+@attrs.frozen(eq=False)
+class Interrupted:
+    """A download that was cut short: its file in the cache, and what is known of its bytes."""
+
+    part: ArchivePart
+    partial: PartialFile
+
+
 @attrs.define(eq=False, kw_only=True)
 class Demand:
-    """What several sources want.
+    """An archive that one or more sources want.
 
-    sha256: what the digest must be, if that was said.
+    sha256: its digest, if the create request has one.
     sources: how many want it.
-    flight: the one that newcomers share.
-    part: what an interrupted download left, for the next one to go on with.
+    shared: the download that the next source joins.
+    interrupted: what the last download left, for the next one to resume.
     """
 
     url: str
     sha256: str | None
     sources: int = 0
-    flight: SharedDownload | None = None
-    part: ArchivePart | None = None
+    shared: SharedDownload | None = None
+    interrupted: Interrupted | None = None
 
 
 @attrs.define(eq=False, kw_only=True)
 class SharedDownload:
-    """Finds an archive, or downloads it; `archive` or `error` is there when it has `ended`.
+    """Finds or downloads an archive; once it has `ended` there is an `archive` or an `error`.
 
     users: sources that wait for the archive or hold it.
-    download: how far it is, if there is one.
+    download: its progress, while there is one.
     """
 
     demand: Demand
@@ -67,7 +81,7 @@ class SharedDownload:
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     async def run(self) -> None:
-        """Get the archive, which is held then.  What goes wrong is kept for those who wait."""
+        """Get the archive and hold it.  An error is kept for the sources that wait."""
         try:
             with self._scope:
                 await self._get()
@@ -82,15 +96,15 @@ class SharedDownload:
             self.ended.set()
 
     def close(self) -> None:
-        """Let no newcomer share it."""
-        if self.demand.flight is self:
-            self.demand.flight = None
+        """Let no further source join."""
+        if self.demand.shared is self:
+            self.demand.shared = None
 
     async def leave(self) -> None:
-        """One source wants it no more; the last one ends it, and leaves nothing of it.
+        """Leave, as one source; after the last one the download ends and nothing of it is left.
 
-        While the archive is on its way, newcomers still share it.  Once it is there, the first to
-        leave closes it: the source may have changed meanwhile, so newcomers ask again.
+        While the archive is being downloaded, others may still join.  Once it is there, the first
+        to leave closes it: the server may have another one by then, so the next source asks.
 
         If cancelled: does all of this first.
         """
@@ -111,7 +125,7 @@ class SharedDownload:
         expected = self.demand.sha256
         uploaded = _uploaded(self.demand.url)
         if uploaded is not None and expected not in {None, uploaded}:
-            raise _other_digest(self.demand.url, expected, uploaded)
+            raise _wrong_digest(self.demand.url, expected, uploaded)
         self.sha256 = uploaded or expected
         if self.sha256 is not None:
             self.archive = await self._cache.find(self.sha256)
@@ -122,51 +136,59 @@ class SharedDownload:
 
     async def _download(self) -> None:
         etag = await self._recall() if self.sha256 is None else None
-        part = self.demand.part or self._cache.make_part()
-        self.demand.part, kept = None, False
-        self._progress(0, None)
+        file, resumable = self._take_file(), False
+        self._set_progress(0, None)
         try:
-            fetched = await self._fetcher.fetch(
-                self.demand.url,
-                part.path,
+            request = FetchRequest(
+                url=self.demand.url,
+                partial=file.partial,
                 request_id=self.request_id,
                 etag=etag,
-                progress=self._progress,
+                progress=self._set_progress,
             )
+            fetched = await self._fetcher.fetch(request)
             if fetched is not None:
-                await self._keep(part, fetched)
+                await self._keep(file.part, fetched)
         except TransientDownloadError:
-            self.demand.part, kept = part, True
+            self.demand.interrupted, resumable = file, True
             raise
         finally:
-            if not kept:
-                with trio.move_on_after(TIMEOUT, shield=True):
-                    await part.remove()
+            if not resumable:
+                with trio.move_on_after(REMOVE_FILE_TIMEOUT, shield=True):
+                    await file.part.remove()
+
+    def _take_file(self) -> Interrupted:
+        """Take over what the last download left, or make a new file."""
+        interrupted, self.demand.interrupted = self.demand.interrupted, None
+        if interrupted is None:
+            part = self._cache.make_part()
+            interrupted = Interrupted(part, PartialFile(path=part.path))
+        return interrupted
 
     async def _recall(self) -> str | None:
-        """Hold what was found at the URL before, and return its ETag."""
-        note = await self._cache.recall(self.demand.url)
-        if note is not None:
-            self.archive = await self._cache.find(note.sha256)
-        if note is None or self.archive is None:
+        """Hold the archive that the URL had before, and return its ETag."""
+        known = await self._cache.recall(self.demand.url)
+        if known is not None:
+            self.archive = await self._cache.find(known.sha256)
+        if known is None or self.archive is None:
             return None
-        self.sha256 = note.sha256
-        return note.etag
+        self.sha256 = known.sha256
+        return known.etag
 
     async def _keep(self, part: ArchivePart, fetched: Fetched) -> None:
         expected = self.demand.sha256
         if expected not in {None, fetched.sha256}:
-            raise _other_digest(self.demand.url, expected, fetched.sha256)
+            raise _wrong_digest(self.demand.url, expected, fetched.sha256)
         old, self.archive = self.archive, await part.keep(fetched.sha256)
         self.sha256 = fetched.sha256
         if old is not None:
             await old.release()
         if fetched.etag is not None:
-            with suppress(TransientError):  # It would save a download, but nobody needs it.
-                note = KnownETag(sha256=fetched.sha256, etag=fetched.etag)
-                await self._cache.remember(self.demand.url, note)
+            with suppress(TransientError):  # An ETag saves a download, but nobody needs one.
+                known = KnownETag(sha256=fetched.sha256, etag=fetched.etag)
+                await self._cache.remember(self.demand.url, known)
 
-    def _progress(self, received: int, total: int | None) -> None:
+    def _set_progress(self, received: int, total: int | None) -> None:
         self.download = Download(received, total)
 
 
@@ -177,6 +199,6 @@ def _uploaded(url: str) -> str | None:
         raise DownloadError(f"source_url: {exc}") from exc
 
 
-def _other_digest(url: str, expected: str | None, found: str) -> DownloadError:
+def _wrong_digest(url: str, expected: str | None, found: str) -> DownloadError:
     shown = url if url.startswith(SCHEME) else public_url(url)
     return DownloadError(f"{shown}: expected the SHA-256 digest {expected}, found {found}")

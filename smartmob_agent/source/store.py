@@ -1,7 +1,7 @@
 """The store: archives for processes, each of them downloaded once.
 
-Who wants the same archive at the same time shares a flight: a task of the store that finds it
-in the cache, or downloads it.  A flight ends when the last of them wants it no more.
+Processes that want the same archive at the same time share one task of the store, which finds
+the archive in the cache or downloads it, and ends when the last of them has left.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import trio
 
 from smartmob_agent.config.settings import Cache, SourceLimits
 from smartmob_agent.errors import TransientError
-from smartmob_agent.source.cache.seam import ArchiveCache
+from smartmob_agent.source.cache.seam import ArchiveCache, make_room_after
 from smartmob_agent.source.digests import digest_of_upload
-from smartmob_agent.source.disk.full_disk import make_room_after
-from smartmob_agent.source.download.http_fetcher import Fetcher
+from smartmob_agent.source.download.seam import Fetcher
 from smartmob_agent.source.shared_download import Demand, Download, SharedDownload
 from smartmob_agent.source.uploads import Uploads
 
@@ -41,9 +40,9 @@ async def open_store(
 
 @attrs.define(eq=False, kw_only=True)
 class Store:
-    """Where processes get their archives from.
+    """Gets archives for processes.
 
-    nursery: for flights, which do not belong to any one process.
+    nursery: for shared downloads, which do not belong to any one process.
     """
 
     uploads: Uploads
@@ -53,9 +52,9 @@ class Store:
     _demands: dict[tuple[str, str | None], Demand] = attrs.field(factory=dict)
 
     def open_source(self, url: str, *, sha256: str | None = None, request_id: str = "") -> Source:
-        """Say that the archive at `url` is going to be wanted, until `Source.aclose`.
+        """Announce that the archive at `url` is wanted, until `Source.aclose`.
 
-        sha256: what its digest must be, in lower case.
+        sha256: the digest that it must have, in lower case.
         request_id: sent along with a download.
         """
         demand = self._demands.setdefault((url, sha256), Demand(url=url, sha256=sha256))
@@ -66,28 +65,28 @@ class Store:
         return Source(store=self, demand=demand, request_id=request_id, uploaded=uploaded)
 
     def join(self, demand: Demand, request_id: str) -> SharedDownload:
-        """Share the flight that is under way, or begin one."""
-        flight = demand.flight
-        if flight is None:
-            flight = demand.flight = SharedDownload(
+        """Join the shared download of an archive, or start one."""
+        shared = demand.shared
+        if shared is None:
+            shared = demand.shared = SharedDownload(
                 demand=demand, request_id=request_id, fetcher=self._fetcher, cache=self.cache
             )
-            # In a context of its own: others share it than the process that it comes from.
-            start = partial(self._nursery.start_soon, flight.run, name=f"flight {request_id}")
+            # In a context of its own: it outlives the request that starts it.
+            start = partial(self._nursery.start_soon, shared.run, name=f"download {request_id}")
             contextvars.Context().run(start)
-        flight.users += 1
-        return flight
+        shared.users += 1
+        return shared
 
     def forget(self, demand: Demand) -> None:
-        """Nobody wants it any more."""
+        """Forget an archive that no source wants any more."""
         del self._demands[demand.url, demand.sha256]
 
 
 @attrs.define(eq=False, kw_only=True)
 class Source:
-    """What one process wants of the store.
+    """The archive of one process.
 
-    sha256: the digest of the archive, once it is there.
+    sha256: its digest, once `get` has returned.
     """
 
     sha256: str | None = None
@@ -95,61 +94,61 @@ class Source:
     _demand: Demand
     _request_id: str
     _uploaded: str | None
-    _flight: SharedDownload | None = None
+    _shared: SharedDownload | None = None
     _closed: bool = False
 
     @property
     def download(self) -> Download | None:
-        """How far the download is, while there is one."""
-        return None if self._flight is None else self._flight.download
+        """The progress of the download, while there is one."""
+        return None if self._shared is None else self._shared.download
 
     async def get(self) -> Path:
-        """Return the archive as soon as it is there; it stays until `aclose`.
+        """Wait for the archive and return its file, which stays until `aclose`.
 
-        Called again, it returns the same, unless a human has removed it.
+        A second call returns the same file, unless somebody has removed it meanwhile.
 
-        Raises `DownloadError` when trying again cannot mend it, else `TransientError`.
+        Raises `DownloadError` when a retry cannot help, else `TransientError`.
 
         If cancelled: stops waiting; `aclose` ends the download if no other source wants it.
         """
-        flight = self._flight
-        if flight is not None and flight.archive is not None and not flight.archive.exists:
-            self._flight = None
-            await flight.leave()
-        flight = self._flight = self._flight or self._store.join(self._demand, self._request_id)
-        await flight.ended.wait()
-        if flight.error is not None:
-            self._flight = None
-            await flight.leave()
-            raise _copy(flight.error) from flight.error
-        assert flight.archive is not None  # noqa: S101  # It ends without only if nobody waits.
-        self.sha256 = flight.sha256
-        return flight.archive.path
+        shared = self._shared
+        if shared is not None and shared.archive is not None and not shared.archive.exists:
+            self._shared = None
+            await shared.leave()
+        shared = self._shared = self._shared or self._store.join(self._demand, self._request_id)
+        await shared.ended.wait()
+        if shared.error is not None:
+            self._shared = None
+            await shared.leave()
+            raise _copy(shared.error) from shared.error
+        assert shared.archive is not None  # noqa: S101  # Only if nobody waits, it has neither.
+        self.sha256 = shared.sha256
+        return shared.archive.path
 
     async def make_room_after(self, error: TransientError) -> None:
-        """Have the cache make room for the next try, if `error` came of a full disk."""
+        """Make room in the cache for the next try; see `make_room_after` of the cache."""
         await make_room_after(error, self._store.cache)
 
     async def aclose(self) -> None:
-        """Want the archive no more; safe to call again.
+        """Give the archive up; safe to call more than once.
 
-        If cancelled: does all of it first.
+        If cancelled: does that first.
         """
         if self._closed:
             await trio.lowlevel.checkpoint()
             return
         self._closed = True
-        demand, flight = self._demand, self._flight
+        demand, shared = self._demand, self._shared
         demand.sources -= 1
         if not demand.sources:
             self._store.forget(demand)
         if self._uploaded is not None:
             self._store.uploads.leave(self._uploaded)
-        if flight is not None:
-            self._flight = None
-            await flight.leave()
-        if not demand.sources and demand.part is not None:
-            await demand.part.remove()
+        if shared is not None:
+            self._shared = None
+            await shared.leave()
+        if not demand.sources and demand.interrupted is not None:
+            await demand.interrupted.part.remove()
 
 
 def _copy(error: Exception) -> Exception:
@@ -168,7 +167,7 @@ def _copy(error: Exception) -> Exception:
 
 
 def _digest_of_upload(url: str) -> str | None:
-    """The flight says what is wrong with a URL, to those who wait for it."""
+    """The digest in the URL of an upload; None also for a wrong one, which the download rejects."""
     try:
         return digest_of_upload(url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Uploads: archives that come by themselves, and go when nobody has used them for a while."""
+"""Uploads: archives that clients send, removed when they have not been used for a while."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import trio
 
 from smartmob_agent.config.settings import Cache
 from smartmob_agent.errors import BodyTooLargeError, StoppingError, TransientError
-from smartmob_agent.source.cache.seam import ArchiveCache, ArchivePart
+from smartmob_agent.source.cache.seam import ArchiveCache, ArchivePart, make_room_after
 from smartmob_agent.source.digests import upload_url
-from smartmob_agent.source.disk.full_disk import TIMEOUT, make_room_after
+from smartmob_agent.source.disk.timeouts import MAKE_ROOM_TIMEOUT, REMOVE_FILE_TIMEOUT
 
 __all__ = ["Upload", "Uploads"]
 
 logger = logging.getLogger(__name__)
 
 BATCH_BYTES = 1024 * 1024
-"""A step to a thread costs about as much as writing 100 KiB."""
+"""A switch to a thread costs about as much as writing 100 KiB."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,15 +35,15 @@ class Upload:
 
     @property
     def url(self) -> str:
-        """What a create request may name as its `source_url`."""
+        """The `source_url` of a create request that uses this upload."""
         return upload_url(self.sha256)
 
 
 @attrs.define(eq=False, kw_only=True)
 class Uploads:
-    """Takes uploads, and removes them in time.
+    """Receives uploads, and removes those that are not used.
 
-    archive_bytes: for each of them.
+    archive_bytes: limit for each of them.
     """
 
     cache: ArchiveCache
@@ -56,14 +56,14 @@ class Uploads:
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
     async def receive(self, read: Callable[[], Awaitable[bytes]]) -> Upload:
-        """Take an archive; who is to use it has `upload_timeout` seconds to say so.
+        """Receive an archive, which is removed after `upload_timeout` unless somebody uses it.
 
-        read: returns its next bytes, and none at its end.
+        read: returns the next bytes, and none at the end of the archive.
 
-        Raises `StoppingError` after `close`, `BodyTooLargeError`, `SourceError` when it is no
-        archive, `TransientError` when the disk says no.  Nothing of it is left then.
+        Raises `StoppingError` after `close`, `BodyTooLargeError`, `SourceError` when the bytes
+        are no archive, `TransientError` when the disk rejects them.  Nothing is left then.
 
-        If cancelled: nothing of it is left, or it was complete and goes as if nobody used it.
+        If cancelled: nothing is left, or the archive was complete and is as one nobody uses.
         """
         with trio.CancelScope() as scope:
             if self._stopping:
@@ -76,25 +76,25 @@ class Uploads:
         raise StoppingError
 
     def close(self) -> None:
-        """Take no more uploads, and cut those that are under way."""
+        """Reject further uploads, and cancel those that are being received."""
         self._stopping = True
         for scope in self._receiving:
             scope.cancel(reason="the agent is to stop")
 
     def use(self, sha256: str) -> None:
-        """Keep an upload, if there is such a one, until `leave` was called as often."""
+        """Keep an upload, if there is one, until `leave` has been called as often."""
         self._users[sha256] += 1
         self._deadlines.pop(sha256, None)
 
     def leave(self, sha256: str) -> None:
-        """It is used no more; it goes in `upload_timeout` seconds, unless it is used again."""
+        """Undo one `use`; after the last, `upload_timeout` passes before the upload is removed."""
         self._users[sha256] -= 1
         if not self._users[sha256]:
             del self._users[sha256]
             self._expire_after(sha256, self.limits.upload_timeout)
 
     async def run(self) -> None:
-        """Remove what is not used, until cancelled."""
+        """Remove uploads that are not used, until cancelled."""
         for sha256, unused in await self.cache.uploads():
             self._expire_after(sha256, self.limits.upload_timeout - unused)
         while True:
@@ -128,15 +128,15 @@ class Uploads:
             size = await self._write(part, read)
             await part.check()
             archive = await part.keep(part.sha256, uploaded=True)
-            # From here on it is there, whether its client hears of it or not.
+            # From here on there is an upload, even if the client never gets the answer.
             self._expire_after(part.sha256, self.limits.upload_timeout)
             await archive.release()
         except TransientError as exc:
-            with trio.move_on_after(TIMEOUT, shield=True):
+            with trio.move_on_after(MAKE_ROOM_TIMEOUT, shield=True):
                 await make_room_after(exc, self.cache)
             raise
         finally:
-            with trio.move_on_after(TIMEOUT, shield=True):
+            with trio.move_on_after(REMOVE_FILE_TIMEOUT, shield=True):
                 await part.remove()
         return Upload(sha256=part.sha256, size_bytes=size)
 
@@ -155,5 +155,5 @@ class Uploads:
 
     @property
     def limit_bytes(self) -> int:
-        """Bytes of an upload: what is larger than the whole cache has no place in it."""
+        """The largest upload, in bytes; the cache must have space for it."""
         return min(self.archive_bytes, self.limits.cache_bytes)

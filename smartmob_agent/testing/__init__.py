@@ -1,4 +1,4 @@
-"""Fakes for tests on a virtual clock, held to the same contract tests as the real things.
+"""Fakes for tests on a virtual clock, which pass the same contract tests as the real things.
 
 ::
 
@@ -8,9 +8,10 @@
     child = await spawner.next_child()
     child.exit(1)
 
-And two tools that run a scenario again and again, for plain functions as tests:
-`cancel_at_every_checkpoint` cancels it wherever it can be cancelled, and `explore_schedules`
-takes its tasks in many orders.
+Two tools run a scenario many times, in plain test functions: `cancel_at_every_checkpoint` cancels
+it wherever it can be cancelled, and `explore_schedules` schedules its tasks in many orders.
+
+The module `smartmob_agent.testing.plugin` has fixtures for pytest.
 """
 
 from __future__ import annotations

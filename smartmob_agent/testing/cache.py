@@ -14,13 +14,13 @@ from smartmob_agent.source.cache.etags import KnownETag
 __all__ = ["NOWHERE", "FakeArchive", "FakeCache", "FakePart"]
 
 NOWHERE = Path("/nonexistent")
-"""Where fake files are."""
+"""The directory of all fake files, which does not exist."""
 
 
 class FakeArchive:
-    """An archive that is held.
+    """An archive in a `FakeCache`.
 
-    held: by how many.
+    held: how many users hold it.
     """
 
     def __init__(self, sha256: str, *, uploaded: bool) -> None:
@@ -36,9 +36,9 @@ class FakeArchive:
 
 
 class FakePart:
-    """An archive that is not complete.
+    """An unfinished archive.
 
-    removed: whether it was.
+    removed: whether `remove` was called.
     """
 
     def __init__(self, cache: FakeCache, number: int) -> None:
@@ -73,25 +73,25 @@ class FakePart:
 
 
 class FakeCache:
-    """Holds no bytes; what was kept is found again until it is removed.
+    """Keeps no bytes, only which archives there are.
 
     archives: by digest.
-    notes: by URL.
-    parts: all that were begun.
-    errors: raised instead of keeping the next archives, one each.
-    note_errors: raised instead of remembering, one each.
+    etags: by URL, with the digest of the archive.
+    parts: all unfinished archives that were made, in order.
+    errors: raised by the next calls of `FakePart.keep`, one each.
+    etag_errors: raised by the next calls of `remember`, one each.
     """
 
     def __init__(self) -> None:
         self.archives: dict[str, FakeArchive] = {}
-        self.notes: dict[str, KnownETag] = {}
+        self.etags: dict[str, KnownETag] = {}
         self.parts: list[FakePart] = []
         self.errors: list[Exception] = []
-        self.note_errors: list[Exception] = []
+        self.etag_errors: list[Exception] = []
         self._numbers = itertools.count()
 
     def remove(self, sha256: str) -> None:
-        """Remove an archive, though it may be held."""
+        """Remove an archive, even one that is held."""
         self.archives.pop(sha256).exists = False
 
     async def find(self, sha256: str) -> FakeArchive | None:
@@ -115,13 +115,13 @@ class FakeCache:
 
     async def recall(self, url: str) -> KnownETag | None:
         await trio.lowlevel.checkpoint()
-        return self.notes.get(url)
+        return self.etags.get(url)
 
-    async def remember(self, url: str, note: KnownETag) -> None:
+    async def remember(self, url: str, known: KnownETag) -> None:
         await trio.lowlevel.checkpoint()
-        if self.note_errors:
-            raise self.note_errors.pop(0)
-        self.notes[url] = note
+        if self.etag_errors:
+            raise self.etag_errors.pop(0)
+        self.etags[url] = known
 
     async def uploads(self) -> Sequence[tuple[str, float]]:
         await trio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""Cancel something at each of its checkpoints, once, and look at what is left.
+"""Cancel a scenario at each of its checkpoints, once, and check what is left.
 
 ::
 
@@ -23,11 +23,11 @@ __all__ = ["cancel_at_every_checkpoint", "explore_schedules"]
 
 
 def cancel_at_every_checkpoint(scenario: Scenario, *, seed: int = 0) -> int:
-    """Run a scenario to count its checkpoints, and again to cancel it at each; return their number.
+    """Run a scenario to count its checkpoints, then cancel it at each; return their number.
 
     A plain function for a plain test: each run is a `trio.run` of its own, on a virtual clock.
 
-    Raises what the first trial that fails raises, with a note on how to run it again, and
+    Raises the exception of the first trial that fails, with a note on how to run it again, and
     `AssertionError` when the scenario has no subject or is not the same each time.
     """
     total = run_trial(scenario, seed=seed).checkpoints
@@ -45,8 +45,8 @@ def explore_schedules(scenario: Scenario, *, orders: int = 500, first_seed: int 
 
     orders: how many seeds to try, from `first_seed` on.
 
-    Raises what the first trial that fails raises, with a note that has the seed and says how to
-    run it again.
+    Raises the exception of the first trial that fails, with a note that says how to run it
+    again.
     """
     total = run_trial(scenario).checkpoints
     seen: set[int] = set()

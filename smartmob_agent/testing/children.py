@@ -26,11 +26,11 @@ class FakeChild:
 
     command: what it was started with.
     obeys: whether it ends at once by SIGTERM when asked to; else the test calls `exit`.
-    lingers: whether something of its process group outlives it after `terminate`.
-    closes_pipes: whether its output ends with its tree; else a stranger holds the pipes.
+    lingers: whether a process of its group outlives it after `terminate`.
+    closes_pipes: whether its output ends with its tree; else another process has the pipes.
     unkillable: whether SIGKILL has no effect, as in uninterruptible sleep, until `let_go`.
-    terminated, killed: set when somebody asked for it.
-    signals: what it was sent besides; SIGKILL ends it.
+    terminated, killed: set by `terminate` and `kill`.
+    signals: all others that it was sent; SIGKILL ends it.
     """
 
     def __init__(self, pid: int, command: Command, *, obeys: bool = True) -> None:
@@ -53,7 +53,7 @@ class FakeChild:
 
     @property
     def released(self) -> bool:
-        """Whether nothing is left of its tree, and who read its pipes has closed them."""
+        """Whether nothing of its tree is left, and the reader of its pipes has closed them."""
         return self._empty.is_set() and not self._open_pipes
 
     def write(self, data: bytes) -> None:
@@ -105,7 +105,7 @@ class FakeChild:
                 self.die(number)
 
     def let_go(self) -> None:
-        """The kernel lets go of a child that was unkillable."""
+        """End the uninterruptible sleep of an unkillable child, which dies then."""
         self.stuck = ()
         self.die(signal.SIGKILL)
         self._vanish()
@@ -125,7 +125,7 @@ class FakeChild:
             self._vanish()
 
     def _vanish(self) -> None:
-        """Nothing of the tree is left, and of the pipes only what a stranger holds."""
+        """End the tree, and its pipes unless a stranger has them."""
         self._empty.set()
         if self.closes_pipes:
             self.stdout.put_eof()
@@ -135,10 +135,10 @@ class FakeChild:
 class FakeSpawner:
     """Starts fake children.
 
-    errors: raised by the next spawns, one each, before any child is started.
-    delay: seconds that a spawn takes.
+    errors: raised by the next calls of `spawn`, one each, instead of starting a child.
+    delay: seconds that `spawn` takes.
     obey: whether new children end at once by SIGTERM.
-    missing: programs that are not there.
+    missing: programs that do not exist.
     children: all that were started, in order.
     """
 
@@ -164,7 +164,7 @@ class FakeSpawner:
 
     @property
     def living(self) -> list[FakeChild]:
-        """The children of which something is left: see `FakeChild.released`."""
+        """The children that are not `released`."""
         return [child for child in self.children if not child.released]
 
     async def spawn(self, command: Command) -> FakeChild:
@@ -180,5 +180,5 @@ class FakeSpawner:
         return child
 
     async def next_child(self) -> FakeChild:
-        """Wait for the next child that was not returned before."""
+        """Wait for the next child, each of which is returned once."""
         return await self._receive.receive()

@@ -1,9 +1,9 @@
-"""What of trio's scheduler tests lean on that is half private, all of it in one place.
+"""All uses of trio's private scheduler, in one place.
 
-`_r` and `_ALLOW_DETERMINISTIC_SCHEDULING` of `trio._core._run` are there for pytest-trio and
-Hypothesis (python-trio/trio#840 and #890); `Task._cancel_status` is there for nobody.
+`_r` and `_ALLOW_DETERMINISTIC_SCHEDULING` of `trio._core._run` exist for pytest-trio and
+Hypothesis (python-trio/trio#840 and #890); `Task._cancel_status` is meant for trio alone.
 """
-# ruff: noqa: SLF001 -- that is what this module is for
+# ruff: noqa: SLF001 -- private names are the purpose of this module
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RUN: Any = trio._core._run
 
 @contextlib.contextmanager
 def seeded_scheduler(seed: int) -> Iterator[None]:
-    """Let `trio.run` take the tasks that are ready in an order that `seed` alone decides.
+    """Let `seed` alone decide in which order `trio.run` schedules tasks that are ready.
 
     trio shuffles each batch of ready tasks, so every order is one that may happen.
     """
@@ -35,7 +35,7 @@ def seeded_scheduler(seed: int) -> Iterator[None]:
 
 
 def all_tasks() -> Iterator[trio.lowlevel.Task]:
-    """Go through all tasks of this run, those that started others first."""
+    """All tasks of this run, parents before their children."""
     root = trio.lowlevel.current_root_task()
     tasks = [] if root is None else [root]
     while tasks:
@@ -54,7 +54,7 @@ def lift_shields(task: trio.lowlevel.Task) -> None:
 
 
 def place_of(task: trio.lowlevel.Task) -> str:
-    """Say where a task waits, by the innermost line that is not trio's."""
+    """Describe where a task waits, by the innermost line outside trio."""
     place = "its end"
     for frame, line in task.iter_await_frames():
         if not str(frame.f_globals.get("__name__", "")).startswith("trio."):

@@ -1,4 +1,4 @@
-"""Sources that come from nowhere: no network, no disk."""
+"""A fetcher without a network, and workspaces without a disk."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 import trio
 
 from smartmob_agent.source.app.workspace import Unpacked
-from smartmob_agent.source.download.seam import Fetched, Progress, ignore_progress
+from smartmob_agent.source.download.seam import Fetched, FetchRequest
 from smartmob_agent.testing.cache import NOWHERE, FakeCache
 
 __all__ = ["FakeFetcher", "FakeWorkspace", "FakeWorkspaces"]
 
 
 class FakeFetcher:
-    """Downloads from nowhere.
+    """Downloads without a network.
 
     content: of every archive; None writes no file, as for an empty archive.
     etag: of every archive.
     errors: raised by the next downloads, one each.
     delay: seconds that a download takes, also one that fails.
-    requests: (URL, request id) of each download that was begun.
+    requests: (URL, request id) of each download that was started, in order.
     """
 
     def __init__(
@@ -39,35 +39,27 @@ class FakeFetcher:
         self.delay = delay
         self.requests: list[tuple[str, str]] = []
 
-    async def fetch(
-        self,
-        url: str,
-        destination: Path,
-        *,
-        request_id: str,
-        etag: str | None = None,
-        progress: Progress = ignore_progress,
-    ) -> Fetched | None:
-        self.requests.append((url, request_id))
+    async def fetch(self, request: FetchRequest) -> Fetched | None:
+        self.requests.append((request.url, request.request_id))
         size = len(self.content or b"")
-        progress(0, size)
+        request.progress(0, size)
         await trio.sleep(self.delay)
         if self.errors:
             raise self.errors.pop(0)
-        if etag is not None and etag == self.etag:
+        if request.etag is not None and request.etag == self.etag:
             return None
         if self.content is not None:
-            destination.write_bytes(self.content)  # noqa: ASYNC240  # a few bytes of a test
-        progress(size, size)
+            request.partial.path.write_bytes(self.content)
+        request.progress(size, size)
         digest = hashlib.sha256(self.content or b"").hexdigest()
         return Fetched(sha256=digest, size_bytes=size, etag=self.etag)
 
 
 class FakeWorkspace:
-    """The files of one process, which are none.
+    """The workspace of one process, which has no files.
 
-    directory: where they would be.
-    removed: set when they were removed.
+    directory: its path, where nothing is.
+    removed: set when it was removed.
     """
 
     def __init__(self, factory: FakeWorkspaces, slug: str) -> None:
@@ -89,11 +81,11 @@ class FakeWorkspace:
 class FakeWorkspaces:
     """Makes workspaces in which every archive unpacks to an app with the same Procfile.
 
-    procfile: its bytes; None for an app without one.
-    errors: raised by the next unpackings, one each.
-    delay, remove_delay: seconds that unpacking and removing take.
+    procfile: bytes of the Procfile; None for an app without one.
+    errors: raised by the next calls of `unpack`, one each.
+    delay, remove_delay: seconds that `unpack` and `remove` take.
     opened: all workspaces, in order.
-    cache: of archives.
+    cache: the archives.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One run of a scenario: on a virtual clock, in a known order, cancelled at a known moment."""
+"""One run of a scenario: on a virtual clock, in a known order, cancelled at a known checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Scenario", "StuckError", "Trial", "run_trial"]
 
 
 class StuckError(AssertionError):
-    """A scenario came to no end: nothing happened any more, or tasks were left behind.
+    """A scenario that did not end: nothing happened any more, or tasks were left.
 
     tasks: where each of them waits.
     """
@@ -35,12 +35,12 @@ class StuckError(AssertionError):
 class Trial:
     """What a scenario knows of its run.
 
-    seed: decides the order in which tasks that are ready are taken.
-    checkpoint: the number of the one at which the subject is cancelled, from 1; None for never.
+    seed: decides the order in which tasks that are ready are scheduled.
+    checkpoint: number of the checkpoint at which the subject is cancelled, from 1; None for never.
     checkpoints: how many the subject has had.
-    steps: names of the tasks in the order in which they were taken.
+    steps: names of the tasks in the order in which they were scheduled.
     cancelled_at: the virtual second at which the subject was cancelled; None if it was not.
-    place: where it happened, for a human.
+    place: description of the checkpoint at which the subject was cancelled.
     """
 
     seed: int = 0
@@ -58,7 +58,7 @@ class Trial:
 
     @contextlib.contextmanager
     def subject(self) -> Iterator[trio.CancelScope]:
-        """Mark what is to be cancelled; `trio.Cancelled` goes no further than this block.
+        """Mark the block to be cancelled, which `trio.Cancelled` does not leave.
 
         Each moment from its first step to its last at which something else in the program could
         cancel it is a checkpoint: there is one after each step of any task, and one whenever
@@ -72,7 +72,7 @@ class Trial:
                 self._scope = None
 
     def pass_checkpoint(self, task: trio.lowlevel.Task) -> None:
-        """Count, and cancel the subject if the time has come."""
+        """Count a checkpoint, and cancel the subject if it is the one."""
         if self._scope is None:
             return
         self.checkpoints += 1
@@ -93,12 +93,12 @@ class Scenario(Protocol):
     """An async function that does something, marks its subject, and checks what must hold."""
 
     def __call__(self, trial: Trial, /) -> Awaitable[None]:
-        """Play once; `trial` knows where it is to be cancelled."""
+        """Run once; `trial` cancels the subject."""
         ...
 
 
 class _Steps(trio.abc.Instrument):
-    """Tells a trial of each moment between two steps."""
+    """Reports each moment between two steps to a trial."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
@@ -124,12 +124,12 @@ def run_trial(
     checkpoint: int | None = None,
     time_limit: float = 30 * 86400.0,
 ) -> Trial:
-    """Run a scenario once, on a virtual clock that begins at 0; return what came of it.
+    """Run a scenario once, on a virtual clock that starts at 0; return its trial.
 
     time_limit: virtual seconds, after which the scenario counts as stuck.
 
-    Raises what the scenario raises, with a note on how to run the same trial again, and
-    `StuckError` when it does not end or leaves tasks behind.
+    Raises the exception of the scenario, with a note on how to run the same trial again, and
+    `StuckError` when the scenario does not end or leaves tasks.
     """
     trial = Trial(seed=seed, checkpoint=checkpoint)
     clock = trio.testing.MockClock(autojump_threshold=0)

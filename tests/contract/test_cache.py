@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from smartmob_agent.config.settings import Cache, SourceLimits
-from smartmob_agent.source.cache.disk import open_cache
 from smartmob_agent.source.cache.etags import KnownETag
 from smartmob_agent.source.cache.seam import ArchiveCache, HeldArchive
 from smartmob_agent.testing import FakeCache
+from tests.source.caches import open_disk_cache
 
 Open = Callable[[Path], AbstractAsyncContextManager[ArchiveCache]]
 
@@ -24,7 +23,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 def open_real(directory: Path) -> AbstractAsyncContextManager[ArchiveCache]:
-    return open_cache(directory / "cache", Cache(), SourceLimits(min_free_bytes=0))
+    return open_disk_cache(directory / "cache")
 
 
 @contextlib.asynccontextmanager
@@ -75,7 +74,7 @@ async def test_each_part_has_a_place_of_its_own(open_one: Open, tmp_path: Path) 
 
 
 @every_cache
-async def test_notes_are_remembered(open_one: Open, tmp_path: Path) -> None:
+async def test_etags_are_remembered(open_one: Open, tmp_path: Path) -> None:
     async with open_one(tmp_path) as cache:
         assert await cache.recall("http://h/") is None
         for etag in ('"1"', '"2"'):

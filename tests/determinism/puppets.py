@@ -19,7 +19,7 @@ from smartmob_agent.errors import (
     UnpackError,
 )
 from smartmob_agent.source.app.workspace import Unpacked
-from smartmob_agent.source.download.seam import Fetched
+from smartmob_agent.source.download.seam import Fetched, FetchRequest
 from smartmob_agent.testing import (
     FakeChild,
     FakeFetcher,
@@ -82,8 +82,8 @@ class PuppetFetcher(FakeFetcher):
         self._questions = questions
         self._numbers = itertools.count()
 
-    async def fetch(self, url: str, destination: Path, **_: object) -> Fetched:
-        await self._questions.ask(url.split("/")[2], Waiting.DOWNLOAD)
+    async def fetch(self, request: FetchRequest) -> Fetched:
+        await self._questions.ask(request.url.split("/")[2], Waiting.DOWNLOAD)
         return Fetched(sha256=f"{next(self._numbers):064x}", size_bytes=1, etag=None)
 
 

@@ -66,7 +66,7 @@ async def test_the_client_runs_an_app_and_deletes_it(
 
 @pytest.mark.slow
 def test_the_tests_of_the_embedding_project_pass() -> None:
-    """By themselves, as an embedder runs them: the fixtures come by the plugin of the package."""
+    """By themselves, as an embedder runs them: `conftest.py` loads the plugin of the package."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     # What the run around it says of plugins and coverage is not for this one.
     env = {

@@ -15,9 +15,10 @@ from smartmob_agent.histogram import Distribution, Histogram
 from smartmob_agent.http.middleware.traffic import Traffic
 from smartmob_agent.metrics.meters import Downloads, Lives, MeteredFetcher, MeteredSpawner, Spawns
 from smartmob_agent.process.states import State
-from smartmob_agent.source.download.seam import Fetched, Progress, ignore_progress
+from smartmob_agent.source.download.seam import Fetched, FetchRequest
 from smartmob_agent.testing import FakeSpawner
 from tests.process.world import World, running, settle
+from tests.source.fetching import make_request
 
 Clock = trio.testing.MockClock
 COMMAND = Command(argv=("/bin/sh",), env={}, cwd=Path("/"))
@@ -106,21 +107,13 @@ class Steps:
     sizes: list[int]
     fails: bool = False
 
-    async def fetch(
-        self,
-        url: str,
-        destination: Path,
-        *,
-        request_id: str,
-        etag: str | None = None,
-        progress: Progress = ignore_progress,
-    ) -> Fetched | None:
+    async def fetch(self, request: FetchRequest) -> Fetched | None:
         for size in self.sizes:
-            progress(size, 100)
+            request.progress(size, 100)
             await trio.sleep(0.5)
         if self.fails:
             raise TransientDownloadError("cut")
-        return Fetched(sha256="0" * 64, size_bytes=100) if etag is None else None
+        return Fetched(sha256="0" * 64, size_bytes=100) if request.etag is None else None
 
 
 @pytest.mark.parametrize(
@@ -140,7 +133,7 @@ async def test_bytes_are_counted_as_they_come(
     downloads = Downloads()
     fetcher = MeteredFetcher(Steps(sizes), downloads)
     await fetcher.fetch(
-        "http://x", Path("x"), request_id="1", progress=lambda size, _: told.append(size)
+        make_request("http://x", Path("x"), progress=lambda size, _: told.append(size))
     )
     assert (downloads.received_bytes, told) == (expected, sizes)
     assert count_of(downloads.seconds["fetched"]) == (1, len(sizes) / 2)
@@ -150,14 +143,12 @@ async def test_downloads_are_told_apart_by_what_became_of_them(autojump_clock: C
     downloads = Downloads()
     with pytest.raises(TransientDownloadError):
         await MeteredFetcher(Steps([0], fails=True), downloads).fetch(
-            "http://x", Path("x"), request_id="1"
+            make_request("http://x", Path("x"))
         )
     with trio.move_on_after(0.75):
-        await MeteredFetcher(Steps([0, 1, 2]), downloads).fetch(
-            "http://x", Path("x"), request_id="1"
-        )
+        await MeteredFetcher(Steps([0, 1, 2]), downloads).fetch(make_request("http://x", Path("x")))
     await MeteredFetcher(Steps([0]), downloads).fetch(
-        "http://x", Path("x"), request_id="1", etag='"held"'
+        make_request("http://x", Path("x"), etag='"held"')
     )
     assert {outcome: count_of(found) for outcome, found in downloads.seconds.items()} == {
         "fetched": (0, 0.0),

@@ -38,7 +38,7 @@ def check_tasks(
     """
     found = count_tasks(nurseries)
     downloading = any(process.state is State.DOWNLOADING for process in supervisor)
-    assert downloading or not found["flight"], found
-    del found["flight"]
+    assert downloading or not found["download"], found
+    del found["download"]
     listed = Counter(f"process {process.slug}" for process in supervisor)
     assert found == before + listed + Counter(connection=connections)

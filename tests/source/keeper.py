@@ -30,8 +30,8 @@ def step() -> None:
 
 def main(directory: Path, seed: int) -> None:
     choose = random.Random(seed)
-    shelf = ArchiveDir(directory=directory, limit_bytes=1024 * 1024)
-    shelf.prepare()
+    archives = ArchiveDir(directory=directory, limit_bytes=1024 * 1024)
+    archives.prepare()
     with open_owned_dir(directory) as own:
         while True:
             content = bytes([choose.randrange(8)]) * choose.randrange(400_000)
@@ -40,12 +40,12 @@ def main(directory: Path, seed: int) -> None:
                 for start in range(0, len(content), PIECE_BYTES):
                     file.write(content[start : start + PIECE_BYTES])
                     step()
-            hold = shelf.keep(part, sha256, proceed, uploaded=choose.random() < 0.5)
+            lock = archives.keep(part, sha256, proceed, uploaded=choose.random() < 0.5)
             step()
-            shelf.remember("http://h/", KnownETag(sha256=sha256, etag='"1"'), own / "note")
+            archives.remember("http://h/", KnownETag(sha256=sha256, etag='"1"'), own / "known")
             step()
-            hold.release()
-            shelf.trim()
+            lock.release()
+            archives.trim()
             step()
 
 

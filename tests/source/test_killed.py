@@ -47,15 +47,15 @@ def test_a_cache_is_whole_whenever_its_agents_are_killed(tmp_path: Path) -> None
 
 def check(directory: Path) -> None:
     """All that is left is whole, and the next agent finds it."""
-    shelf = ArchiveDir(directory=directory, limit_bytes=1024 * 1024)
-    shelf.prepare()
+    archives = ArchiveDir(directory=directory, limit_bytes=1024 * 1024)
+    archives.prepare()
     assert {path.name for path in directory.iterdir()} == {"downloads", "uploads", "urls"}
     paths = [*directory.glob("downloads/*"), *directory.glob("uploads/*")]
     assert paths
     for path in paths:
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
-        hold = shelf.find(path.name, proceed)
-        assert hold is not None
-        hold.release()
-    shelf.recall("http://h/")
-    shelf.trim()
+        lock = archives.find(path.name, proceed)
+        assert lock is not None
+        lock.release()
+    archives.recall("http://h/")
+    archives.trim()

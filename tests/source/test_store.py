@@ -14,6 +14,7 @@ import trio.testing
 
 from smartmob_agent.config.settings import Cache, SourceLimits
 from smartmob_agent.errors import DownloadError, TransientDownloadError, TransientError
+from smartmob_agent.source.download.seam import Fetched, FetchRequest, PartialFile
 from smartmob_agent.source.shared_download import Download
 from smartmob_agent.source.store import Source, Store, open_store
 from smartmob_agent.testing import FakeCache, FakeFetcher
@@ -120,7 +121,7 @@ async def test_a_strong_etag_saves_the_next_download() -> None:
         assert (world.downloads, len(world.cache.archives)) == (2, 1)
         world.fetcher.etag = '"2"'
         await get_once(store)
-        assert world.cache.notes[URL].etag == '"2"'
+        assert world.cache.etags[URL].etag == '"2"'
     assert world.is_clean
 
 
@@ -151,7 +152,7 @@ async def test_another_digest_than_the_given_one_is_final() -> None:
             await get_once(store, "http://user:secret@host/a?token", sha256=OTHER)
     expected = f"http://host/a: expected the SHA-256 digest {OTHER}, found {EMPTY}"
     assert str(info.value) == expected
-    assert (world.cache.archives, world.cache.notes) == ({}, {})
+    assert (world.cache.archives, world.cache.etags) == ({}, {})
     assert world.is_clean
 
 
@@ -198,7 +199,7 @@ async def test_an_error_of_any_class_reaches_those_who_wait() -> None:
     assert (info.value.limit, info.value.user) == (5, "me")
 
 
-async def test_a_defect_reaches_those_who_wait() -> None:
+async def test_an_internal_error_reaches_those_who_wait() -> None:
     """It does not end the store."""
     world = World(FakeFetcher(errors=[ZeroDivisionError()]))
     async with world.open() as store:
@@ -278,6 +279,40 @@ async def test_a_download_that_was_cut_goes_on_where_it_was(autojump_clock: Cloc
         assert [part.removed for part in world.cache.parts] == [True]
 
 
+class CutFetcher(FakeFetcher):
+    """Cuts each download short, but for the last one.
+
+    partials: of all requests, with the bytes that were known then.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(errors=[TransientDownloadError("cut short")] * 2)
+        self.partials: list[tuple[PartialFile, int]] = []
+
+    async def fetch(self, request: FetchRequest) -> Fetched | None:
+        self.partials.append((request.partial, request.partial.size_bytes))
+        request.partial.size_bytes += 1
+        return await super().fetch(request)
+
+
+async def test_what_is_known_of_the_file_comes_with_it() -> None:
+    """A fetcher has nothing to remember; a new archive gets a new file."""
+    fetcher = CutFetcher()
+    world = World(fetcher)
+    async with world.open() as store:
+        source = store.open_source(URL)
+        for _ in fetcher.errors[:]:
+            with pytest.raises(TransientDownloadError):
+                await source.get()
+        await source.get()
+        await source.aclose()
+        await get_once(store)
+    first, second, third, other = fetcher.partials
+    assert [size for _partial, size in fetcher.partials] == [0, 1, 2, 0]
+    assert first[0] is second[0] is third[0] is not other[0]
+    assert [part.path for part in world.cache.parts] == [first[0].path, other[0].path]
+
+
 async def test_the_next_try_has_the_archive_already() -> None:
     """Unless a human has removed it."""
     world = World()
@@ -316,20 +351,20 @@ async def test_a_full_disk_may_mend_itself() -> None:
         with pytest.raises(TransientError, match="disk full"):
             await get_once(store)
         assert world.is_clean
-        world.cache.note_errors = [TransientError("disk full")]
+        world.cache.etag_errors = [TransientError("disk full")]
         await get_once(store)
-    assert (world.is_clean, world.cache.notes) == (True, {})
+    assert (world.is_clean, world.cache.etags) == (True, {})
 
 
-async def test_flights_do_not_keep_the_context_of_a_request() -> None:
+async def test_a_shared_download_does_not_keep_the_context_of_a_request() -> None:
     """They are shared by others."""
     variable = contextvars.ContextVar[str]("variable", default="none")
     seen: list[str] = []
 
     class Fetcher(FakeFetcher):
-        async def fetch(self, *args: object, **more: object) -> object:  # type: ignore[override]
+        async def fetch(self, request: FetchRequest) -> Fetched | None:
             seen.append(variable.get())
-            return await super().fetch(*args, **more)  # type: ignore[arg-type]
+            return await super().fetch(request)
 
     async with World(Fetcher()).open() as store:
         variable.set("request")

@@ -1,7 +1,8 @@
-"""The assignments before a shell command, taken off.  Pure.
+"""Splits the assignments off a shell command.  Pure.
 
-What a shell would have to expand is left to the shell: its assignment and all that follows
-stay part of the command.  Quoting is that of POSIX.1-2017, "Shell Command Language", 2.2.
+Values that a shell would have to expand are left to the shell: such an assignment and all that
+follows it stay part of the command.  Quoting is that of POSIX.1-2017, "Shell Command Language",
+2.2.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """POSIX.1-2017, Base Definitions, section 3.235."""
 NAME = re.compile(rf"({VARIABLE_NAME.pattern})=")
 
-# `env` as a word of its own, with an assignment behind it.
+# `env` as a word of its own, with an assignment after it.
 ENV = re.compile(rf"env[ \t]+(?={NAME.pattern})")
 
-# One piece of a word: what a shell takes as it is, and the three kinds of quoting.
+# One piece of a word: characters without a meaning to the shell, and the three kinds of quoting.
 PLAIN = re.compile(r"""[^ \t\n'"\\$`;&|<>()~:*?\[]+""")
 SINGLE = re.compile(r"'([^']*)'")
 DOUBLE = re.compile(r'"((?:[^"\\$`]++|\\.)*+)"', re.DOTALL)
@@ -32,12 +33,12 @@ DOUBLE_ESCAPE = re.compile(r'\\([$`"\\])')
 
 GLOBS = "*?["
 
-# Behind these the assignments were a command of their own.
+# Before one of these, the assignments are a command of their own.
 SEPARATORS = frozenset(";&|()")
 
 
 class AssignmentError(ValueError):
-    """An assignment that no shell would take either; the message is for a human."""
+    """An assignment that a shell would reject too; the message is for the user."""
 
 
 class _ExpansionError(Exception):
@@ -45,11 +46,11 @@ class _ExpansionError(Exception):
 
 
 def split_assignments(command: str) -> tuple[Mapping[str, str], str]:
-    """Take off the assignments that `command` begins with: (variable name → value, the rest).
+    """Split off the assignments at the start of `command`: (variable name → value, the rest).
 
-    They are also taken off behind a leading word `env`, which goes with them.  Nothing is
-    taken off when they are a command of their own (`A=1; cmd`), where they would not reach
-    the environment of what follows.
+    Assignments after a leading word `env` are split off too, together with that word.  Assignments
+    that are a command of their own (`A=1; cmd`) are not: they would not reach the environment of
+    the next command.
 
     Raises `AssignmentError` for a quote that does not end, and a variable assigned twice.
     """
@@ -75,9 +76,9 @@ def split_assignments(command: str) -> tuple[Mapping[str, str], str]:
 
 
 def _read_word(text: str, position: int, name: str, *, argument: bool) -> tuple[str, int]:
-    """Read the value that begins at `position`: (value without quoting, its end).
+    """Read the value that starts at `position`: (value without quoting, its end).
 
-    argument: it stands behind `env`, where a shell would also look for files that match.
+    argument: whether it is one of `env`, for which a shell would also expand patterns.
 
     Raises `_ExpansionError` and `AssignmentError`.
     """
@@ -113,6 +114,6 @@ def _skip_blanks(text: str, position: int) -> int:
 
 def _needs_shell(text: str, position: int, start: int, *, argument: bool) -> bool:
     character = text[position]
-    if character == "~":  # a home directory at the start of a value and behind a colon
+    if character == "~":  # a home directory at the start of a value and after a colon
         return position == start or text[position - 1] == ":"
     return character in '$`"\\' or (argument and character in GLOBS)

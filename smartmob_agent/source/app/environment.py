@@ -11,7 +11,7 @@ INHERITED = frozenset(
 )
 INHERITED_PREFIX = "LC_"
 
-# A pipe makes Python hold back its output for 8 KiB, and a console should be live.
+# With a pipe Python buffers up to 8 KiB of output, but a console should be live.
 DEFAULTS = {"PYTHONUNBUFFERED": "1"}
 
 
@@ -22,8 +22,8 @@ def child_environment(
 ) -> dict[str, str]:
     """Make the whole environment of a child: variable name → value, later wins.
 
-    agent_env: of the agent; only what a program needs to find its way is taken over, so
-    that no secret of the operator reaches an app.
+    agent_env: of the agent; only a few variables that programs rely on are inherited, so that no
+    secret of the operator reaches an app.
     assignments: before the command in the Procfile.
     request_env: of the create request.
     """

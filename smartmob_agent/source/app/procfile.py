@@ -2,7 +2,7 @@
 
 A file is UTF-8 without byte order mark; `\\n` and `\\r\\n` end a line.  A backslash as the
 last character joins the next line and becomes one space.  Leading white space, blank lines
-and lines that begin with `#` are ignored; as in a shell, a backslash that ends such a line
+and lines that start with `#` are ignored; as in a shell, a backslash at the end of such a line
 joins nothing.  Every other line is `TYPE: COMMAND`.
 """
 
@@ -20,18 +20,18 @@ __all__ = ["ProcessType", "parse_procfile"]
 
 WHITE = " \t\v\f"
 
-# As in the slugs of processes; the field's other tools take fewer characters, none takes more.
+# As in the slugs of processes; similar tools allow fewer characters, none allows more.
 TYPE = re.compile(r"([A-Za-z0-9._-]+):(.*)", re.DOTALL)
 
 SHOWN_CHARACTERS = 40
-"""Of a line that is wrong, so that a message stays one line."""
+"""Of an invalid line, so that the message stays one line."""
 
 
 @attrs.frozen(kw_only=True)
 class ProcessType:
     """One line of a Procfile.
 
-    command: for `/bin/sh -c`, without the assignments that `env` has.
+    command: for `/bin/sh -c`, without the assignments that are in `env`.
     env: variable name → value.
     """
 
@@ -45,8 +45,8 @@ def parse_procfile(data: bytes) -> Mapping[str, ProcessType]:
 
     A file without process types is valid.
 
-    Raises `InvalidProcfileError`, whose `line` is that of the file, for joined lines the
-    first; the message shows nothing of what stands behind an equals sign.
+    Raises `InvalidProcfileError` with the `line` of the file, the first one of joined lines; the
+    message quotes nothing after an equals sign.
     """
     types: dict[str, ProcessType] = {}
     first: dict[str, int] = {}
@@ -78,10 +78,10 @@ def _decode(data: bytes) -> str:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Number and text of the lines that say something, joined, without leading white space."""
+    """Number and text of each line that matters, joined, without leading white space."""
     parts: list[str] = []
     start = 0
-    # split, not splitlines: that one also splits where a shell sees an ordinary character.
+    # Not splitlines, which also splits at characters that are ordinary ones to a shell.
     for number, physical in enumerate([*text.split("\n"), ""], 1):
         line = physical.removesuffix("\r")
         if not parts:
@@ -103,7 +103,7 @@ def _parse_line(text: str, number: int) -> ProcessType:
         raise InvalidProcfileError(f"expected 'TYPE: COMMAND', found {_show(text)}", line=number)
     name, rest = match[1], match[2].lstrip(WHITE)
     stripped = rest.rstrip(WHITE)
-    if not stripped.endswith("\\"):  # else the space behind it is quoted
+    if not stripped.endswith("\\"):  # else the space after it is quoted
         rest = stripped
     try:
         env, command = split_assignments(rest)

@@ -1,4 +1,4 @@
-"""Where in an unpacked archive the app is."""
+"""The root of an app in an unpacked archive."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["locate"]
 
 PROCFILE = "Procfile"
 
-# What the Finder of macOS adds to the archives that it makes.
+# Added by the Finder of macOS to its archives.
 IGNORED = frozenset({"__MACOSX"})
 
 
 def locate(app: Path, limit_bytes: int) -> tuple[Path, bytes | None]:
-    """Find the app below `app`: its root, and the bytes of its Procfile.
+    """Find the root of the app below `app`, and read its Procfile.
 
-    The root is the directory that holds a Procfile: the archive's top, or else its only
-    directory.  Where there is no Procfile, the root is the top, and the bytes are None.
+    The root is the directory with a Procfile: the archive's top, or else its only directory.
+    Without a Procfile, the root is the top, and the bytes are None.
 
     Raises `InvalidProcfileError` for a Procfile over the limit, and `OSError`.
     """
@@ -31,7 +31,7 @@ def locate(app: Path, limit_bytes: int) -> tuple[Path, bytes | None]:
             for entry in entries
             if entry.is_dir(follow_symlinks=False) and entry.name not in IGNORED
         )
-        directories = list(itertools.islice(found, 2))  # of a hundred thousand, maybe
+        directories = list(itertools.islice(found, 2))  # there may be a hundred thousand
     for root in (app, *(directories if len(directories) == 1 else ())):
         procfile = _read(app, root / PROCFILE, limit_bytes)
         if procfile is not None:
@@ -40,7 +40,7 @@ def locate(app: Path, limit_bytes: int) -> tuple[Path, bytes | None]:
 
 
 def _read(app: Path, path: Path, limit_bytes: int) -> bytes | None:
-    """The bytes of a Procfile, which may be a link to a file inside; None if it is no file."""
+    """Read a Procfile, which may be a link to a file inside; None if there is no such file."""
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13

@@ -1,4 +1,4 @@
-"""The files of an agent: for each process the app from its archive, and the cache of archives."""
+"""The files of an agent: the app of each process, and the cache of archives."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import logging
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,28 +16,32 @@ import trio
 from smartmob_agent.config.settings import Cache, SourceLimits
 from smartmob_agent.errors import SourceError, StartError, TransientError
 from smartmob_agent.source.app.root import locate
-from smartmob_agent.source.app.unpackers import Unpackers
-from smartmob_agent.source.archive.unpack import unpack
+from smartmob_agent.source.archive.decompress import MAGIC_BYTES, codec_of
+from smartmob_agent.source.archive.unpack import check_archive, unpack
 from smartmob_agent.source.cache.disk import open_cache
 from smartmob_agent.source.cache.seam import ArchiveCache
 from smartmob_agent.source.disk.owned_dir import open_owned_dir, remove_dead
 from smartmob_agent.source.disk.rmtree import remove_tree
+from smartmob_agent.source.disk.timeouts import REMOVE_OWN_TIMEOUT
 
-__all__ = ["Unpacked", "Workspace", "Workspaces", "open_workspaces"]
+__all__ = ["UnpackLimiter", "Unpacked", "Workspace", "Workspaces", "open_workspaces"]
 
 logger = logging.getLogger(__name__)
 
-REMOVERS = 2
+UNPACKERS = 2
+"""Unpacking keeps a processor busy; with more at once the event loop waits longer for its turn."""
 
-REMOVE_TIMEOUT = 10.0
-"""Seconds to remove the agent's directory when it stops; the next start removes the rest."""
+REMOVERS = 2
+"""Removals wait for the disk; more at once would not make it faster."""
+
+check_cancelled = trio.from_thread.check_cancelled
 
 
 @attrs.frozen(kw_only=True)
 class Unpacked:
     """An app as files.
 
-    root: the directory that holds the Procfile: the archive's top or its only directory.
+    root: the directory with the Procfile: the archive's top or its only directory.
     procfile: the bytes of the Procfile, None where there is none.
     """
 
@@ -48,21 +53,20 @@ class Workspace(Protocol):
     """The directory of one process, which is made at its first use."""
 
     async def unpack(self, archive: Path) -> Unpacked:
-        """Unpack an archive, which stays as it is; what an earlier try left is removed first.
+        """Unpack an archive, which stays unchanged; files of an earlier try are removed first.
 
-        Raises `DownloadError` when it is no archive or over a limit, `UnpackError` when it is
-        damaged or holds what must not be unpacked, `TransientError` when the disk says no.
+        Raises `DownloadError` when the file is no archive or over a limit, `UnpackError` when the
+        archive is damaged or must not be unpacked, `TransientError` when the disk is full or
+        cannot be written.  No unpacked file is left then.
 
-        After each of them no unpacked file is left.
-
-        If cancelled: stops soon; what was unpacked so far stays until `remove`.
+        If cancelled: stops soon; the files unpacked so far stay until `remove`.
         """
         ...
 
     async def remove(self) -> None:
-        """Remove the directory with all that is in it, whatever the app made of it.
+        """Remove the directory with all that is in it, whatever the app has done to it.
 
-        Safe to call more than once.  Never raises for what cannot be removed: logs it.
+        Safe to call more than once.  Raises no error for files that cannot be removed: logs it.
 
         If cancelled: stops soon, and the rest stays.
         """
@@ -74,11 +78,11 @@ class Workspaces(Protocol):
 
     @property
     def cache(self) -> ArchiveCache:
-        """The archives that come from somewhere else."""
+        """The archives that were downloaded or uploaded."""
         ...
 
     def open(self, slug: str) -> Workspace:
-        """Make the workspace of a process; quick, nothing is written before it is used."""
+        """Make the workspace of a process; quick, nothing is written before the first use."""
         ...
 
 
@@ -88,7 +92,7 @@ async def open_workspaces(
 ) -> AsyncGenerator[Workspaces]:
     """Make the agent's own directory below `parent`, and remove it at the end.
 
-    What agents that were killed left there is removed first.
+    Directories of agents that were killed are removed first.
 
     parent: made if it is missing; None is the system's directory for temporary files.
     cache: if it names no directory, the archives are in the agent's own.
@@ -96,36 +100,68 @@ async def open_workspaces(
     Raises `StartError` when there can be no such directory.
     """
     cache = cache or Cache()
-    where = Path(tempfile.gettempdir()) if parent is None else parent
+    parent = Path(tempfile.gettempdir()) if parent is None else parent
     with contextlib.ExitStack() as stack:
         try:
-            where.mkdir(parents=True, exist_ok=True)
-            directory = stack.enter_context(open_owned_dir(where))
+            own = await trio.to_thread.run_sync(_make_own, stack, parent)
         except OSError as exc:
-            raise StartError(f"cannot keep sources in {where}: {exc.strerror}") from exc
-        await trio.to_thread.run_sync(remove_dead, where, trio.from_thread.check_cancelled)
+            raise StartError(f"cannot keep sources in {parent}: {exc.strerror}") from exc
         try:
-            where = cache.cache_dir or directory / "cache"
-            async with open_cache(where, cache, limits) as archives:
-                yield _Workspaces(
-                    directory=directory,
-                    limits=limits,
-                    cache=archives,
-                    unpackers=Unpackers(),
-                    removers=trio.CapacityLimiter(REMOVERS),
-                )
+            await trio.to_thread.run_sync(remove_dead, parent, check_cancelled)
+            opening = open_cache(
+                cache.cache_dir or own / "cache",
+                cache,
+                min_free_bytes=limits.min_free_bytes,
+                check_archive=partial(check_archive, limits=limits, check=check_cancelled),
+            )
+            async with opening as archives:
+                yield _Workspaces(own=own, limits=limits, cache=archives)
         finally:
-            with trio.move_on_after(REMOVE_TIMEOUT, shield=True):
-                await trio.to_thread.run_sync(_remove, directory)
+            with trio.move_on_after(REMOVE_OWN_TIMEOUT, shield=True):
+                await trio.to_thread.run_sync(_remove, own)
+
+
+def _make_own(stack: contextlib.ExitStack, parent: Path) -> Path:
+    """Make the agent's own directory, which `stack` holds; in a thread."""
+    parent.mkdir(parents=True, exist_ok=True)
+    return stack.enter_context(open_owned_dir(parent))
+
+
+@attrs.frozen
+class UnpackLimiter:
+    """Limits how many archives are unpacked at once, and to one those that need much memory."""
+
+    _all: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(UNPACKERS))
+    _large: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+
+    @contextlib.asynccontextmanager
+    async def hold(self, archive: Path) -> AsyncGenerator[trio.CapacityLimiter]:
+        """Wait until an archive may be unpacked, in a thread with the limiter that this yields.
+
+        Raises `OSError` when the archive cannot be read.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            if _needs_memory(archive):
+                await stack.enter_async_context(self._large)
+            yield self._all
+
+
+def _needs_memory(archive: Path) -> bool:
+    # The first bytes of a file that was just written or checked: not worth a thread.
+    with archive.open("rb") as file:
+        codec = codec_of(file.read(MAGIC_BYTES))
+    return codec is not None and codec.needs_memory
 
 
 @attrs.frozen(kw_only=True)
 class _Workspaces:
-    directory: Path
+    """own: the agent's own directory."""
+
+    own: Path
     limits: SourceLimits
     cache: ArchiveCache
-    unpackers: Unpackers
-    removers: trio.CapacityLimiter
+    unpackers: UnpackLimiter = attrs.field(factory=UnpackLimiter)
+    removers: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(REMOVERS))
 
     def open(self, slug: str) -> Workspace:
         return _Workspace(slug=slug, parent=self)
@@ -139,11 +175,8 @@ class _Workspace:
 
     async def unpack(self, archive: Path) -> Unpacked:
         with _disk_errors():
-            app = self._make_directory() / "app"
-            async with self.parent.unpackers.turn(archive) as limiter:
-                return await trio.to_thread.run_sync(
-                    _unpack, archive, app, self.parent.limits, limiter=limiter
-                )
+            async with self.parent.unpackers.hold(archive) as limiter:
+                return await trio.to_thread.run_sync(self._unpack, archive, limiter=limiter)
 
     async def remove(self) -> None:
         if self._directory is None:
@@ -152,10 +185,22 @@ class _Workspace:
         await trio.to_thread.run_sync(_remove, self._directory, limiter=self.parent.removers)
         self._directory = None
 
+    def _unpack(self, archive: Path) -> Unpacked:
+        """Unpack; in a thread that trio started."""
+        limits, app = self.parent.limits, self._make_directory() / "app"
+        remove_tree(app, check_cancelled)
+        app.mkdir(mode=0o700)
+        try:
+            unpack(archive, app, limits, check_cancelled)
+            root, procfile = locate(app, limits.procfile_bytes)
+        except (SourceError, OSError):
+            remove_tree(app, check_cancelled)
+            raise
+        return Unpacked(root=root, procfile=procfile)
+
     def _make_directory(self) -> Path:
         if self._directory is None:
-            made = tempfile.mkdtemp(prefix=f"{self.slug}-", dir=self.parent.directory)
-            self._directory = Path(made)
+            self._directory = Path(tempfile.mkdtemp(prefix=f"{self.slug}-", dir=self.parent.own))
         return self._directory
 
 
@@ -167,24 +212,10 @@ def _disk_errors() -> Iterator[None]:
         raise TransientError(f"cannot keep the source: {exc.strerror or exc}") from exc
 
 
-def _unpack(archive: Path, app: Path, limits: SourceLimits) -> Unpacked:
-    """Unpack in a thread that trio started."""
-    check = trio.from_thread.check_cancelled
-    remove_tree(app, check)
-    app.mkdir(mode=0o700)
-    try:
-        unpack(archive, app, limits, check)
-        root, procfile = locate(app, limits.procfile_bytes)
-    except (SourceError, OSError):
-        remove_tree(app, check)
-        raise
-    return Unpacked(root=root, procfile=procfile)
-
-
 def _remove(directory: Path) -> None:
-    """Remove in a thread that trio started."""
+    """Remove a directory; in a thread that trio started."""
     try:
-        remove_tree(directory, trio.from_thread.check_cancelled)
+        remove_tree(directory, check_cancelled)
     except OSError as exc:
         extra = {"path": str(directory), "error": str(exc)}
         logger.warning("cannot remove", extra=extra)

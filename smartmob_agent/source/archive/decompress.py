@@ -1,40 +1,28 @@
-"""Decompression in bounded memory: gzip, bzip2 and xz, told by their first bytes.
+"""Decompression in bounded memory: gzip, bzip2 and xz, recognized by their first bytes.
 
-A decompressor hands out at most as much as it is asked for, however much its input
-inflates to; a bomb costs time, which the caller bounds, and no memory.
+A decompressor returns at most as many bytes as it is asked for, however much the input inflates
+to; a bomb costs time, which the caller bounds, but no memory.
 """
 
 from __future__ import annotations
 
 import bz2
 import lzma
-import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
 import attrs
 
 from smartmob_agent.errors import DownloadError, UnpackError
+from smartmob_agent.source.gunzip import DamagedError, Gunzip
 
-__all__ = [
-    "CODECS",
-    "MAGIC_BYTES",
-    "DamagedError",
-    "Decompressor",
-    "Gunzip",
-    "codec_of",
-    "decompressed",
-]
+__all__ = ["CODECS", "MAGIC_BYTES", "Decompressor", "codec_of", "decompressed"]
 
-# A piece of input costs one of output's size at most, so small pieces bound both.
+# A piece of input costs at most a piece of output, so small pieces bound both.
 INPUT_BYTES = 64 * 1024
 
 # `xz -9` asks for 65 MiB; the format allows 4 GiB.
 XZ_MEMORY_BYTES = 80 * 1024 * 1024
-
-
-class DamagedError(Exception):
-    """The compressed data breaks the rules of its format."""
 
 
 class Decompressor(Protocol):
@@ -49,44 +37,18 @@ class Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-class Gunzip:
-    """A `Decompressor` of one gzip stream (RFC 1952)."""
-
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        self.needs_input = True
-
-    @property
-    def eof(self) -> bool:
-        return self._zlib.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._zlib.unused_data
-
-    def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        """As that of bz2 and lzma; raises `DamagedError`."""
-        try:
-            piece = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
-        except zlib.error as exc:
-            raise DamagedError(str(exc)) from exc
-        # A full piece may have more behind it in zlib, without any input left over.
-        self.needs_input = not self._zlib.unconsumed_tail and len(piece) < max_length
-        return piece
-
-
 @attrs.frozen(kw_only=True)
 class Codec:
     """A format of compression.
 
-    magic: what each of its streams begins with.
-    is_hungry: whether it takes as much memory as its data says, within a limit.
+    magic: the first bytes of each stream.
+    needs_memory: whether the data says how much memory it takes to read, within a limit.
     """
 
     name: str
     magic: bytes
     new: Callable[[], Decompressor]
-    is_hungry: bool = False
+    needs_memory: bool = False
 
 
 CODECS = (
@@ -96,7 +58,7 @@ CODECS = (
         name="xz",
         magic=b"\xfd7zXZ\0",
         new=lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES),
-        is_hungry=True,
+        needs_memory=True,
     ),
 )
 
@@ -111,12 +73,12 @@ def codec_of(head: bytes) -> Codec | None:
 def decompressed(
     file: BinaryIO, codec: Codec, *, streams: int, check: Callable[[], None]
 ) -> Iterator[bytes]:
-    """What `file` holds, in pieces of at most 64 KiB; several streams count as one.
+    """Decompress `file`, in pieces of at most 64 KiB; several streams count as one.
 
-    What follows the last stream is ignored, as the format's own tools do.
+    Bytes after the last stream are ignored, as the format's own tools do.
 
-    streams: how many there may be.
-    check: called before each piece; what it raises comes through.
+    streams: limit of their number.
+    check: called before each piece; its exceptions propagate.
 
     Raises `UnpackError` when the data is damaged or cut short, `DownloadError` for too many
     streams.

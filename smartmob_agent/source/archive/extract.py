@@ -1,4 +1,4 @@
-"""Files below one directory, and nowhere else: where the members of an archive go."""
+"""The files of an archive's members, below one directory and nowhere else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import attrs
 
 from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import UnpackError
-from smartmob_agent.source.archive.budget import Budget
+from smartmob_agent.source.archive.budget import Budget, CaseCollisions, folds_names
 from smartmob_agent.source.archive.members import (
     Member,
     MemberKind,
@@ -20,7 +20,6 @@ from smartmob_agent.source.archive.members import (
     inner_target,
     refusal,
 )
-from smartmob_agent.source.archive.twins import CaseCollisions, folds_names
 from smartmob_agent.source.disk.free_space import FreeSpace
 
 __all__ = ["Extraction", "open_extraction"]
@@ -31,13 +30,13 @@ FILE_MODE = 0o644
 # Not setuid, setgid, sticky, nor writable for group and others.
 KEPT_BITS = 0o755
 
-# What a file, a directory or a link takes of the disk beside its content: about a block.
+# Space that a file, a directory or a link takes beside its content: about a block.
 OVERHEAD_BYTES = 4096
 
-# Directories that are known to be there: enough for the order in which archives come.
+# Directories that are remembered as made: enough for the usual order of members.
 KNOWN_PARENTS = 1000
 
-# What only the archive can be blamed for, by names or numbers that this file system has not.
+# Errors by names or numbers that the file system does not support: the archive's fault.
 UNFIT = {errno.EILSEQ, errno.EINVAL, errno.EMLINK, errno.ENAMETOOLONG}
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -46,30 +45,30 @@ NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @attrs.define(eq=False, kw_only=True)
 class Extraction:
-    """Creates members, each one new: nothing is overwritten, and no link is followed.
+    """Creates members, each as a new file: nothing is overwritten, and no link is followed.
 
     There are no symbolic links before `finish`, so no path can lead through one.
 
-    root_fd: the directory, which is empty at first and which nobody else writes into.
-    check: called before each step that may take long; what it raises comes through.
-    names: refuses those that differ in case only; None where the file system keeps them apart.
+    root_fd: the directory, which is empty at first and to which nobody else writes.
+    check: called before each step that may take long; its exceptions propagate.
+    names: rejects names that differ in case only; None where the file system keeps them apart.
     """
 
     root_fd: int
     limits: SourceLimits
     check: Callable[[], None]
     budget: Budget
-    room: FreeSpace
+    space: FreeSpace
     names: CaseCollisions | None = None
-    # Bytes are small, and nothing that the garbage collector looks at again and again.
+    # As bytes, which are small and which the garbage collector does not traverse.
     _links: list[bytes] = attrs.field(factory=list)
     _parents: set[str] = attrs.field(factory=set)
 
     def add(self, member: Member, content: Iterable[bytes]) -> None:
-        """Create a member; a symbolic link comes last, by `finish`.
+        """Create a member; symbolic links are created later, by `finish`.
 
-        Raises `UnpackError` for what must not be unpacked, `DownloadError` over a limit,
-        and `OSError` when the disk says no.
+        Raises `UnpackError` for a member that must not be unpacked, `DownloadError` over a limit,
+        and `OSError` when the disk is full or cannot be written.
         """
         self.check()
         path = inner_path(member.name, self.limits)
@@ -100,7 +99,7 @@ class Extraction:
         try:
             self._make_parents(path)
             self._use(path)
-            self.room.take(OVERHEAD_BYTES)
+            self.space.take(OVERHEAD_BYTES)
             self._create(path, member, content)
         except FileExistsError as exc:
             raise refusal(member.name, "a duplicate of an earlier member") from exc
@@ -134,12 +133,12 @@ class Extraction:
 
     def _write(self, path: str, member: Member, content: Iterable[bytes]) -> None:
         self.budget.take_bytes(member.name, member.size)
-        self.room.take(member.size)
+        self.space.take(member.size)
         fd = os.open(path, NEW_FILE, 0o600, dir_fd=self.root_fd)
         try:
             for piece in content:
                 self.check()
-                self.room.take(len(piece))
+                self.space.take(len(piece))
                 view = memoryview(piece)
                 while view:
                     view = view[os.write(fd, view) :]
@@ -167,12 +166,12 @@ class Extraction:
             self._parents.add(parent)
 
     def _make_implied(self, path: str) -> None:
-        """Make a directory that need not be a member itself."""
+        """Make a directory that may not be a member itself."""
         if path and self._make_directory(path):
             self.budget.count(path)
 
     def _make_directory(self, path: str) -> bool:
-        """Make a directory with those above it; False where there is one already."""
+        """Make a directory and its parents; False if it exists already."""
         try:
             return self._make_one(path)
         except FileNotFoundError:
@@ -191,10 +190,10 @@ class Extraction:
         try:
             os.mkdir(path, DIRECTORY_MODE, dir_fd=self.root_fd)
         except FileExistsError:
-            # Opened to see that it is one: NotADirectoryError otherwise.
+            # Raises NotADirectoryError unless the existing one is a directory.
             os.close(os.open(path, DIRECTORY, dir_fd=self.root_fd))
             return False
-        self.room.take(OVERHEAD_BYTES)
+        self.space.take(OVERHEAD_BYTES)
         return True
 
 
@@ -202,13 +201,13 @@ class Extraction:
 def open_extraction(
     directory: Path, limits: SourceLimits, budget: Budget, check: Callable[[], None]
 ) -> Iterator[Extraction]:
-    """Make the tree below an existing directory."""
+    """Open an existing directory for the files of an archive."""
     fd = os.open(directory, DIRECTORY)
     try:
-        room = FreeSpace(fd=fd, min_free_bytes=limits.min_free_bytes)
+        space = FreeSpace(fd=fd, min_free_bytes=limits.min_free_bytes)
         names = CaseCollisions() if folds_names(fd) else None
         yield Extraction(
-            root_fd=fd, limits=limits, check=check, budget=budget, room=room, names=names
+            root_fd=fd, limits=limits, check=check, budget=budget, space=space, names=names
         )
     finally:
         os.close(fd)

@@ -1,4 +1,4 @@
-"""Members of archives: what they are, and which names they may have.  Pure."""
+"""Members of archives: their kinds, and the names that they may have.  Pure."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SHOWN_CHARACTERS = 100
 # C0 and C1 controls, and the newlines of Unicode.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
-# Of one name; Linux has no file system that takes more (limits.h, NAME_MAX).
+# Of one name; no file system of Linux allows more (limits.h, NAME_MAX).
 NAME_BYTES = 255
 
 
 class MemberKind(enum.Enum):
-    """What a member is; there are no others that an app needs."""
+    """The kinds of members that an app may have."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -32,7 +32,7 @@ class MemberKind(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class Member:
-    """One entry of an archive, as it stands there: nothing is checked yet.
+    """One entry of an archive, not checked yet.
 
     mode: permission bits, None where the archive has none.
     size: bytes of a file.
@@ -52,7 +52,7 @@ def refusal(name: str, why: str) -> UnpackError:
 
 
 def excess(name: str, expected: str) -> DownloadError:
-    """The error for a member that goes over a limit; it says what was expected."""
+    """The error for a member over a limit, with what was expected."""
     return DownloadError(f"{_shown(name)} in the archive: expected {expected}")
 
 
@@ -61,7 +61,7 @@ def _shown(name: str) -> str:
 
 
 def decode_name(raw: bytes) -> str:
-    """A name as text; raises `UnpackError` when it is no UTF-8."""
+    """Decode a name; raises `UnpackError` unless it is UTF-8."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as exc:
@@ -72,7 +72,7 @@ def decode_name(raw: bytes) -> str:
 def inner_path(name: str, limits: SourceLimits) -> str:
     """The path of a member below the archive's top; empty for the top itself.
 
-    Raises `UnpackError` for a name that leads outside or that no program can work with, and
+    Raises `UnpackError` for a name that leads outside or has control characters, and
     `DownloadError` for one that is too long or too deep.
     """
     if name.startswith("/"):
@@ -86,11 +86,10 @@ def inner_path(name: str, limits: SourceLimits) -> str:
 
 
 def inner_target(path: str, target: str, limits: SourceLimits) -> str:
-    """What the symbolic link at `path`, an `inner_path`, may point at to mean `target`.
+    """The target for a symbolic link at `path`, an `inner_path`, that has the meaning of `target`.
 
-    In the result each `..` stands before all names.  So whatever other links a name in it
-    meets, it is followed from a directory inside, downwards: with every link made so, none
-    leads outside.
+    In the result all `..` come before the names.  So each name is looked up in a directory inside,
+    whatever other links it passes through: if all links are made so, none leads outside.
 
     Raises `UnpackError` when the target is absolute, empty or outside.
     """

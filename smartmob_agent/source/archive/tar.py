@@ -22,17 +22,17 @@ END = bytes(BLOCK_BYTES)
 
 CHUNK_BYTES = 256 * 1024
 
-# A path, a link and attributes that file systems have; nobody needs more.
+# Enough for a path, a link and the attributes of any file system.
 EXTENSION_BYTES = 1024 * 1024
-"""Headers that extend members may have so much in all, and `MEMBER_BYTES` more for each member."""
+"""Limit for all headers that extend members, which grows by `MEMBER_BYTES` with each member."""
 MEMBER_BYTES = 4096
 RECORD_BYTES = 100
-"""What each line in such a header costs beside its length: about as much time."""
+"""Added for each line of such a header: it takes about as much time."""
 
 KINDS = {
     b"0": MemberKind.FILE,
     b"\0": MemberKind.FILE,
-    b"7": MemberKind.FILE,  # to be contiguous on disk, which nobody does
+    b"7": MemberKind.FILE,  # to be contiguous on disk, which no system does
     b"1": MemberKind.HARDLINK,
     b"2": MemberKind.SYMLINK,
     b"5": MemberKind.DIRECTORY,
@@ -51,10 +51,10 @@ ASCII = bytes(range(128))
 
 PAX_KEYS = frozenset({"linkpath", "path", "size"})
 SPARSE_KEYS = ("GNU.sparse.", "SCHILY.realsize", "SUN.holesdata")
-"""How GNU tar, star and Solaris mark sparse files; libarchive does it as GNU tar."""
+"""Marks of sparse files by GNU tar (and libarchive), star and Solaris."""
 
 Read = Callable[[int], bytes]
-"""At most so many bytes, and none only at the end."""
+"""Returns at most so many bytes, none only at the end."""
 
 
 @attrs.frozen(kw_only=True)
@@ -78,18 +78,18 @@ def is_tar(block: bytes) -> bool:
     expected = _octal(block[148:156])
     rest = block[:148] + b" " * 8 + block[156:]
     total = sum(rest)
-    # Some old programs summed up signed bytes.
+    # Some old programs added up signed bytes.
     return expected == total or expected == total - 256 * len(rest.translate(None, ASCII))
 
 
 def tar_members(read: Read) -> Iterator[tuple[Member, Iterator[bytes]]]:
     """The members of an archive, each with its content in pieces of at most 256 KiB.
 
-    The content is there until the next member is asked for.  What follows the end of the
-    archive is read too, so that a decompressor meets its checksum.
+    The content can be read until the next member is requested.  Bytes after the end of the
+    archive are read as well, so that a decompressor checks its checksum.
 
-    Raises `UnpackError` when the archive is damaged, cut short, or holds what is neither
-    file nor directory nor link; `DownloadError` for a header over its limit.
+    Raises `UnpackError` when the archive is damaged, cut short, or has a member that is neither
+    file nor directory nor link; `DownloadError` for headers over their limit.
     """
     defaults: dict[str, str] = {}
     extra: dict[str, str] = {}
@@ -103,13 +103,13 @@ def tar_members(read: Read) -> Iterator[tuple[Member, Iterator[bytes]]]:
             _check_spare(header, spare)
             if header.type in {b"g", b"x"}:
                 (defaults if header.type == b"g" else extra).update(_parse_pax(data))
-            else:  # those of pax, more exact, win
+            else:  # pax, which is more exact, wins
                 extra.setdefault("path" if header.type == b"L" else "linkpath", _text(data))
             continue
         member = _member(header, {**defaults, **extra})
         content = _content(read, member.size)
         yield member, content
-        deque(content, maxlen=0)  # what nobody asked for
+        deque(content, maxlen=0)  # the content that was not read
         extra, spare = {}, spare + MEMBER_BYTES
     while read(CHUNK_BYTES):
         pass
@@ -124,7 +124,7 @@ def _member(header: _Header, extra: dict[str, str]) -> Member:
         raise refusal(name, f"expected a file, directory or link, found {found}")
     if "sparse" in extra:
         raise refusal(name, "expected a file, directory or link, found a sparse file")
-    if kind is MemberKind.FILE and name.endswith("/"):  # as the old format has directories
+    if kind is MemberKind.FILE and name.endswith("/"):  # a directory of the old format
         kind = MemberKind.DIRECTORY
     size = _decimal(extra["size"]) if "size" in extra else header.size
     is_link = kind in {MemberKind.SYMLINK, MemberKind.HARDLINK}
@@ -180,7 +180,7 @@ def _parse(block: bytes) -> _Header:
         raise UnpackError("the tar archive is damaged: wrong checksum of a header")
     name = block[:100].partition(b"\0")[0]
     prefix = block[345:500].partition(b"\0")[0]
-    # GNU tar, whose magic has blanks, keeps other things there.
+    # GNU tar, whose magic has blanks, has other fields there.
     if block[257:263] == b"ustar\0" and prefix:
         name = prefix + b"/" + name
     mode, size = _number(block[100:108]), _number(block[124:136])
@@ -189,7 +189,7 @@ def _parse(block: bytes) -> _Header:
 
 
 def _number(field: bytes) -> int:
-    """Octal digits, or GNU tar's base 256 for what has no place; never below 0."""
+    """Parse octal digits, or GNU tar's base 256 for larger numbers; never below 0."""
     value = int.from_bytes(field[1:], "big") if field[0] == 0x80 else _octal(field)
     if value is None:
         raise UnpackError(f"the tar archive is damaged: expected a number, found {field!r}")
@@ -214,7 +214,7 @@ def _decimal(text: str) -> int:
 
 
 def _parse_pax(data: bytes) -> dict[str, str]:
-    """The records `LENGTH KEY=VALUE\\n` that matter; "sparse" if the file is a sparse one."""
+    """Parse the records `LENGTH KEY=VALUE\\n` that matter; "sparse" is set for a sparse file."""
     records: dict[str, str] = {}
     start = 0
     while start < len(data):

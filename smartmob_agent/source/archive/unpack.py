@@ -22,13 +22,13 @@ __all__ = ["check_archive", "unpack"]
 
 Members = Iterable[tuple[Member, Iterator[bytes]]]
 
-# A thread that makes many short calls of the operating system gives way at each of them, but has
-# always taken the interpreter back before the one that waits for it is awake.
+# A thread that makes many short system calls releases the interpreter at each of them, but takes it
+# back before another thread that waits for it is awake; so it has to sleep now and then.
 PAUSE_INTERVAL = 0.005
 PAUSE = 0.0001
 """Seconds; costs a hundredth of the time."""
 
-# Headers and padding of a tar archive do not count as its content, yet cost as much time.
+# Headers and padding of a tar archive do not count as content, but cost as much time.
 OVERHEAD_BYTES = 4096
 """For each member."""
 
@@ -41,20 +41,20 @@ FOUND = (
     (b"<?xml", "an XML document"),
     (b"version https://git-lfs", "a Git LFS pointer"),
 )
-"""What servers send instead of an archive, in lower case where it is text."""
+"""What servers send instead of an archive, by its first bytes; text in lower case."""
 
 
 def unpack(archive: Path, directory: Path, limits: SourceLimits, check: Callable[[], None]) -> None:
-    """Unpack a zip or tar archive, told by its content, into an empty directory.
+    """Unpack a zip or tar archive, recognized by its content, into an empty directory.
 
-    Files, directories and links inside; permission bits without setuid, setgid, sticky and
-    the write bits of group and others; no owners and no times.
+    Files, directories and links inside are made, with permission bits other than setuid, setgid,
+    sticky and the write bits of group and others, but without owners and times.
 
-    check: called every few milliseconds; what it raises comes through.
+    check: called every few milliseconds; its exceptions propagate.
 
-    Raises `DownloadError` when it is no archive or over a limit, `UnpackError` when it is
-    damaged or holds what must not be unpacked, `OSError` when the disk says no, or has fewer
-    than `min_free_bytes` left.
+    Raises `DownloadError` when the file is no archive or over a limit, `UnpackError` when the
+    archive is damaged or must not be unpacked, `OSError` when the disk cannot be written or has
+    fewer than `min_free_bytes` left.
     """
     check = _in_time(check, limits.unpack_timeout)
     with (
@@ -67,18 +67,18 @@ def unpack(archive: Path, directory: Path, limits: SourceLimits, check: Callable
 
 
 def check_archive(archive: Path, limits: SourceLimits, check: Callable[[], None]) -> None:
-    """Look whether a file is a zip or tar archive; quick, however large it is.
+    """Check that a file is a zip or tar archive; quick, however large the file is.
 
     check: as for `unpack`.
 
-    Raises `DownloadError` or `UnpackError` when it is none, as `unpack` does, and `OSError`.
+    Raises the `DownloadError` or `UnpackError` of `unpack` when it is none, and `OSError`.
     """
     with _open_archive(archive, limits, check):
         pass
 
 
 def _in_time(check: Callable[[], None], timeout: float) -> Callable[[], None]:
-    """Add a limit of time, and pauses in which other threads get their turn."""
+    """Add a time limit, and pauses for other threads."""
     now = time.monotonic()
     end, pause = now + timeout, now + PAUSE_INTERVAL
 
@@ -135,7 +135,7 @@ def _compressed_tar(
 
 
 class _Pieces:
-    """Pieces of bytes, read in other sizes."""
+    """Reads pieces of bytes in other sizes."""
 
     def __init__(self, pieces: Iterator[bytes], limit: int) -> None:
         self._pieces = pieces
@@ -143,7 +143,7 @@ class _Pieces:
         self._data = memoryview(b"")
 
     def peek(self, size: int) -> bytes:
-        """The first bytes; fewer only if there are no more."""
+        """Return the first bytes; fewer only if there are no more."""
         data = b""
         while len(data) < size and (piece := next(self._pieces, b"")):
             data += piece
@@ -151,7 +151,7 @@ class _Pieces:
         return data[:size]
 
     def read(self, size: int) -> bytes:
-        """At most so many bytes, and none only at the end; `DownloadError` over the limit."""
+        """Read at most `size` bytes, none only at the end; `DownloadError` over the limit."""
         if not self._data:
             self._data = memoryview(next(self._pieces, b""))
         piece = bytes(self._data[:size])

@@ -1,4 +1,4 @@
-"""The directory of a zip archive, which stands at its end, read entry by entry.
+"""The directory at the end of a zip archive, read entry by entry.
 
 Written by hand, after APPNOTE.TXT 6.3.10 of PKWARE, because the standard library reads the
 whole directory into memory, a thousand bytes for each entry.
@@ -36,13 +36,13 @@ COMMENT_BYTES = 0xFFFF
 UTF8 = 1 << 11
 
 FULL_16, FULL_32 = 0xFFFF, 0xFFFFFFFF
-"""Too small a field: the value stands in the zip64 part (4.3.9.6)."""
+"""The value does not fit the field, and is in the zip64 part (4.3.9.6)."""
 ZIP64 = 0x0001
 
 
 @attrs.frozen(kw_only=True)
 class ZipDirectory:
-    """Where the directory is.
+    """The place of the directory.
 
     count: of its entries.
     size, offset: in bytes.
@@ -55,9 +55,10 @@ class ZipDirectory:
 
 @attrs.frozen(kw_only=True)
 class ZipEntry:
-    """What the directory says of a member; `mode` is 0 where it says nothing of that.
+    """What the directory says about a member.
 
-    offset: of the member itself, which begins with a header of its own.
+    mode: of the file, with its type; 0 if the directory has none.
+    offset: of the member itself, which starts with a header of its own.
     """
 
     raw_name: bytes
@@ -101,7 +102,7 @@ def _find_directory64(file: BinaryIO, end: int) -> ZipDirectory:
 
 
 def read_entries(file: BinaryIO, directory: ZipDirectory) -> Iterator[ZipEntry]:
-    """The entries, one after the other; raises `UnpackError` when there are others than it says."""
+    """Read the entries one by one; raises `UnpackError` if the directory has another size."""
     seek(file, directory.offset)
     for _ in range(directory.count):
         yield _read_entry(file)
@@ -116,7 +117,7 @@ def _read_entry(file: BinaryIO) -> ZipEntry:
     if signature != b"PK\x01\x02":
         raise damaged("no entry where one should be")
     raw_name = exactly(file, name_size)
-    # Without the flag it is code page 437 by the book, and UTF-8 in practice.
+    # Without the flag a name is in code page 437 by the specification, and in UTF-8 in practice.
     name = decode_name(raw_name) if flags & UTF8 else _legacy_name(raw_name)
     extra = exactly(file, extra_size)
     if comment_size:
@@ -144,7 +145,7 @@ def _legacy_name(raw_name: bytes) -> str:
 
 
 def _widen(extra: bytes, values: list[int]) -> list[int]:
-    """Replace the values that are too large for 32 bits, in the order of 4.5.3."""
+    """Replace values that do not fit into 32 bits, in the order of 4.5.3."""
     at = 0
     while at + 4 <= len(extra):
         key, size = struct.unpack_from("<2H", extra, at)
@@ -157,19 +158,19 @@ def _widen(extra: bytes, values: list[int]) -> list[int]:
 
 
 def seek(file: BinaryIO, offset: int) -> None:
-    """Go to an offset that an archive has given; raises `UnpackError` for an absurd one."""
+    """Go to an offset from an archive; raises `UnpackError` for an absurd one."""
     if offset >= 1 << 63:
         raise damaged("an offset outside")
     file.seek(offset)
 
 
 def read_struct(file: BinaryIO, structure: struct.Struct) -> tuple[Any, ...]:
-    """Read the fields of a record; raises `UnpackError` when the file ends before."""
+    """Read the fields of a record; raises `UnpackError` when the file ends too early."""
     return structure.unpack(exactly(file, structure.size))
 
 
 def exactly(file: BinaryIO, size: int) -> bytes:
-    """Read so many bytes; raises `UnpackError` when the file ends before."""
+    """Read exactly `size` bytes; raises `UnpackError` when the file ends too early."""
     data = file.read(size)
     if len(data) < size:
         raise UnpackError("the zip archive is cut short")

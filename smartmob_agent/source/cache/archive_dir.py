@@ -1,14 +1,14 @@
 """Archives below a directory that several agents may share.  Synchronous: for threads.
 
-It holds what is in it to be complete, whenever an agent was killed: a file gets its name, its
-digest, when the last byte is written, and nobody writes to it then (see `hold.py`).  What was
-not complete is in the directories that agents keep for themselves, which are removed when
-their agents are dead (see `lease.py`).
+Each file in it is complete, whenever an agent was killed: a file gets its name, which is its
+digest, after its last byte, and is never written again (see `archive_lock.py`).  Unfinished
+files are in the agents' own directories, which are removed when their agents are dead (see
+`owned_dir.py`).
 
-An archive is read and compared with its name before it is used.  That finds what no order of
-writing prevents, too: disks that forget, and what other programs did.  So nobody waits until a
-file is on the disk (fsync(2)), which costs more than to read it once: what a machine lost with
-its power is found out, and downloaded again.
+An archive is read and compared with its name before it is used.  That also finds damage that no
+order of writes prevents: disks that lose data, and changes by other programs.  So no write waits
+for the disk (fsync(2)), which would cost more than reading the file once: an archive lost in a
+power failure is detected and downloaded again.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ __all__ = ["ArchiveDir"]
 logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 4096
-"""What the smallest file takes on most disks."""
+"""Space that the smallest file takes on most disks."""
 
 FOREIGN = 0o022
-"""Nobody else may write where archives are found by their names."""
+"""Other users must not write to a directory whose files are trusted by their names."""
 
 MAX_FILES = 10_000
-"""Of archives, and of notes: so many can be looked at in a moment."""
+"""Of archives, and of known ETags: a scan of so many takes a moment."""
 
 _NAME = re.compile("[0-9a-f]{64}")
 
 
 @attrs.define(eq=False, kw_only=True)
 class ArchiveDir:
-    """The archives, by digest: what was downloaded, what was uploaded, and notes on URLs.
+    """Archives by digest, downloaded or uploaded, and the ETags of URLs.
 
-    limit_bytes: of all archives together; those that are held may be more.
-    min_free_bytes: of the disk; archives go before others lack it.
-    full: whether there were too many that are held, the last time.
+    limit_bytes: of all archives together; those that are in use may exceed it.
+    min_free_bytes: of the disk; archives are removed to keep so much free.
+    full: whether the archives in use exceeded the limit at the last `trim`.
     """
 
     directory: Path
@@ -57,31 +57,31 @@ class ArchiveDir:
     full: bool = False
 
     def prepare(self) -> None:
-        """Make what is missing; raises `OSError`, also where other users may write."""
-        for path in (self._downloads, self._uploads, self._notes):
+        """Make missing directories; raises `OSError`, also if other users may write to them."""
+        for path in (self._downloads, self._uploads, self._etags):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = path.stat()
             if status.st_uid != os.geteuid() or status.st_mode & FOREIGN:
                 raise PermissionError(0, "expected a directory that nobody else may write to")
 
     def find(self, sha256: str, check: Check) -> ArchiveLock | None:
-        """Return the archive, held, if it is here and not damaged."""
+        """Return the archive with a lock on it, None if it is missing or damaged."""
         for directory in (self._downloads, self._uploads):
-            if hold := take(directory / sha256, check):
-                return hold
+            if lock := take(directory / sha256, check):
+                return lock
         return None
 
     def keep(self, part: Path, sha256: str, check: Check, *, uploaded: bool) -> ArchiveLock:
-        """Make an archive of a complete file, which loses its own name; hold it.
+        """Turn a complete file into an archive, and lock it; the file loses its own name.
 
-        part: on the same disk.
+        part: the file, on the same disk.
         sha256: its digest.
         """
         directory = self._uploads if uploaded else self._downloads
         return place(part, directory / sha256, check)
 
     def trim(self) -> None:
-        """Remove what was not used for longest, until the rest is within the limit."""
+        """Remove the least recently used archives, until the others are within the limits."""
         files = _oldest_first(self._downloads, self._uploads)
         total, count = sum(file.size for file in files), len(files)
         lacking = self._lacking()
@@ -94,27 +94,27 @@ class ArchiveDir:
         self._forget()
 
     def make_room(self) -> None:
-        """Remove all downloads that nobody holds: the disk is full, and they can come again."""
+        """Remove all downloads that are not in use: the disk is full."""
         for file in _oldest_first(self._downloads):
             _evict(file)
         self._forget()
 
     def _lacking(self) -> int:
-        """Bytes that the disk has too few."""
+        """Bytes that the disk lacks; negative if it has more than enough."""
         disk = os.statvfs(self.directory)
         return self.min_free_bytes - disk.f_bavail * disk.f_frsize
 
     def uploads(self) -> Iterator[tuple[str, float]]:
-        """Each upload, and the seconds for which it was not used."""
+        """Digest of each upload, and the seconds since its last use."""
         now = time.time()
         for file in _oldest_first(self._uploads):
             yield file.path.name, max(now - file.used, 0.0)
 
     def expire(self, sha256: str, age: float) -> float:
-        """Remove an upload that was not used for `age` seconds.
+        """Remove an upload whose last use was `age` seconds ago.
 
-        Returns the seconds after which it may be time: it was used meanwhile, or is held; 0 when
-        it is not here any more.
+        Returns the seconds until the next try, if it was used since or is in use; 0 if there is
+        no such upload any more.
         """
         path = self._uploads / sha256
         try:
@@ -129,24 +129,24 @@ class ArchiveDir:
         return 0.0
 
     def recall(self, url: str) -> KnownETag | None:
-        """Return what was found at a URL, if that is known; the archive may be gone."""
-        return read_etag(etag_path(self._notes, url))
+        """Return the last known ETag of a URL, None if there is none; the archive may be gone."""
+        return read_etag(etag_path(self._etags, url))
 
-    def remember(self, url: str, note: KnownETag, scratch: Path) -> None:
-        """Note what was found at a URL.
+    def remember(self, url: str, known: KnownETag, scratch: Path) -> None:
+        """Keep the ETag of a URL.
 
-        scratch: a file to be made, on the same disk.
+        scratch: path of a temporary file, on the same disk.
         """
-        write_etag(etag_path(self._notes, url), note, scratch)
+        write_etag(etag_path(self._etags, url), known, scratch)
 
     def _forget(self) -> None:
-        """Remove notes on archives that are not here any more, and the oldest of too many."""
-        notes = _oldest_first(self._notes)
-        for file in notes[:-MAX_FILES]:
+        """Remove the ETags of missing archives, and the oldest of too many."""
+        etags = _oldest_first(self._etags)
+        for file in etags[:-MAX_FILES]:
             file.path.unlink(missing_ok=True)
-        for file in notes[-MAX_FILES:]:
-            note = read_etag(file.path)
-            if note is None or not self._has(note.sha256):
+        for file in etags[-MAX_FILES:]:
+            known = read_etag(file.path)
+            if known is None or not self._has(known.sha256):
                 file.path.unlink(missing_ok=True)
 
     def _has(self, sha256: str) -> bool:
@@ -161,7 +161,7 @@ class ArchiveDir:
         return self.directory / "uploads"
 
     @property
-    def _notes(self) -> Path:
+    def _etags(self) -> Path:
         return self.directory / "urls"
 
 

@@ -1,8 +1,8 @@
-"""Archives that are held: locked, so that nobody removes them.  Synchronous: for threads.
+"""Locks on archives, so that no agent removes one in use.  Synchronous: for threads.
 
-An archive is a file with its digest as its name.  Who uses it has a shared lock on it
-(flock(2)), which ends with its agent at the latest.  Only who has it exclusively, and has seen
-that the name is still that of the same file, removes it.
+An archive is a file with its digest as its name.  Each user has a shared lock on the file
+(flock(2)), which ends with the user's agent at the latest.  An archive is removed only under an
+exclusive lock, and after a check that the name still belongs to the locked file.
 """
 
 from __future__ import annotations
@@ -26,33 +26,34 @@ FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 PIECE_BYTES = 1024 * 1024
 
 Check = Callable[[], None]
-"""Called between two pieces of work; what it raises comes through."""
+"""Called between two pieces of work; its exceptions propagate."""
 
 
 @attrs.frozen(eq=False)
 class ArchiveLock:
-    """An archive that nobody removes while it is held."""
+    """A shared lock on an archive, which no agent removes meanwhile."""
 
     path: Path
     _fd: int
 
     @property
     def exists(self) -> bool:
-        """Whether it is there all the same: a human may have tidied up."""
+        """Whether the file is still there: a person may have removed it."""
         try:
             return os.path.samestat(os.fstat(self._fd), self.path.lstat())
         except FileNotFoundError:
             return False
 
     def release(self) -> None:
-        """Hold it no more; to be called once."""
+        """Unlock the archive; to be called once."""
         os.close(self._fd)
 
 
 def take(path: Path, check: Check) -> ArchiveLock | None:
-    """Hold an archive, and note that it is used now.
+    """Lock an archive, and set its time of last use to now.
 
-    None if there is none, if it is being removed, or if it is damaged: then it is removed here.
+    None if there is none, if it is being removed, or if it is damaged, in which case this removes
+    it.
     """
     with contextlib.ExitStack() as stack:
         fd = _lock(path, fcntl.LOCK_SH, stack)
@@ -68,23 +69,23 @@ def take(path: Path, check: Check) -> ArchiveLock | None:
 
 
 def place(part: Path, path: Path, check: Check) -> ArchiveLock:
-    """Make an archive of a complete file, which loses its own name; hold it.
+    """Turn a complete file into an archive, and lock it; the file loses its own name.
 
-    part: on the same disk, and with the digest that is the name of `path`.
+    part: the file, on the same disk, whose digest is the name of `path`.
 
-    If there is such an archive already, that one is taken.
+    If there is such an archive already, the file is removed and that archive locked.
     """
     with contextlib.ExitStack() as stack:
         fd = os.open(part, FILE)
         stack.callback(os.close, fd)
-        fcntl.flock(fd, fcntl.LOCK_SH)  # before it has a name by which it may be removed
+        fcntl.flock(fd, fcntl.LOCK_SH)  # before it has a name under which it may be removed
         try:
             os.link(part, path)
         except FileExistsError:
-            there = take(path, check)
-            if there is not None:
+            existing = take(path, check)
+            if existing is not None:
                 part.unlink()
-                return there
+                return existing
             os.link(part, path)  # in the place of a damaged one
         part.unlink()
         stack.pop_all()
@@ -92,7 +93,7 @@ def place(part: Path, path: Path, check: Check) -> ArchiveLock:
 
 
 def remove(path: Path) -> bool:
-    """Remove an archive; False if somebody holds it, or it is gone."""
+    """Remove an archive; False if it is in use or gone."""
     with contextlib.ExitStack() as stack:
         if _lock(path, fcntl.LOCK_EX, stack) is None:
             return False
@@ -101,7 +102,7 @@ def remove(path: Path) -> bool:
 
 
 def _lock(path: Path, kind: int, stack: contextlib.ExitStack) -> int | None:
-    """Open and lock a file, which `stack` closes; None if it is gone, or locked otherwise."""
+    """Open and lock a file, which `stack` closes; None if it is gone or locked by another."""
     try:
         fd = os.open(path, FILE)
         stack.callback(os.close, fd)

@@ -1,4 +1,4 @@
-"""The cache of archives on a real disk: each step in a thread."""
+"""The cache of archives on a real disk: each step runs in a thread."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from typing import TypeVar
 import attrs
 import trio
 
-from smartmob_agent.config.settings import Cache, SourceLimits
+from smartmob_agent.config.settings import Cache
 from smartmob_agent.errors import StartError, TransientError
-from smartmob_agent.source.archive.unpack import check_archive
 from smartmob_agent.source.cache.archive_dir import ArchiveDir
 from smartmob_agent.source.cache.archive_lock import ArchiveLock
 from smartmob_agent.source.cache.etags import KnownETag
@@ -24,6 +23,7 @@ from smartmob_agent.source.cache.seam import ArchiveCache, ArchivePart, HeldArch
 from smartmob_agent.source.disk.free_space import FreeSpace
 from smartmob_agent.source.disk.owned_dir import open_owned_dir, remove_dead
 from smartmob_agent.source.disk.rmtree import remove_tree
+from smartmob_agent.source.disk.timeouts import REMOVE_OWN_TIMEOUT
 
 __all__ = ["open_cache"]
 
@@ -32,84 +32,91 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 THREADS = 4
-"""More would not make a disk faster, and take threads from all else."""
-
-REMOVE_TIMEOUT = 10.0
-"""Seconds to remove what is not complete; the next agent removes the rest."""
+"""More would not make a disk faster, and would leave fewer threads for everything else."""
 
 check_cancelled = trio.from_thread.check_cancelled
 
 
 @contextlib.asynccontextmanager
 async def open_cache(
-    directory: Path, limits: Cache, source: SourceLimits
+    directory: Path,
+    limits: Cache,
+    *,
+    min_free_bytes: int,
+    check_archive: Callable[[Path], None],
 ) -> AsyncGenerator[ArchiveCache]:
     """Open the cache below `directory`, which is made if it is missing.
 
-    What agents that were killed left incomplete is removed first; what this one leaves, at the
+    Unfinished archives of agents that were killed are removed first, those of this one at the
     end.
+
+    min_free_bytes: of the disk, which stay free.
+    check_archive: raises `SourceError` when a file is no archive; called in a thread of trio's.
 
     Raises `StartError` when there can be no cache.
     """
-    shelf = ArchiveDir(
-        directory=directory,
-        limit_bytes=limits.cache_bytes,
-        min_free_bytes=source.min_free_bytes,
+    archives = ArchiveDir(
+        directory=directory, limit_bytes=limits.cache_bytes, min_free_bytes=min_free_bytes
     )
     with contextlib.ExitStack() as stack:
         try:
-            shelf.prepare()
-            own = stack.enter_context(open_owned_dir(directory))
+            own = await trio.to_thread.run_sync(_make_own, stack, archives)
         except OSError as exc:
             raise StartError(f"cannot keep archives in {directory}: {exc.strerror}") from exc
-        await trio.to_thread.run_sync(remove_dead, directory, check_cancelled)
         try:
-            await trio.to_thread.run_sync(_trim, shelf)
-            yield _DiskCache(shelf=shelf, own=own, source=source)
+            await trio.to_thread.run_sync(remove_dead, directory, check_cancelled)
+            await trio.to_thread.run_sync(_trim, archives)
+            yield _DiskCache(archives=archives, own=own, check_archive=check_archive)
         finally:
-            with trio.move_on_after(REMOVE_TIMEOUT, shield=True):
+            with trio.move_on_after(REMOVE_OWN_TIMEOUT, shield=True):
                 await trio.to_thread.run_sync(_remove_own, own)
+
+
+def _make_own(stack: contextlib.ExitStack, archives: ArchiveDir) -> Path:
+    """Make the directories, of which `stack` holds the agent's own; in a thread."""
+    archives.prepare()
+    return stack.enter_context(open_owned_dir(archives.directory))
 
 
 @attrs.define(eq=False, kw_only=True)
 class _DiskCache:
-    """own: the directory of this agent, for what is not complete."""
+    """own: the directory of this agent, for unfinished archives."""
 
-    shelf: ArchiveDir
+    archives: ArchiveDir
     own: Path
-    source: SourceLimits
+    check_archive: Callable[[Path], None]
     _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(THREADS))
     _checker: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
     _numbers: Iterator[int] = attrs.field(factory=itertools.count)
 
     async def find(self, sha256: str) -> HeldArchive | None:
-        hold = await self.run(partial(self.shelf.find, sha256, check_cancelled))
-        return None if hold is None else _Held(cache=self, hold=hold)
+        lock = await self.run(partial(self.archives.find, sha256, check_cancelled))
+        return None if lock is None else _Held(cache=self, lock=lock)
 
     def make_part(self) -> ArchivePart:
         return _Part(cache=self, path=self._make_path())
 
     async def recall(self, url: str) -> KnownETag | None:
-        return await self.run(partial(self.shelf.recall, url))
+        return await self.run(partial(self.archives.recall, url))
 
-    async def remember(self, url: str, note: KnownETag) -> None:
-        await self.run(partial(self.shelf.remember, url, note, self._make_path()))
+    async def remember(self, url: str, known: KnownETag) -> None:
+        await self.run(partial(self.archives.remember, url, known, self._make_path()))
 
     async def uploads(self) -> Sequence[tuple[str, float]]:
-        return await self.run(lambda: list(self.shelf.uploads()))
+        return await self.run(lambda: list(self.archives.uploads()))
 
     async def expire(self, sha256: str, age: float) -> float:
-        return await self.run(partial(self.shelf.expire, sha256, age))
+        return await self.run(partial(self.archives.expire, sha256, age))
 
     async def make_room(self) -> None:
-        await self.run(self.shelf.make_room)
+        await self.run(self.archives.make_room)
 
     async def check(self, path: Path) -> None:
         """Raise `SourceError` when a file is no archive; one at a time: xz may take 65 MiB."""
-        await self.run(partial(check_archive, path, self.source, check_cancelled), self._checker)
+        await self.run(partial(self.check_archive, path), self._checker)
 
     async def run(self, step: Callable[[], T], limiter: trio.CapacityLimiter | None = None) -> T:
-        """Take a step in a thread."""
+        """Run a step in a thread."""
         try:
             return await trio.to_thread.run_sync(step, limiter=limiter or self._limiter)
         except OSError as exc:
@@ -136,8 +143,8 @@ class _Part:
         await self.cache.check(self.path)
 
     async def keep(self, sha256: str, *, uploaded: bool = False) -> HeldArchive:
-        keep = partial(_keep, self.cache.shelf, self.path, sha256, uploaded=uploaded)
-        return _Held(cache=self.cache, hold=await self.cache.run(keep))
+        keep = partial(_keep, self.cache.archives, self.path, sha256, uploaded=uploaded)
+        return _Held(cache=self.cache, lock=await self.cache.run(keep))
 
     async def remove(self) -> None:
         # One file: as long as the disk takes.
@@ -146,9 +153,8 @@ class _Part:
 
     def _write(self, data: bytes | bytearray) -> None:
         with self.path.open("ab") as file:
-            FreeSpace(fd=file.fileno(), min_free_bytes=self.cache.source.min_free_bytes).take(
-                len(data)
-            )
+            min_free_bytes = self.cache.archives.min_free_bytes
+            FreeSpace(fd=file.fileno(), min_free_bytes=min_free_bytes).take(len(data))
             file.write(data)
         self._digest.update(data)
 
@@ -156,36 +162,36 @@ class _Part:
 @attrs.frozen(eq=False, kw_only=True)
 class _Held:
     cache: _DiskCache
-    hold: ArchiveLock
+    lock: ArchiveLock
 
     @property
     def path(self) -> Path:
-        return self.hold.path
+        return self.lock.path
 
     @property
     def exists(self) -> bool:
-        return self.hold.exists
+        return self.lock.exists
 
     async def release(self) -> None:
-        self.hold.release()
-        if self.cache.shelf.full:
-            await trio.to_thread.run_sync(_trim, self.cache.shelf)
+        self.lock.release()
+        if self.cache.archives.full:
+            await trio.to_thread.run_sync(_trim, self.cache.archives)
         else:
             await trio.lowlevel.checkpoint()
 
 
-def _keep(shelf: ArchiveDir, part: Path, sha256: str, *, uploaded: bool) -> ArchiveLock:
-    hold = shelf.keep(part, sha256, check_cancelled, uploaded=uploaded)
-    _trim(shelf)
-    return hold
+def _keep(archives: ArchiveDir, part: Path, sha256: str, *, uploaded: bool) -> ArchiveLock:
+    lock = archives.keep(part, sha256, check_cancelled, uploaded=uploaded)
+    _trim(archives)
+    return lock
 
 
-def _trim(shelf: ArchiveDir) -> None:
-    """Trim; if the disk says no, say so and go on: the next one may succeed."""
+def _trim(archives: ArchiveDir) -> None:
+    """Trim; log an error of the disk and go on: the next call may succeed."""
     try:
-        shelf.trim()
+        archives.trim()
     except OSError as exc:
-        extra = {"path": str(shelf.directory), "error": str(exc)}
+        extra = {"path": str(archives.directory), "error": str(exc)}
         logger.warning("cannot trim the cache", extra=extra)
 
 

@@ -1,4 +1,4 @@
-"""Notes on URLs: which archive was found there.  Synchronous: for threads."""
+"""The last known ETag of each URL, in files.  Synchronous: for threads."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ import attrs
 
 __all__ = ["KnownETag", "etag_path", "read_etag", "write_etag"]
 
-_NOTE = re.compile(r"([0-9a-f]{64}) (\S{2,1024})\n")
+_LINE = re.compile(r"([0-9a-f]{64}) (\S{2,1024})\n")
 
 
 @attrs.frozen(kw_only=True)
 class KnownETag:
-    """What was found at a URL: a digest, and the ETag that stands for these bytes there."""
+    """The digest of the archive that a URL had, and the ETag by which its server knows it."""
 
     sha256: str
     etag: str
 
 
 def etag_path(directory: Path, url: str) -> Path:
-    """Where the note on a URL is.
+    """The file for a URL.
 
-    Its name is a digest: the URL may hold credentials, which have no business on a disk.
+    Its name is a digest: the URL may have credentials, which must not get onto a disk.
     """
     return directory / hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read_etag(path: Path) -> KnownETag | None:
-    """Return a note; None if there is none that can be read."""
+    """Read a file; None if there is none, or none that can be read."""
     try:
-        match = _NOTE.fullmatch(path.read_text(encoding="utf-8"))
+        match = _LINE.fullmatch(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, UnicodeDecodeError):
         return None
     return KnownETag(sha256=match[1], etag=match[2]) if match else None
 
 
-def write_etag(path: Path, note: KnownETag, scratch: Path) -> None:
-    """Write a note in the place of an older one.
+def write_etag(path: Path, known: KnownETag, scratch: Path) -> None:
+    """Replace a file at once.
 
-    scratch: a file to be made, on the same disk.
+    scratch: path of a temporary file, on the same disk.
     """
-    scratch.write_text(f"{note.sha256} {note.etag}\n", encoding="utf-8")
+    scratch.write_text(f"{known.sha256} {known.etag}\n", encoding="utf-8")
     scratch.replace(path)

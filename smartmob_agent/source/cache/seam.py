@@ -1,33 +1,40 @@
-"""The cache of archives: what was downloaded or uploaded once, for every process that wants it."""
+"""The interface of the cache: archives that were downloaded or uploaded once, for all processes."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+import trio
+
+from smartmob_agent.errors import TransientError
 from smartmob_agent.source.cache.etags import KnownETag
 
-__all__ = ["ArchiveCache", "ArchivePart", "HeldArchive", "KnownETag"]
+__all__ = ["ArchiveCache", "ArchivePart", "HeldArchive", "KnownETag", "make_room_after"]
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class HeldArchive(Protocol):
-    """An archive that stays where it is while it is held."""
+    """An archive in use: its file stays until it is released."""
 
     @property
     def path(self) -> Path:
-        """Its file, to be read and nothing else."""
+        """The file, for reading only."""
         ...
 
     @property
     def exists(self) -> bool:
-        """Whether it is there all the same: a human may have tidied up."""
+        """Whether the file is still there: a person may have removed it."""
         ...
 
     async def release(self) -> None:
-        """Hold it no more; to be called once.
+        """End the use; to be called once.
 
-        If cancelled: it is released.
+        If cancelled: ends it all the same.
         """
         ...
 
@@ -35,73 +42,85 @@ class HeldArchive(Protocol):
 class ArchivePart(Protocol):
     """A file that becomes an archive once it is complete.
 
-    Every method raises `TransientError` when the disk says no.
+    Every method raises `TransientError` when the disk is full or cannot be used.
     """
 
     @property
     def path(self) -> Path:
-        """Where a fetcher may write it; there is no file yet."""
+        """Path for a fetcher to write to; there is no file yet."""
         ...
 
     @property
     def sha256(self) -> str:
-        """The digest of what was written by `write`."""
+        """The digest of the bytes that `write` has written."""
         ...
 
     async def write(self, data: bytes | bytearray) -> None:
-        """Add to its end."""
+        """Append to the file."""
         ...
 
     async def check(self) -> None:
-        """Raise `SourceError` when it is no archive; quick, however large it is."""
+        """Raise `SourceError` when the file is no archive; quick, however large the file is."""
         ...
 
     async def keep(self, sha256: str, *, uploaded: bool = False) -> HeldArchive:
-        """Make an archive of it, which is held; what then is too much in the cache is removed.
+        """Turn the file into an archive, in use; others are removed if the cache is too large.
 
-        uploaded: it may be removed by `ArchiveCache.expire`.
+        uploaded: whether `ArchiveCache.expire` may remove the archive.
         """
         ...
 
     async def remove(self) -> None:
         """Remove the file, if there is one.
 
-        If cancelled: it is removed.
+        If cancelled: removes it all the same.
         """
         ...
 
 
 class ArchiveCache(Protocol):
-    """Archives by digest.  Every method raises `TransientError` when the disk says no."""
+    """Archives by digest.
+
+    Every method raises `TransientError` when the disk is full or cannot be used.
+    """
 
     async def find(self, sha256: str) -> HeldArchive | None:
-        """Return the archive with that digest, held; None if it is not here."""
+        """Return the archive with that digest, in use from now on; None if there is none."""
         ...
 
     def make_part(self) -> ArchivePart:
-        """Begin an archive; quick, nothing is written yet."""
+        """Start an archive; quick, nothing is written yet."""
         ...
 
     async def make_room(self) -> None:
-        """Remove what can be downloaded again and is not held, as the disk is full."""
+        """Remove all downloads that are not in use, because the disk is full."""
         ...
 
     async def recall(self, url: str) -> KnownETag | None:
-        """Return what was found at a URL; the archive may be here no more."""
+        """Return the last known ETag of a URL; its archive may be gone."""
         ...
 
-    async def remember(self, url: str, note: KnownETag) -> None:
-        """Note what was found at a URL."""
+    async def remember(self, url: str, known: KnownETag) -> None:
+        """Keep the ETag of a URL."""
         ...
 
     async def uploads(self) -> Sequence[tuple[str, float]]:
-        """The digest of each upload, and the seconds for which it was not used."""
+        """The digest of each upload, and the seconds since its last use."""
         ...
 
     async def expire(self, sha256: str, age: float) -> float:
-        """Remove an upload that was not used for `age` seconds.
+        """Remove an upload whose last use was `age` seconds ago.
 
-        Returns the seconds after which it may be time: it was used meanwhile, or is held; 0 when
-        it is not here any more.
+        Returns the seconds until the next try, if it was used since or is in use; 0 if there is
+        no such upload any more.
         """
         ...
+
+
+async def make_room_after(error: TransientError, cache: ArchiveCache) -> None:
+    """Remove archives that the cache can do without, if `error` was caused by a full disk."""
+    if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_FULL:
+        with suppress(TransientError):
+            await cache.make_room()
+    else:
+        await trio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""The part of a disk that may be used."""
+"""Free space of a disk, some of which must stay free."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import attrs
 
 __all__ = ["FreeSpace"]
 
-# Others write to the disk at the same time, so it is looked at again after so many bytes.
+# Other programs write to the disk too, so its free space is read again after so many bytes.
 LOOK_BYTES = 16 * 1024 * 1024
 
 
 @attrs.define(eq=False, kw_only=True)
 class FreeSpace:
-    """What may be written to a disk, a part of which stays free.
+    """How much may be written to a disk of which `min_free_bytes` stay free.
 
     fd: of any file or directory on the disk.
     """
@@ -25,7 +25,7 @@ class FreeSpace:
     _known_bytes: int = 0
 
     def take(self, size: int) -> None:
-        """Say that `size` bytes are to be written; quick, the disk is not looked at each time.
+        """Take the space for `size` bytes; quick, the free space is not read each time.
 
         Raises `OSError` when fewer than `min_free_bytes` would be left.
         """

@@ -1,7 +1,7 @@
-"""The agent's own directory: held by a lock, so that those of dead agents can be told.
+"""The agent's own directory, locked, so that those of dead agents can be recognized.
 
-The lock is on the directory itself (flock(2)).  The system's own cleaner of old temporary
-files leaves a locked directory alone, too (tmpfiles.d(5)).
+The lock is on the directory itself (flock(2)).  The system's cleaner of old temporary files also
+spares a locked directory (tmpfiles.d(5)).
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextlib.contextmanager
 def open_owned_dir(parent: Path) -> Iterator[Path]:
-    """Make a directory below `parent`, mode 0700, and hold it; removing it is not done here.
+    """Make a directory below `parent`, mode 0700, and lock it; the caller removes it.
 
     Raises `OSError`.
     """
     while True:
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         with _locked(path) as is_ours:
-            # Another agent may have taken it for a dead one's before it was locked.
+            # Before it was locked, another agent may have removed it as a dead agent's.
             if is_ours:
                 yield path
                 return
 
 
 def remove_dead(parent: Path, check: Callable[[], None]) -> None:
-    """Remove what agents that were killed left below `parent`.
+    """Remove the directories below `parent` of agents that were killed.
 
-    Theirs is what has the agent's name and owner, and no lock.  What cannot be removed is
-    logged and left.
+    These have the name and the owner of an agent's directory, and no lock.  Files that cannot be
+    removed are logged and stay.
     """
     for path in parent.glob(f"{PREFIX}*"):
         try:
@@ -62,7 +62,7 @@ def remove_dead(parent: Path, check: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Try to hold the lock of a directory; False if another has it, or it is gone."""
+    """Try to lock a directory; False if another agent has locked it, or it is gone."""
     try:
         fd = os.open(path, DIRECTORY)
     except FileNotFoundError:

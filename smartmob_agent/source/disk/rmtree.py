@@ -1,4 +1,4 @@
-"""Removal of directories, whatever an app made of them."""
+"""Removal of directories, whatever an app has done to them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: Path, check: Callable[[], None]) -> None:
-    """Remove a directory with all that is in it; nothing to do if there is none.
+    """Remove a directory with all its contents; nothing happens if there is none.
 
-    Directories without permissions are no obstacle, nor is any number or depth of them: each
-    nested one is moved to the top before it is emptied, so it takes neither recursion nor
-    a descriptor for each level.  Links are removed, not followed.
+    Missing permissions, great depth and great numbers do not matter: each nested directory is
+    moved to the top before it is emptied, so the removal needs neither recursion nor a descriptor
+    for each level.  Links are removed, not followed.
 
-    check: called before each entry; what it raises comes through, and the rest stays.
+    check: called before each entry; its exceptions propagate, and the remaining entries stay.
 
     Raises the first `OSError` when something is left.
     """
@@ -45,7 +45,7 @@ def remove_tree(path: Path, check: Callable[[], None]) -> None:
 
 @attrs.define(eq=False, kw_only=True)
 class _Removal:
-    """A removal under way.
+    """A removal in progress.
 
     errors: of the last pass over the top.
     """
@@ -57,7 +57,7 @@ class _Removal:
     _prefix: str = attrs.field(factory=lambda: secrets.token_hex(8))
 
     def empty_top(self) -> bool:
-        """Go over the top once; whether anything was removed or moved to the top."""
+        """Pass over the top once; return whether anything was removed or moved to the top."""
         before = self._removed
         self.errors.clear()
         self._empty(self.top, self._remove_directory)
@@ -83,7 +83,7 @@ class _Removal:
         os.rmdir(name, dir_fd=fd)
 
     def _move_up(self, name: str, fd: int) -> None:
-        # A directory that changes its parent must itself be writable: `..` is in it.
+        # To change its parent, a directory must itself be writable: its `..` changes.
         os.chmod(name, stat.S_IRWXU, dir_fd=fd)
         new_name = f"{self._prefix}-{self._removed}"
         os.rename(name, new_name, src_dir_fd=fd, dst_dir_fd=self.top)

@@ -1,4 +1,4 @@
-"""The body of an answer on its way to the disk: counted, decoded, written in batches."""
+"""The body of a response on its way to the disk: counted, decoded, written in batches."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import BinaryIO
 import attrs
 import trio
 
+from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import DownloadError, TransientDownloadError
-from smartmob_agent.source.archive.decompress import DamagedError, Gunzip
-from smartmob_agent.source.download.partial import PartialFile
+from smartmob_agent.source.download.partial import append, open_file
 from smartmob_agent.source.download.response import ResponseHead
+from smartmob_agent.source.download.seam import PartialFile
+from smartmob_agent.source.gunzip import DamagedError, Gunzip
 
 __all__ = ["BodyWriter", "open_body_writer"]
 
@@ -25,26 +27,26 @@ PIECE_BYTES = 256 * 1024
 
 @attrs.define(eq=False, kw_only=True)
 class BodyWriter:
-    """Writes what one answer brings of an archive.
+    """Writes what one response has of an archive.
 
     shown: the URL as messages may name it.
-    limit_bytes: for what is received, and for what is written.
+    limits: `archive_bytes` for what is received, and for what is written.
     expected_bytes: of the whole archive as it is sent, None if that is not known.
-    gunzip: undoes the Content-Encoding of the answer, None if there is none.
-    received_bytes: of the archive, earlier answers included.
+    gunzip: undoes the Content-Encoding of the response, None if there is none.
+    received_bytes: of the archive, earlier responses included.
     """
 
     part: PartialFile
     file: BinaryIO
     shown: str
-    limit_bytes: int
+    limits: SourceLimits
     expected_bytes: int | None
     gunzip: Gunzip | None
     received_bytes: int
     _batch: bytearray = attrs.field(factory=bytearray)
 
     async def take(self, chunk: bytes) -> None:
-        """Take the next part of the body; raises `DownloadError` over the limit."""
+        """Take the next piece of the body; raises `DownloadError` over the limit."""
         self.received_bytes += len(chunk)
         self._check_size(self.received_bytes)
         for piece in self._decode(chunk):
@@ -53,7 +55,7 @@ class BodyWriter:
                 await self.flush()
 
     def check_complete(self, error: TransientDownloadError | None) -> None:
-        """Raise `error`, or what else says that something is missing at the end."""
+        """Raise `error`, or the error for a body that is not complete."""
         if error is not None:
             raise error
         if self.expected_bytes is not None and self.received_bytes != self.expected_bytes:
@@ -69,10 +71,12 @@ class BodyWriter:
         )
 
     async def flush(self) -> None:
-        """Write what has come."""
+        """Write what was taken."""
         batch, self._batch = self._batch, bytearray()
         self._check_size(self.part.size_bytes + len(batch))
-        await trio.to_thread.run_sync(self.part.write, self.file, batch)
+        await trio.to_thread.run_sync(
+            append, self.part, self.file, batch, self.limits.min_free_bytes
+        )
 
     def _decode(self, chunk: bytes) -> Iterator[bytes]:
         if self.gunzip is None:
@@ -86,34 +90,33 @@ class BodyWriter:
             raise DownloadError(f"{self.shown}: its Content-Encoding gzip is damaged") from exc
 
     def _check_size(self, size: int) -> None:
-        if size > self.limit_bytes:
-            raise DownloadError(
-                f"{self.shown}: expected at most {self.limit_bytes} bytes, found more"
-            )
+        limit = self.limits.archive_bytes
+        if size > limit:
+            raise DownloadError(f"{self.shown}: expected at most {limit} bytes, found more")
 
 
 @contextlib.asynccontextmanager
 async def open_body_writer(
-    part: PartialFile, answer: ResponseHead, *, limit_bytes: int
+    part: PartialFile, head: ResponseHead, limits: SourceLimits
 ) -> AsyncGenerator[BodyWriter]:
-    """Open the file of `part` for the body of `answer`; see `BodyWriter`.
+    """Open the file of `part` for the body of the response with `head`; see `BodyWriter`.
 
-    Raises `DownloadError` at once when the archive says that it is over the limit, and
-    `OSError` when the disk says no.
+    Raises `DownloadError` at once when the archive is to be over the limit, and `OSError` when
+    the disk is full or cannot be written.
     """
     expected = part.whole_bytes
-    if expected is not None and expected > limit_bytes:
+    if expected is not None and expected > limits.archive_bytes:
         raise DownloadError(
-            f"{answer.shown}: expected at most {limit_bytes} bytes, found {expected}"
+            f"{head.shown}: expected at most {limits.archive_bytes} bytes, found {expected}"
         )
-    gunzip = answer.decoder()
-    file = await trio.to_thread.run_sync(part.open)
+    gunzip = head.decoder()
+    file = await trio.to_thread.run_sync(open_file, part, limits.min_free_bytes)
     try:
         yield BodyWriter(
             part=part,
             file=file,
-            shown=answer.shown,
-            limit_bytes=limit_bytes,
+            shown=head.shown,
+            limits=limits,
             expected_bytes=expected,
             gunzip=gunzip,
             received_bytes=part.size_bytes,

@@ -1,7 +1,7 @@
-"""Connections of downloads: to the very address that was looked at, and to no other.
+"""Connections of downloads, each to exactly the address that was checked.
 
-A name is looked up once for each connection.  So it does not help a name to have a harmless
-address when it is checked, and another one when it is used (DNS rebinding).
+A name is looked up once for each connection.  So it cannot have a harmless address when it is
+checked and another one when it is used (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["Dial", "Dialer", "Resolver"]
 Dial = Callable[[str, int], Awaitable[trio.abc.Stream]]
 
 LOOKUPS = 20
-"""Names that are looked up at once.  A thread that waits for a name server cannot be stopped; with
-a limit of their own those that are given up do not keep others from the agent's threads."""
+"""Lookups at once.  A thread that waits for a name server cannot be stopped; with a limit of their
+own, abandoned lookups do not use up the agent's threads."""
 
 ATTEMPT_TIMEOUT = 3.0
-"""Seconds until the next address of a host is tried; the last one has what is left."""
+"""Seconds before the next address of a host is tried; the last one may use the remaining time."""
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 
@@ -37,9 +37,9 @@ def _ask_system(host: str) -> Sequence[str]:
 
 @attrs.define(eq=False, kw_only=True)
 class Resolver:
-    """Looks names up, in threads.
+    """Looks up names, in threads.
 
-    ask: blocks.
+    ask: host → addresses; blocks.
     """
 
     ask: Callable[[str], Sequence[str]] = _ask_system
@@ -48,9 +48,9 @@ class Resolver:
     async def lookup(self, host: str) -> Sequence[str]:
         """The addresses of a host as text, in the order of the system (RFC 6724).
 
-        Raises `OSError` if there are none, `UnicodeError` for what can be no name.
+        Raises `OSError` if there are none, `UnicodeError` for a host that cannot be a name.
 
-        If cancelled: for as long as the name server takes there is a thread left.
+        If cancelled: a thread stays until the name server answers.
         """
         return await trio.to_thread.run_sync(
             self.ask, host, abandon_on_cancel=True, limiter=self._limiter
@@ -64,7 +64,7 @@ async def connect(address: Address, port: int) -> trio.SocketStream:
 
 @attrs.define(eq=False, kw_only=True)
 class Dialer:
-    """Connects to hosts, as far as a policy allows."""
+    """Connects to hosts that a policy allows."""
 
     policy: EgressFilter
     lookup: Lookup = attrs.field(factory=lambda: Resolver().lookup)
@@ -113,7 +113,7 @@ class Dialer:
 
 
 def _in_turn(addresses: Sequence[Address]) -> list[Address]:
-    """Both versions of IP by turns: one of them may not work at all."""
+    """Alternate between IPv4 and IPv6: one of them may not work at all."""
     first = isinstance(addresses[0], IPv4Address)
     same = [address for address in addresses if isinstance(address, IPv4Address) == first]
     other = [address for address in addresses if isinstance(address, IPv4Address) != first]

@@ -1,7 +1,7 @@
 """Where downloads may go: host names and addresses, allowed and denied.  Pure.
 
-What counts is the address that a connection is made to.  So an address is looked at in each
-form in which a network may take it for another one, such as ::ffff:169.254.169.254.
+The address of the connection is what counts.  So an address is checked in each form that a
+network may translate into another one, such as ::ffff:169.254.169.254.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ THIS_NETWORK = IPv4Network("0.0.0.0/8")
 
 
 class ForbiddenError(Exception):
-    """A connection that must not be made; the message says which rule is against it."""
+    """A connection that is not allowed; the message names the rule."""
 
 
 @attrs.frozen
@@ -82,7 +82,7 @@ class _Rules:
 
 @attrs.frozen
 class EgressFilter:
-    """What a `EgressRules` comes to."""
+    """The filter that `EgressRules` describe."""
 
     _allow: _Rules
     _deny: _Rules
@@ -92,7 +92,7 @@ class EgressFilter:
         return cls(_Rules.parse(network.allow), _Rules.parse(network.deny))
 
     def check_name(self, host: str) -> None:
-        """Raise `ForbiddenError` if no address of `host` will do: nobody need look for one."""
+        """Raise `ForbiddenError` if no address of `host` is allowed: it need not be looked up."""
         if rule := self._deny.name_of(host):
             raise ForbiddenError(f"{host} is denied by the rule {rule}")
         if self._allow.names and not self._allow.networks and not self._allow.name_of(host):
@@ -129,12 +129,12 @@ def _is_part(network: Subnet, of: Subnet) -> bool:
 
 
 def _plain(address: Address) -> Address:
-    """The address that the kernel takes it for."""
+    """The address that the kernel connects to."""
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
 def _forms(address: Address) -> Iterator[Address]:
-    """An address, and those that are meant when someone on the way translates it."""
+    """An address, and those into which a network may translate it."""
     yield address
     if isinstance(address, IPv4Address):
         return
@@ -151,7 +151,7 @@ def _forms(address: Address) -> Iterator[Address]:
 
 
 def _places(address: IPv6Address) -> Iterator[bytes]:
-    """Where an address of version 4 stands in one of version 6."""
+    """The octets of an IPv6 address that may be an IPv4 address."""
     octets = address.packed
     embeds = address in COMPATIBLE or address in NAT64 or address in NAT64_LOCAL
     if embeds or octets[8:12] in ISATAP:

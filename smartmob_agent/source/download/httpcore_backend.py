@@ -1,7 +1,7 @@
-"""Connections as httpcore wants them: the only module that knows it.
+"""Our connections with the interface of httpcore; the only module that imports httpcore.
 
-Not its own ones: they would look names up by themselves, and leave a TLS handshake that is
-cancelled to the garbage collector, with its socket.
+Its own connections would look up names themselves, and leave the socket of a cancelled TLS
+handshake to the garbage collector.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ BROKEN: Errors = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 def open_pool(dial: Dial, context: ssl.SSLContext) -> httpcore.AsyncConnectionPool:
-    """Make a pool that connects by `dial`, and closes each connection after its answer.
+    """Make a pool that connects by `dial`, and closes each connection after the response.
 
-    dial: what it raises but `OSError` comes through.
+    dial: exceptions other than `OSError` propagate.
 
-    A pool loses track of requests that are cancelled, so it is for one request each.
+    A pool loses track of cancelled requests, so each request needs a pool of its own.
     """
     return httpcore.AsyncConnectionPool(
         ssl_context=context, max_keepalive_connections=0, network_backend=_Backend(dial)
@@ -37,10 +37,10 @@ def open_pool(dial: Dial, context: ssl.SSLContext) -> httpcore.AsyncConnectionPo
 
 
 def reason_of(exc: BaseException) -> str:
-    """What the operating system or TLS said, from the bottom of a chain of errors."""
+    """The message of the operating system or of TLS, from the end of a chain of errors."""
     while True:
         inner = exc.exceptions[0] if isinstance(exc, BaseExceptionGroup) else exc.__cause__
-        # httpcore keeps what it maps in the arguments, and cuts the chain of causes.
+        # httpcore has the original error in the arguments, and cuts the chain of causes.
         inner = inner or next((arg for arg in exc.args if isinstance(arg, Exception)), None)
         if inner is None:
             break
@@ -76,15 +76,13 @@ class _Stream(httpcore.AsyncNetworkStream):
             return bytes(await self._stream.receive_some(max_bytes))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        if (
-            not buffer
-        ):  # the body of our requests, whose generator a cancellation would leave behind
+        if not buffer:  # an empty body; a cancellation here would leave its generator open
             return
         with _mapped(BROKEN, httpcore.WriteError):
             await self._stream.send_all(buffer)
 
     async def aclose(self) -> None:
-        """Close at once; nothing that a server could send now would count."""
+        """Close at once; nothing that the server could still send matters."""
         await trio.aclose_forcefully(self._stream)
 
     async def start_tls(
@@ -111,7 +109,7 @@ class _Stream(httpcore.AsyncNetworkStream):
 
 @contextlib.contextmanager
 def _mapped(errors: Errors, to: type[Exception]) -> Iterator[None]:
-    """Raise the error of httpcore for one of trio, which the pool keeps only as its argument."""
+    """Translate errors of trio into one of httpcore, with the original as its argument."""
     try:
         yield
     except errors as exc:

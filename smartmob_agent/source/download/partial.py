@@ -1,153 +1,161 @@
-"""What is there of an archive, and how to ask for the rest."""
+"""A download that may be cut short: how its file goes on, and when to request the rest."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
+import logging
 import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Awaitable, Callable
+from typing import BinaryIO, TypeVar
 
 import attrs
+import trio
 
 from smartmob_agent.errors import TransientDownloadError
 from smartmob_agent.source.disk.free_space import FreeSpace
 from smartmob_agent.source.download.response import ResponseHead
+from smartmob_agent.source.download.seam import Fetched, PartialFile
 
-__all__ = ["PartialFile", "PartialFiles"]
+__all__ = [
+    "Retries",
+    "append",
+    "complete",
+    "open_file",
+    "range_headers",
+    "remove_file",
+    "restart",
+    "resume",
+]
 
-PARTS = 100
-"""Parts that are remembered.  Their files may be gone when nobody comes back for them."""
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BASE_DELAY = 1.0
+"""Longest first delay, in seconds; each further one in a row is at most twice as long."""
+
+STEADY_BYTES = 1024 * 1024
+"""A try that receives so many bytes is a success: the delay after it is the first one again."""
+
+
+def restart(part: PartialFile, head: ResponseHead) -> None:
+    """Replace the bytes of a file by the whole archive, which the response with `head` has."""
+    part.reset()
+    part.whole_bytes, part.etag, part.shown = head.length, head.etag, head.shown
+    part.is_verbatim = not head.encoding
+
+
+def resume(part: PartialFile, head: ResponseHead) -> bool:
+    """Append the body of the response with `head`; False if it is not the rest."""
+    rest = head.content_range
+    if rest is None or head.encoding or head.etag not in {None, part.etag}:
+        return False
+    whole = {size for size in (rest.whole_bytes, part.whole_bytes) if size is not None}
+    if rest.first != part.size_bytes or whole != {rest.end}:
+        return False
+    part.whole_bytes = rest.end
+    return head.length in {None, rest.end - rest.first}
+
+
+def complete(part: PartialFile) -> Fetched:
+    """The file has the whole archive, and nothing of it is left to request."""
+    part.whole_bytes = part.size_bytes
+    return Fetched(sha256=part.digest.hexdigest(), size_bytes=part.size_bytes, etag=part.etag)
+
+
+def range_headers(part: PartialFile, shown: str) -> dict[str, str]:
+    """Headers for the rest of the same archive, or all of another one (RFC 9110, 13.1.5).
+
+    shown: the URL of the request; none of the bytes count for a URL that they did not come from.
+    """
+    if not part.can_resume or part.etag is None or shown != part.shown:
+        return {}
+    return {"Range": f"bytes={part.size_bytes}-", "If-Range": part.etag}
+
+
+def open_file(part: PartialFile, min_free_bytes: int) -> BinaryIO:
+    """Open a file to append to it; blocks.
+
+    min_free_bytes: of the disk, which stay free.
+
+    Raises `OSError`, also when the disk has no space for what the server is about to send.
+    """
+    with contextlib.ExitStack() as stack:
+        if part.size_bytes:
+            file = stack.enter_context(part.path.open("r+b", buffering=0))
+            _seek_end(file, part.size_bytes)
+        else:
+            file = stack.enter_context(part.path.open("wb", buffering=0))
+        if part.whole_bytes is not None:
+            _take_space(file, part.whole_bytes - part.size_bytes, min_free_bytes)
+        stack.pop_all()
+    return file
+
+
+def append(part: PartialFile, file: BinaryIO, data: bytearray, min_free_bytes: int) -> None:
+    """Append to a file, as `open_file` returned it; blocks, and raises `OSError`."""
+    _take_space(file, len(data), min_free_bytes)
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+    part.digest.update(data)
+    part.size_bytes += len(data)
+
+
+def remove_file(part: PartialFile) -> None:
+    """Remove a file, if there is one and the disk allows that; blocks."""
+    part.reset()
+    with contextlib.suppress(OSError):
+        part.path.unlink()
+
+
+def _seek_end(file: BinaryIO, size: int) -> None:
+    """Go to the end of the known bytes; a write that failed may have left more."""
+    if file.seek(0, os.SEEK_END) < size:
+        raise OSError(errno.ESTALE, "expected what came before, found less")
+    file.truncate(size)
+    file.seek(size)
+
+
+def _take_space(file: BinaryIO, size: int, min_free_bytes: int) -> None:
+    FreeSpace(fd=file.fileno(), min_free_bytes=min_free_bytes).take(size)
 
 
 @attrs.define(eq=False, kw_only=True)
-class PartialFile:
-    """The beginning of an archive in a file, over all tries to get the rest.
+class Retries:
+    """The tries of one download, after exponential delays with full jitter.
 
-    path: of the file.
-    min_free_bytes: of the disk.
-    size_bytes: what the file has of it.
-    whole_bytes: of the whole, None if the server did not say.
-    etag: a strong one of the whole; None if the server sent none.
+    limit: tries in a row that receive next to nothing.
+    random: as `random.random`; it spreads the tries of many agents after a server's outage.
     """
 
-    path: Path
-    min_free_bytes: int
-    size_bytes: int = 0
-    whole_bytes: int | None = None
-    etag: str | None = None
-    _shown: str = ""
-    _is_verbatim: bool = True
-    _digest: hashlib._Hash = attrs.field(factory=hashlib.sha256)
+    limit: int
+    random: Callable[[], float]
+    _count: int = 0
 
-    def begin(self, answer: ResponseHead) -> None:
-        """Forget what is there: `answer` brings the whole, maybe another one."""
-        self.size_bytes, self.whole_bytes = 0, answer.length
-        self.etag, self._shown = answer.etag, answer.shown
-        self._is_verbatim = not answer.encoding
-        self._digest = hashlib.sha256()
+    def delay(self, received_bytes: int) -> float | None:
+        """Seconds until the next try, None when there are to be no more.
 
-    def forget(self) -> None:
-        """Forget what is there; the file is written from its beginning again."""
-        self.size_bytes = 0
-
-    @property
-    def sha256(self) -> str:
-        """The digest of what is there, in hexadecimal."""
-        return self._digest.hexdigest()
-
-    @property
-    def can_go_on(self) -> bool:
-        """Whether the rest alone can be asked for; a range is one of what the server sends."""
-        return self.size_bytes > 0 and self.etag is not None and self._is_verbatim
-
-    def headers(self, shown: str) -> dict[str, str]:
-        """What asks for the rest, and for the whole if that is another one now (RFC 9110, 13.1.5).
-
-        shown: the URL to be asked; for another one than before there is nothing to go on with.
+        received_bytes: by the last try.
         """
-        if not self.can_go_on or self.etag is None or shown != self._shown:
-            return {}
-        return {"Range": f"bytes={self.size_bytes}-", "If-Range": self.etag}
+        self._count = 1 if received_bytes >= STEADY_BYTES else self._count + 1
+        if self._count > self.limit:
+            return None
+        return float(self.random() * BASE_DELAY * 2 ** (self._count - 1))
 
-    def go_on(self, answer: ResponseHead) -> bool:
-        """Take the body of `answer` for the rest; False if it does not follow what is there."""
-        rest = answer.content_range
-        if rest is None or answer.encoding or answer.etag not in {None, self.etag}:
-            return False
-        whole = {size for size in (rest.whole_bytes, self.whole_bytes) if size is not None}
-        if rest.first != self.size_bytes or whole != {rest.end}:
-            return False
-        self.whole_bytes = rest.end
-        return answer.length in {None, rest.end - rest.first}
+    async def run(self, part: PartialFile, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of `attempt`, repeated while it can resume what `part` has.
 
-    def open(self) -> BinaryIO:
-        """Open the file to write what comes next; blocks.
-
-        Raises `OSError`, also when there is no room on the disk for what is known to come.
+        Raises `TransientDownloadError` when it cannot, or when there are to be no more tries.
         """
-        with contextlib.ExitStack() as stack:
-            if self.size_bytes:
-                file = stack.enter_context(self.path.open("r+b", buffering=0))
-                self._go_to_end(file)
-            else:
-                file = stack.enter_context(self.path.open("wb", buffering=0))
-            if self.whole_bytes is not None:
-                self._take_room(file, self.whole_bytes - self.size_bytes)
-            stack.pop_all()
-        return file
-
-    def _go_to_end(self, file: BinaryIO) -> None:
-        """Behind what is known to be there; more may be, if a write has failed."""
-        if file.seek(0, os.SEEK_END) < self.size_bytes:
-            raise OSError(errno.ESTALE, "expected what came before, found less")
-        file.truncate(self.size_bytes)
-        file.seek(self.size_bytes)
-
-    def _take_room(self, file: BinaryIO, size: int) -> None:
-        FreeSpace(fd=file.fileno(), min_free_bytes=self.min_free_bytes).take(size)
-
-    def write(self, file: BinaryIO, data: bytearray) -> None:
-        """Append to the file; blocks, and raises `OSError`."""
-        self._take_room(file, len(data))
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
-        self._digest.update(data)
-        self.size_bytes += len(data)
-
-    def remove(self) -> None:
-        """Remove the file, if there is one and the disk lets us; blocks."""
-        self.forget()
-        with contextlib.suppress(OSError):
-            self.path.unlink()
-
-
-@attrs.define(eq=False, kw_only=True)
-class PartialFiles:
-    """What is left of downloads that were cut short, for the next ones to the same places.
-
-    min_free_bytes: of the disk.
-    """
-
-    min_free_bytes: int
-    _kept: dict[tuple[str, Path], PartialFile] = attrs.field(factory=dict)
-
-    def take(self, url: str, path: Path) -> PartialFile:
-        """Return what is left for this download, or a new one; nobody else gets the same."""
-        part = self._kept.pop((url, path), None)
-        return part or PartialFile(path=path, min_free_bytes=self.min_free_bytes)
-
-    @contextlib.contextmanager
-    def keep(self, url: str, part: PartialFile) -> Iterator[None]:
-        """Keep `part` for the next download if this one fails and that may mend itself."""
-        try:
-            yield
-        except TransientDownloadError:
-            if part.can_go_on:
-                self._kept[url, part.path] = part
-                if len(self._kept) > PARTS:
-                    del self._kept[next(iter(self._kept))]
-            raise
+        while True:
+            before = part.size_bytes
+            try:
+                return await attempt()
+            except TransientDownloadError as exc:
+                delay = self.delay(part.size_bytes - before)
+                if delay is None or not (before or part.can_resume):
+                    raise
+                logger.info("cut short", extra={"error": str(exc), "delay": f"{delay:.1f}"})
+            await trio.sleep(delay)

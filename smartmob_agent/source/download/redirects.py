@@ -1,4 +1,4 @@
-"""The requests of one download: where a redirect leads, and who sees the credentials.  Pure."""
+"""Redirects of a download: where they lead, and which servers get the credentials.  Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PORTS = {"http": 80, "https": 443}
 
 @attrs.frozen(kw_only=True)
 class RequestTarget:
-    """One request.
+    """The target of one request.
 
     url: without credentials and fragment.
     authorization: value of the header, None for none.
@@ -33,36 +33,36 @@ class RequestTarget:
 
 
 def first_target(url: str) -> RequestTarget:
-    """The request for `url`; raises `DownloadError` for one that cannot be asked for."""
+    """The target for `url`; raises `DownloadError` for a URL that cannot be requested."""
     try:
         check_source_url(url)
     except ValueError as exc:
         raise DownloadError(f"{public_url(url)}: {exc}") from exc
-    return _hop(url)
+    return _target(url)
 
 
-def next_target(hop: RequestTarget, location: str | None) -> RequestTarget:
-    """The request that a redirect asks for.
+def next_target(target: RequestTarget, location: str | None) -> RequestTarget:
+    """The target of a redirect.
 
-    Credentials go on only to the same host and port, and never from https to http.
+    Credentials are kept only for the same host and port, and never from https to http.
 
-    Raises `DownloadError` for a location that is missing or leads nowhere.
+    Raises `DownloadError` for a location that is missing or cannot be requested.
     """
     if location is None:
-        raise DownloadError(f"{hop.shown}: a redirect without a Location")
+        raise DownloadError(f"{target.shown}: a redirect without a Location")
     try:
-        check_characters(location)  # joining would drop some of them
-        url = urljoin(hop.url, location)
+        check_characters(location)  # urljoin would drop some of them
+        url = urljoin(target.url, location)
         check_source_url(url)
     except ValueError as exc:
-        raise DownloadError(f"{hop.shown}: a redirect that cannot be followed: {exc}") from exc
-    following = _hop(url)
-    if following.authorization is None and _trusts(urlsplit(hop.url), urlsplit(url)):
-        return attrs.evolve(following, authorization=hop.authorization)
+        raise DownloadError(f"{target.shown}: a redirect that cannot be followed: {exc}") from exc
+    following = _target(url)
+    if following.authorization is None and _trusts(urlsplit(target.url), urlsplit(url)):
+        return attrs.evolve(following, authorization=target.authorization)
     return following
 
 
-def _hop(url: str) -> RequestTarget:
+def _target(url: str) -> RequestTarget:
     parts = urlsplit(url)
     userinfo, at, host = parts.netloc.rpartition("@")
     authorization = None
@@ -75,7 +75,7 @@ def _hop(url: str) -> RequestTarget:
 
 
 def _trusts(old: SplitResult, new: SplitResult) -> bool:
-    """Whether `new` may see what was meant for `old`: the same server, or its https."""
+    """Whether credentials for `old` may go to `new`: the same server, or its https."""
     if old.hostname != new.hostname:
         return False
     ports = tuple(parts.port or PORTS[parts.scheme] for parts in (old, new))

@@ -1,4 +1,4 @@
-"""What the head of an answer says about its body (RFC 9110).  Pure."""
+"""The head of a response, and what it says about the body (RFC 9110).  Pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from http import HTTPStatus
 import attrs
 
 from smartmob_agent.errors import DownloadError, TransientDownloadError
-from smartmob_agent.source.archive.decompress import Gunzip
+from smartmob_agent.source.gunzip import Gunzip
 
 __all__ = ["ResponseHead"]
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-PASSING = frozenset({408, 425, 429})
+TRANSIENT = frozenset({408, 425, 429})
 
-# "W/" in front of it would say that other bytes may have the same one (8.8.1).  Others than
-# ASCII are allowed, but there is no saying how they would be sent back.
+# A weak tag, with "W/" in front, may stand for different bytes (8.8.1).  Characters other than
+# ASCII are allowed, but no rule says how to send them back.
 STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{0,254}"')
 
 CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
@@ -25,9 +25,9 @@ CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCI
 
 @attrs.frozen(kw_only=True)
 class ContentRange:
-    """A part of an archive: from byte `first` to before byte `end`.
+    """A part of an archive: from byte `first` up to, but without, byte `end`.
 
-    whole_bytes: of the archive, None if the server does not know.
+    whole_bytes: size of the archive, None if the server does not know.
     """
 
     first: int
@@ -37,7 +37,7 @@ class ContentRange:
 
 @attrs.frozen(kw_only=True)
 class ResponseHead:
-    """The head of an answer.
+    """The head of a response.
 
     headers: names in any case → values.
     shown: the URL as messages may name it.
@@ -57,7 +57,7 @@ class ResponseHead:
 
     @property
     def is_part(self) -> bool:
-        """Whether it answers a request for a part, by this part or by saying that there is none."""
+        """Whether this answers a request for a range: with the range, or that there is none."""
         return self.status in {
             HTTPStatus.PARTIAL_CONTENT,
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
@@ -69,7 +69,7 @@ class ResponseHead:
             return
         phrase = HTTPStatus(self.status).phrase if self.status in set(HTTPStatus) else ""
         message = f"{self.shown}: the answer is {self.status} {phrase}".rstrip()
-        if self.status in PASSING or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if self.status in TRANSIENT or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise TransientDownloadError(message)
         raise DownloadError(message)
 
@@ -81,7 +81,7 @@ class ResponseHead:
 
     @property
     def length(self) -> int | None:
-        """The bytes of the body, None if it is not known before its end."""
+        """The size of the body in bytes, None if only its end will tell."""
         if "Transfer-Encoding" in self.headers:  # which counts, then (RFC 9112, 6.3)
             return None
         value = self.headers.get("Content-Length", "")
@@ -89,7 +89,7 @@ class ResponseHead:
 
     @property
     def content_range(self) -> ContentRange | None:
-        """Which bytes of the whole the body is; None if it is no single range of them."""
+        """Which bytes of the whole archive the body has; None if they are not one range."""
         match = CONTENT_RANGE.fullmatch(self.headers.get("Content-Range", ""))
         if match is None or self.status != HTTPStatus.PARTIAL_CONTENT:
             return None
@@ -101,14 +101,14 @@ class ResponseHead:
 
     @property
     def encoding(self) -> str:
-        """How the body is encoded, in lower case; empty if it is not."""
+        """The Content-Encoding in lower case; empty if there is none."""
         value = self.headers.get("Content-Encoding", "").strip().lower()
         return "" if value == "identity" else value
 
     def decoder(self) -> Gunzip | None:
-        """What undoes the encoding of the body: servers send some although we ask for none.
+        """A decoder of the body: some servers encode it although nobody asked them to.
 
-        Raises `DownloadError` for one that is not known.
+        None if it is not encoded.  Raises `DownloadError` for an unknown encoding.
         """
         if not self.encoding:
             return None

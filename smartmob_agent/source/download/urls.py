@@ -1,4 +1,4 @@
-"""URLs of sources: which are taken, and how they are shown.  Pure."""
+"""URLs of sources: which are valid, and how messages show them.  Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNREADABLE = "(a URL that cannot be read)"
 def check_source_url(url: str) -> None:
     """Raise `ValueError` if no archive can be downloaded from `url`.
 
-    The message says what was expected and holds nothing of the URL but its scheme.
+    The message says what was expected, and quotes only the scheme of the URL.
     """
     check_characters(url)
     parts = _split(url)
@@ -35,7 +35,7 @@ def check_source_url(url: str) -> None:
 
 
 def check_characters(url: str) -> None:
-    """Raise `ValueError` for what no URL holds, not even a relative one."""
+    """Raise `ValueError` for characters that no URL may have, not even a relative one."""
     if any(character.isspace() or not character.isprintable() for character in url):
         raise ValueError("expected a URL without white space and control characters")
     if not FORBIDDEN.isdisjoint(url):
@@ -48,7 +48,7 @@ def public_url(url: str) -> str:
         parts = _split(url)
     except ValueError:
         return UNREADABLE
-    if parts.scheme not in SCHEMES:  # what stands before the first colon may be a secret
+    if parts.scheme not in SCHEMES:  # the text before the first colon may be a secret
         return UNREADABLE
     host = parts.netloc.rpartition("@")[2]
     shown = f"{parts.scheme}://{host}{parts.path}"

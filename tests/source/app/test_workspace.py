@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import resource
 import shutil
 import tempfile
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.config.settings import SourceLimits
+from smartmob_agent.config.settings import Cache, SourceLimits
 from smartmob_agent.errors import DownloadError, StartError, TransientError, UnpackError
-from smartmob_agent.source.app.workspace import Unpacked, open_workspaces
+from smartmob_agent.source.app.workspace import Unpacked, UnpackLimiter, open_workspaces
 from smartmob_agent.source.disk.owned_dir import PREFIX
 from tests.source.archives import Entry, header, make_tar, set_size
 
@@ -183,3 +184,80 @@ async def test_what_cannot_be_removed_is_logged(
     assert [record.message for record in caplog.records] == ["cannot remove"]
     assert caplog.records[0].levelno == logging.WARNING
     assert entries(parent) == []
+
+
+@pytest.mark.parametrize(("compression", "at_once"), [("", 3), ("gz", 3), ("xz", 1)])
+async def test_one_archive_at_a_time_may_need_much_memory(
+    compression: str, at_once: int, tmp_path: Path
+) -> None:
+    """Those of xz take tens of megabytes; the others only wait for a thread."""
+    archive = tmp_path / "archive"
+    archive.write_bytes(make_tar(compression=compression))
+    limiter, running = UnpackLimiter(), 0
+
+    async def run() -> None:
+        nonlocal running
+        async with limiter.hold(archive):
+            running += 1
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert running == at_once
+        nursery.cancel_scope.cancel()
+
+
+async def test_threads_are_few(tmp_path: Path) -> None:
+    """The limiter is one for all."""
+    archive = tmp_path / "archive"
+    archive.write_bytes(b"")
+    limiter = UnpackLimiter()
+    async with contextlib.AsyncExitStack() as stack:
+        threads = [await stack.enter_async_context(limiter.hold(archive)) for _ in range(3)]
+        assert {one.total_tokens for one in threads} == {2}
+        assert len({id(one) for one in threads}) == 1
+
+
+async def test_an_archive_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        async with UnpackLimiter().hold(tmp_path / "archive"):
+            raise AssertionError
+
+
+def own_directories(path: Path) -> list[Path]:
+    return list(path.glob(f"*/{PREFIX}*"))
+
+
+async def test_other_tasks_go_on_while_a_slow_disk_makes_the_directories(tmp_path: Path) -> None:
+    """The agent is a task of a program that may have others."""
+
+    class SlowPath(PosixPath):
+        def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+            trio.from_thread.run(trio.lowlevel.checkpoint)
+            super().mkdir(mode, parents, exist_ok)
+
+    cache = Cache(cache_dir=SlowPath(tmp_path / "cache"))
+    with trio.fail_after(60):
+        async with open_workspaces(SlowPath(tmp_path / "work"), LIMITS, cache):
+            assert len(own_directories(tmp_path)) == 2
+    assert own_directories(tmp_path) == []
+
+
+async def test_an_agent_that_is_cancelled_while_it_starts_leaves_no_directory(
+    parent: Path, tmp_path: Path
+) -> None:
+    """The next agent removes those of dead agents instead."""
+    (parent / f"{PREFIX}dead").mkdir(parents=True)
+
+    class CancellingPath(PosixPath):
+        def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+            super().mkdir(mode, parents, exist_ok)
+            trio.from_thread.run_sync(scope.cancel)
+
+    with trio.CancelScope() as scope:
+        async with open_workspaces(CancellingPath(parent), LIMITS):
+            raise AssertionError
+    assert scope.cancelled_caught
+    assert [path.name for path in own_directories(tmp_path)] == [f"{PREFIX}dead"]

@@ -97,7 +97,7 @@ def test_a_part_of_the_disk_stays_free(make: Callable[..., bytes], tmp_path: Pat
 
 @pytest.mark.slow
 def test_what_the_file_system_has_no_name_for_is_refused(tmp_path: Path) -> None:
-    """Whatever the limits allow, and before recursion ends; trying again would not mend it."""
+    """Whatever the limits allow, and before recursion ends; a retry would not help."""
     limits = SourceLimits(path_bytes=10_000, path_depth=10_000)
     app = unpack_bytes(make_tar(Entry("d/" * 1100 + "f")), tmp_path, limits)
     remove_tree(app, lambda: None)

@@ -16,6 +16,7 @@ from smartmob_agent.errors import TransientDownloadError
 from smartmob_agent.source.download.dialer import Dialer, Resolver
 from smartmob_agent.source.download.egress import EgressFilter
 from smartmob_agent.source.download.http_fetcher import make_fetcher
+from tests.source.fetching import make_request
 from tests.source.servers import open_memory_server
 
 from .evil import EVILS, LIMITS, SILENT, TOO_SLOW, Evil
@@ -43,10 +44,10 @@ async def test_evil(evil: Evil, mock_clock: trio.testing.MockClock, tmp_path: Pa
         fetcher = make_fetcher(LIMITS, dial=dialer.dial)
         fetcher.random = float  # No delay: nobody is there to let it pass.
         if evil.error is None:
-            assert await fetcher.fetch(url, path, request_id="id")
+            assert await fetcher.fetch(make_request(url, path))
         else:
             with pytest.raises(evil.error) as info:
-                await fetcher.fetch(url, path, request_id="id")
+                await fetcher.fetch(make_request(url, path))
             assert re.fullmatch(rf"http://\S+: ({evil.message})", str(info.value))
             assert "secret" not in str(info.value)
             assert evil.error is TransientDownloadError or not path.exists()

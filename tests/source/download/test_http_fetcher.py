@@ -15,6 +15,7 @@ import trio.testing
 from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import DownloadError, TransientDownloadError
 from smartmob_agent.source.download.http_fetcher import HttpFetcher, make_fetcher
+from tests.source.fetching import make_request
 from tests.source.servers import Body, open_server, respond
 
 LIMITS = SourceLimits(archive_bytes=100_000, redirects=2, idle_timeout=5.0)
@@ -29,7 +30,7 @@ async def fetch(answer: httpx.Response | Exception, path: Path, url: str = "http
         return answer
 
     fetcher = HttpFetcher(limits=LIMITS, transport=lambda: httpx.MockTransport(handler))
-    await fetcher.fetch(url, path, request_id="id")
+    await fetcher.fetch(make_request(url, path))
 
 
 async def test_the_idle_timeout_is_for_each_wait(
@@ -61,7 +62,7 @@ async def test_the_idle_timeout_is_also_for_the_answer(
 
     fetcher = HttpFetcher(limits=LIMITS, transport=lambda: httpx.MockTransport(handler))
     with pytest.raises(TransientDownloadError, match="nothing came for 5 s"):
-        await fetcher.fetch("http://h/", Path(os.devnull), request_id="id")
+        await fetcher.fetch(make_request("http://h/", Path(os.devnull)))
     assert trio.current_time() == 5.0
 
 
@@ -83,7 +84,7 @@ async def test_a_trickle_ends_at_the_total_timeout(
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
-async def test_a_passing_status_may_mend_itself(status: int, tmp_path: Path) -> None:
+async def test_a_transient_status_may_be_retried(status: int, tmp_path: Path) -> None:
     """What the server itself calls a matter of time."""
     with pytest.raises(TransientDownloadError, match=f"^http://h/a: the answer is {status}"):
         await fetch(httpx.Response(status), tmp_path / "archive")
@@ -192,7 +193,7 @@ async def test_a_large_archive_arrives_whole(tmp_path: Path) -> None:
     fetcher = make_fetcher(SourceLimits())
     async with open_server({"/a?q": respond(content)}) as server:
         url = server.url.replace("//", "//me:secret@") + "/a?q#f"
-        await fetcher.fetch(url, tmp_path / "archive", request_id="id-1")
+        await fetcher.fetch(make_request(url, tmp_path / "archive", request_id="id-1"))
     assert (tmp_path / "archive").read_bytes() == content
     lines = server.requests[0].decode().split("\r\n")
     assert lines[0] == "GET /a?q HTTP/1.1"
@@ -222,7 +223,7 @@ async def test_only_a_strong_etag_is_told(
         return httpx.Response(200, headers=headers, content=b"x")
 
     fetcher = HttpFetcher(limits=LIMITS, transport=lambda: httpx.MockTransport(answer))
-    fetched = await fetcher.fetch("http://h/", tmp_path / "archive", request_id="id")
+    fetched = await fetcher.fetch(make_request("http://h/", tmp_path / "archive"))
     assert fetched is not None
     assert fetched.etag == etag
 
@@ -235,10 +236,10 @@ async def test_redirects_are_followed_to_the_limit(tmp_path: Path) -> None:
     answers["/0?s"] = respond(b"here")
     fetcher = make_fetcher(LIMITS)
     async with open_server(answers) as server:
-        await fetcher.fetch(f"{server.url}/2", tmp_path / "archive", request_id="id")
+        await fetcher.fetch(make_request(f"{server.url}/2", tmp_path / "archive"))
         assert (tmp_path / "archive").read_bytes() == b"here"
         with pytest.raises(DownloadError) as info:
-            await fetcher.fetch(f"{server.url}/3", tmp_path / "archive", request_id="id")
+            await fetcher.fetch(make_request(f"{server.url}/3", tmp_path / "archive"))
         assert str(info.value) == f"{server.url}/3: expected at most 2 redirects, found more"
 
 
@@ -248,7 +249,7 @@ async def test_cookies_are_not_kept(tmp_path: Path) -> None:
     fetcher = make_fetcher(LIMITS)
     async with open_server(answers) as server:
         for _ in range(2):
-            await fetcher.fetch(f"{server.url}/", tmp_path / "archive", request_id="id")
+            await fetcher.fetch(make_request(f"{server.url}/", tmp_path / "archive"))
     assert len(server.requests) == 2
     assert b"cookie" not in b"".join(server.requests).lower()
 
@@ -270,7 +271,7 @@ async def test_a_broken_answer_may_mend_itself(answer: bytes, message: str, tmp_
     fetcher = make_fetcher(LIMITS)
     async with open_server({"/a?x": answer}) as server:
         with pytest.raises(TransientDownloadError) as info:
-            await fetcher.fetch(f"{server.url}/a?x", tmp_path / "archive", request_id="id")
+            await fetcher.fetch(make_request(f"{server.url}/a?x", tmp_path / "archive"))
     assert str(info.value) == f"{server.url}/a: {message}"
 
 
@@ -283,7 +284,7 @@ async def test_a_body_without_length_ends_with_the_connection(tmp_path: Path) ->
 
     fetcher = make_fetcher(LIMITS)
     async with open_server({"/": b"HTTP/1.0 200 OK\r\n\r\nall"}) as server:
-        await fetcher.fetch(f"{server.url}/", tmp_path / "a", request_id="id", progress=tell)
+        await fetcher.fetch(make_request(f"{server.url}/", tmp_path / "a", progress=tell))
     assert (tmp_path / "a").read_bytes() == b"all"
     assert (told[0], told[-1]) == ((0, None), (3, None))
 
@@ -305,9 +306,9 @@ async def test_no_connection_may_mend_itself(port: str, tmp_path: Path) -> None:
         if port == "tls":
             https = url.replace("http", "https")
             with pytest.raises(TransientDownloadError, match=r"no connection: .*SSL|TLS"):
-                await fetcher.fetch(https, tmp_path / "a", request_id="id")
+                await fetcher.fetch(make_request(https, tmp_path / "a"))
     with pytest.raises(TransientDownloadError) as info:
-        await fetcher.fetch(url, tmp_path / "archive", request_id="id")
+        await fetcher.fetch(make_request(url, tmp_path / "archive"))
     assert str(info.value) == f"{url}: no connection: Connection refused"
 
 
@@ -322,7 +323,7 @@ async def test_an_endless_body_is_cut_off_at_the_limit(tmp_path: Path) -> None:
     fetcher = make_fetcher(LIMITS)
     async with open_server(_endless) as server:
         with pytest.raises(DownloadError, match="expected at most 100000 bytes, found more"):
-            await fetcher.fetch(f"{server.url}/", tmp_path / "archive", request_id="id")
+            await fetcher.fetch(make_request(f"{server.url}/", tmp_path / "archive"))
         with trio.fail_after(10):
             await server.closed.wait()
 
@@ -340,7 +341,7 @@ async def test_a_cancelled_download_closes_its_connection(answer: bytes, tmp_pat
 
     fetcher = make_fetcher(LIMITS)
     async with open_server(hang) as server:
-        fetch = partial(fetcher.fetch, f"{server.url}/", tmp_path / "a", request_id="id")
+        fetch = partial(fetcher.fetch, make_request(f"{server.url}/", tmp_path / "a"))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(fetch)
             await asked.wait()

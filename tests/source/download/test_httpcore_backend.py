@@ -20,6 +20,7 @@ from smartmob_agent.source.download.dialer import Dial, Dialer
 from smartmob_agent.source.download.egress import EgressFilter
 from smartmob_agent.source.download.http_fetcher import make_fetcher
 from smartmob_agent.testing import Trial, cancel_at_every_checkpoint
+from tests.source.fetching import make_request
 from tests.source.servers import Server, open_memory_server, respond
 
 
@@ -81,7 +82,7 @@ async def test_tls_goes_to_the_address_and_by_the_name(
     names: list[str | None] = []
     async with open_server_of_names(authority.issue_cert("a.net"), names) as (server, dial):
         fetcher = make_fetcher(SourceLimits(), dial=dial)
-        await fetcher.fetch("https://a.net/", tmp_path / "a", request_id="id")
+        await fetcher.fetch(make_request("https://a.net/", tmp_path / "a"))
         assert (server.hosts, names) == ([("192.0.2.1", 443)], ["a.net"])
         assert b"\r\nHost: a.net\r\n" in server.requests[0]
     assert (tmp_path / "a").read_bytes() == b"archive"
@@ -106,7 +107,7 @@ async def test_a_certificate_must_be_right(
     async with open_server_of_names(authority.issue_cert(name), []) as (server, dial):
         fetcher = make_fetcher(SourceLimits(), dial=dial)
         with pytest.raises(TransientDownloadError, match=f"no connection: .*{reason}"):
-            await fetcher.fetch("https://a.net/", tmp_path / "a", request_id="id")
+            await fetcher.fetch(make_request("https://a.net/", tmp_path / "a"))
         await trio.testing.wait_all_tasks_blocked()
         assert (server.open, server.requests) == (0, [])
 
@@ -124,7 +125,7 @@ def test_a_download_can_be_cancelled_anywhere_without_a_connection_left(
     async def download(trial: Trial) -> None:
         async with open_server_of_names(certificate, []) as (server, dial):
             fetcher = make_fetcher(SourceLimits(), dial=dial)
-            fetch = partial(fetcher.fetch, f"{scheme}://a.net/busy", tmp_path, request_id="id")
+            fetch = partial(fetcher.fetch, make_request(f"{scheme}://a.net/busy", tmp_path))
             with trial.subject(), pytest.raises(TransientDownloadError):
                 await fetch()
             await trio.testing.wait_all_tasks_blocked()
@@ -155,7 +156,7 @@ async def test_a_download_that_is_cancelled_leaves_no_socket(scheme: str, tmp_pa
             (listener,) = await nursery.start(serve)
             url = f"{scheme}://127.0.0.1:{listener.socket.getsockname()[1]}/"
             async with trio.open_nursery() as downloads:
-                fetch = partial(fetcher.fetch, url, tmp_path / "a", request_id="id")
+                fetch = partial(fetcher.fetch, make_request(url, tmp_path / "a"))
                 downloads.start_soon(fetch)
                 await said.wait()
                 downloads.cancel_scope.cancel()

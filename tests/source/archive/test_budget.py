@@ -10,7 +10,7 @@ import pytest
 
 from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import UnpackError
-from smartmob_agent.source.archive.twins import CaseCollisions, folds_names
+from smartmob_agent.source.archive.budget import CaseCollisions, folds_names
 from tests.source.archives import Entry, make_tar, symlink
 
 from .unpacking import tree, unpack_bytes
@@ -27,7 +27,7 @@ from .unpacking import tree, unpack_bytes
         ("Å", "\u212b"),
     ],
 )
-def test_twins_are_refused(first: str, second: str) -> None:
+def test_names_that_collide_are_refused(first: str, second: str) -> None:
     names = CaseCollisions()
     names.use(first)
     with pytest.raises(
@@ -44,7 +44,7 @@ def test_other_names_are_not() -> None:
         names.use(path)
 
 
-TWINS = [
+COLLIDING = [
     (Entry("Procfile"), Entry("PROCFILE")),
     (Entry("Lib/a"), Entry("lib/b")),
     (symlink("L", "a"), Entry("l/b")),
@@ -52,8 +52,8 @@ TWINS = [
 ]
 
 
-@pytest.mark.parametrize("entries", TWINS)
-def test_twins_are_files_of_their_own_where_the_disk_keeps_them_apart(
+@pytest.mark.parametrize("entries", COLLIDING)
+def test_names_are_files_of_their_own_where_the_disk_keeps_them_apart(
     tmp_path: Path, entries: tuple[Entry, Entry]
 ) -> None:
     """As in the headers of Linux itself; nothing of the look at the disk is left."""

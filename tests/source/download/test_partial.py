@@ -17,9 +17,8 @@ import trio.testing
 from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import TransientDownloadError
 from smartmob_agent.source.download.http_fetcher import HttpFetcher, make_fetcher
-from smartmob_agent.source.download.partial import PARTS, PartialFiles
-from smartmob_agent.source.download.resumes import STEADY_BYTES, Resumes
-from smartmob_agent.source.download.seam import Fetched
+from smartmob_agent.source.download.partial import STEADY_BYTES, Retries
+from smartmob_agent.source.download.seam import Fetched, FetchRequest, PartialFile
 from tests.source.servers import Server, open_memory_server, respond
 
 CONTENT = b"half of it, and the rest"
@@ -39,18 +38,28 @@ def rest(start: int, *headers: str, content: bytes = CONTENT) -> bytes:
 
 @attrs.define(eq=False)
 class Scene:
-    """A fetcher, and a server that gives one answer after the other."""
+    """A fetcher, and a server that gives one answer after the other.
+
+    partial: the file for the next request.
+    """
 
     server: Server
     fetcher: HttpFetcher
-    path: Path
+    partial: PartialFile
     progress: list[tuple[int, int | None]] = attrs.field(factory=list)
 
     async def fetch(self, url: str = "http://h/a", etag: str | None = None) -> Fetched | None:
         def tell(received: int, total: int | None) -> None:
             self.progress.append((received, total))
 
-        return await self.fetcher.fetch(url, self.path, request_id="id", etag=etag, progress=tell)
+        request = FetchRequest(
+            url=url, partial=self.partial, request_id="id", etag=etag, progress=tell
+        )
+        return await self.fetcher.fetch(request)
+
+    @property
+    def path(self) -> Path:
+        return self.partial.path
 
     def asked(self, *names: str) -> list[list[str]]:
         """For each request its path and the values of these headers, if it has them."""
@@ -75,7 +84,7 @@ async def open_scene(
     async with open_memory_server(handle) as (server, dial):
         fetcher = make_fetcher(limits or SourceLimits(), dial=dial)
         fetcher.random = float
-        yield Scene(server, fetcher, path)
+        yield Scene(server, fetcher, PartialFile(path=path))
 
 
 def fetched(content: bytes = CONTENT, etag: str | None = '"v1"') -> Fetched:
@@ -175,7 +184,7 @@ async def test_tries_that_bring_next_to_nothing_are_counted(tmp_path: Path) -> N
 
 
 async def test_a_later_call_goes_on(tmp_path: Path) -> None:
-    """The process has backed off meanwhile; only the same archive to the same place counts."""
+    """The process has backed off meanwhile; only the bytes of the same URL in the file count."""
     async with open_scene(
         tmp_path / "a", CUT, rest(4), CUT, WHOLE, WHOLE, limits=SourceLimits(resumes=0)
     ) as scene:
@@ -185,7 +194,7 @@ async def test_a_later_call_goes_on(tmp_path: Path) -> None:
         with pytest.raises(TransientDownloadError):
             await scene.fetch()
         assert await scene.fetch("http://h/b") == fetched()
-        scene.path = tmp_path / "b"
+        scene.partial = PartialFile(path=tmp_path / "b")
         assert await scene.fetch() == fetched()
         ranges = scene.asked("Range", "If-None-Match")
         assert ranges == [["/a"], ["/a", "bytes=4-"], ["/a"], ["/b"], ["/a"]]
@@ -208,18 +217,30 @@ async def test_a_download_that_took_too_long_goes_on_in_a_later_call(
         assert await scene.fetch() == fetched()
 
 
-def test_no_more_than_some_parts_are_remembered(tmp_path: Path) -> None:
-    """Nobody may come back for them."""
-    parts = PartialFiles(min_free_bytes=0)
-    kept = []
-    for n in range(PARTS + 1):
-        kept.append(parts.take("http://h/", tmp_path / f"{n}"))
-        kept[-1].size_bytes, kept[-1].etag = 1, '"v1"'
-        with pytest.raises(TransientDownloadError), parts.keep("http://h/", kept[-1]):
-            raise TransientDownloadError("cut short")
-    assert parts.take("http://h/", tmp_path / "0") is not kept[0]
-    assert parts.take("http://h/", tmp_path / "1") is kept[1]
-    assert parts.take("http://h/", tmp_path / "1") is not kept[1]
+async def test_what_is_known_of_a_file_is_in_the_request_alone(tmp_path: Path) -> None:
+    """A fetcher remembers no path: the next file may have the same one."""
+    async with open_scene(tmp_path / "a", CUT, WHOLE, limits=SourceLimits(resumes=0)) as scene:
+        with pytest.raises(TransientDownloadError):
+            await scene.fetch()
+        assert (scene.partial.size_bytes, scene.partial.whole_bytes) == (4, len(CONTENT))
+        assert scene.partial.digest.digest() == hashlib.sha256(CONTENT[:4]).digest()
+        scene.partial = PartialFile(path=scene.path)
+        assert await scene.fetch() == fetched()
+        assert scene.asked("Range") == [["/a"], ["/a"]]
+
+
+async def test_a_file_without_a_strong_etag_counts_for_nothing_in_a_later_call(
+    tmp_path: Path,
+) -> None:
+    """The archive that the caller has is asked for again."""
+    async with open_scene(
+        tmp_path / "a", respond(CONTENT[:4], LENGTH), respond(status="304 Not Modified")
+    ) as scene:
+        with pytest.raises(TransientDownloadError):
+            await scene.fetch(etag='"v0"')
+        assert scene.partial.size_bytes == 4
+        assert await scene.fetch(etag='"v0"') is None
+        assert scene.asked("Range", "If-None-Match") == [["/a", '"v0"'], ["/a", '"v0"']]
 
 
 async def test_a_large_archive_may_be_cut_many_times(tmp_path: Path) -> None:
@@ -284,14 +305,16 @@ async def test_tries_are_spread(mock_clock: trio.testing.MockClock, tmp_path: Pa
 
 def test_the_delays_grow_until_it_is_time_to_give_up() -> None:
     """What brings much begins anew."""
-    resumes = Resumes(limit=3, random=lambda: 1.0)
-    delays = [resumes.delay(brought) for brought in (0, 10, STEADY_BYTES, 0, 0, 0)]
+    retries = Retries(limit=3, random=lambda: 1.0)
+    delays = [retries.delay(received) for received in (0, 10, STEADY_BYTES, 0, 0, 0)]
     assert delays == [1, 2, 1, 2, 4, None]
 
 
 @pytest.mark.parametrize("size", [None, 3])
-async def test_a_file_that_someone_touched_is_begun_anew(size: int | None, tmp_path: Path) -> None:
-    """A human may have tidied up."""
+async def test_a_file_that_another_program_changed_is_downloaded_again(
+    size: int | None, tmp_path: Path
+) -> None:
+    """A person may have tidied up."""
     path = tmp_path / "a"
 
     def tidy_up() -> float:
