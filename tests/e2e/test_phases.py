@@ -42,6 +42,14 @@ def traces(directory: Path) -> dict[str, Counter[str]]:
     }
 
 
+async def wait_threads_idle() -> None:
+    """Wait until no thread works for a task: one that lists a directory has it open."""
+    limiter = trio.to_thread.current_default_thread_limiter()
+    await trio.testing.wait_all_tasks_blocked()
+    while limiter.borrowed_tokens:
+        await trio.lowlevel.checkpoint()
+
+
 def changes(directory: Path, before: dict[str, Counter[str]]) -> dict[tuple[str, str], int]:
     """What there is more of now, or less: kind and name → how much."""
     now = traces(directory)
@@ -72,7 +80,7 @@ async def test_a_delete_leaves_nothing_whatever_the_process_waits_for(
         async with open_phases() as phases, trio.open_nursery() as nursery:
             agent: Agent = await nursery.start(serve)
             phase = phases[name]
-            await trio.testing.wait_all_tasks_blocked()
+            await wait_threads_idle()
             gc.collect()  # What other tests have left may have descriptors.
             before = traces(tmp_path)
             spec = ProcessSpec(app="a", node="b", process_type="web", source_url=phase.url)
@@ -85,7 +93,7 @@ async def test_a_delete_leaves_nothing_whatever_the_process_waits_for(
             await agent.supervisor.delete(spec.slug)
             if name != "connect":
                 await phase.closed.wait()
-            await trio.testing.wait_all_tasks_blocked()
+            await wait_threads_idle()
             assert changes(tmp_path, before) == {}
             agent.stop()
             nursery.cancel_scope.cancel()
