@@ -44,9 +44,12 @@ def traces(directory: Path) -> dict[str, Counter[str]]:
 
 async def wait_threads_idle() -> None:
     """Wait until no thread works for a task: one that lists a directory has it open."""
-    limiter = trio.to_thread.current_default_thread_limiter()
     await trio.testing.wait_all_tasks_blocked()
-    while limiter.borrowed_tokens:
+    while any(
+        frame.f_code is trio.to_thread.run_sync.__code__
+        for task in all_tasks()
+        for frame, _ in task.iter_await_frames()
+    ):
         await trio.lowlevel.checkpoint()
 
 
