@@ -6,7 +6,14 @@ import pytest
 
 from smartmob_agent.config.setting import settings_of
 from smartmob_agent.config.settings import AgentConfig
-from smartmob_agent.config.types import BYTES, SECONDS, one_of, show_bytes, show_seconds
+from smartmob_agent.config.types import (
+    BYTES,
+    RATIO,
+    SECONDS,
+    one_of,
+    show_bytes,
+    show_seconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +52,13 @@ def test_times_take_units(text: str, seconds: float) -> None:
 def test_no_other_times_are_taken(text: str) -> None:
     with pytest.raises(ValueError, match=r"^expected seconds, or a time such as .* found "):
         SECONDS.read(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x", ""])
+def test_a_ratio_is_a_number_above_0(text: str) -> None:
+    assert RATIO.read("12.5") == 12.5
+    with pytest.raises(ValueError, match="expected a number above 0, found"):
+        RATIO.read(text)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,9 @@ def count(counter: Counter) -> None:
 
     class Thread(threading.Thread):
         def run(self) -> None:
+            if self.name == "log writer":  # one for the life of the command, and none of trio
+                super().run()
+                return
             counter.count_thread(1)
             try:
                 super().run()

@@ -10,7 +10,9 @@ import pytest
 
 from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import UnpackError
-from smartmob_agent.source.archive.budget import CaseCollisions, folds_names
+from smartmob_agent.source.archive.budget import Budget, CaseCollisions, folds_names
+from smartmob_agent.source.archive.extract import open_extraction
+from smartmob_agent.source.archive.members import Member, MemberKind
 from tests.source.archives import Entry, make_tar, symlink
 
 from .unpacking import tree, unpack_bytes
@@ -81,3 +83,14 @@ def test_a_disk_is_asked_whether_it_folds_names(tmp_path: Path, folding: int) ->
     fd = os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY)
     assert folds_names(fd)
     os.close(fd)
+
+
+def test_where_the_disk_folds_names_twins_are_refused(tmp_path: Path, folding: int) -> None:
+    """Files and directories."""
+    limits = SourceLimits()
+    budget = Budget(limits=limits, archive_bytes=1000)
+    with open_extraction(tmp_path, limits, budget, lambda: None) as extraction:
+        extraction.add(Member(name="a/b", kind=MemberKind.FILE, mode=None), [b""])
+        for name in ("A/c", "a/B"):
+            with pytest.raises(UnpackError, match="differs from an earlier member's name only in"):
+                extraction.add(Member(name=name, kind=MemberKind.FILE, mode=None), [b""])
