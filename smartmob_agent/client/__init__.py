@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from smartmob_agent.client.attachment import Attachment
-from smartmob_agent.client.client import Client
+from smartmob_agent.client.client import Client, open_client
 from smartmob_agent.client.documents import Change, Exit, Process, Upload
 from smartmob_agent.client.errors import (
     AddressError,
@@ -22,7 +22,7 @@ from smartmob_agent.client.errors import (
     ClientError,
     ConflictError,
     ConnectionLostError,
-    DefectError,
+    InternalError,
     InvalidRequestError,
     NoConnectionError,
     NoSuchProcessError,
@@ -37,7 +37,6 @@ from smartmob_agent.client.errors import (
 from smartmob_agent.client.events import Gap, Happening, Snapshot
 from smartmob_agent.client.feed import Feed
 from smartmob_agent.client.log import LogPart
-from smartmob_agent.client.opening import open_client
 from smartmob_agent.client.records import Event, Line, Record
 
 __all__ = [
@@ -50,12 +49,12 @@ __all__ = [
     "ClientError",
     "ConflictError",
     "ConnectionLostError",
-    "DefectError",
     "Event",
     "Exit",
     "Feed",
     "Gap",
     "Happening",
+    "InternalError",
     "InvalidRequestError",
     "Line",
     "LogPart",

@@ -1,14 +1,18 @@
-"""What can be asked of an agent, as typed calls."""
+"""The client: typed calls to one agent, and how it is opened."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+import ssl
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
+from smartmob_agent.client.address import parse_address
 from smartmob_agent.client.attachment import Attachment, AttachmentReader
 from smartmob_agent.client.documents import (
     FAILURES,
@@ -19,24 +23,26 @@ from smartmob_agent.client.documents import (
     parse_processes,
     parse_upload,
 )
-from smartmob_agent.client.errors import ProcessFailedError
+from smartmob_agent.client.errors import AddressError, ProcessFailedError
 from smartmob_agent.client.events import EventsReader, Happening, state_in
 from smartmob_agent.client.feed import Feed
 from smartmob_agent.client.identity import path_of
 from smartmob_agent.client.log import LogPart, LogReader
 from smartmob_agent.client.network import Requests, Sockets
-from smartmob_agent.client.reconnect import Patience
+from smartmob_agent.client.reconnect import ReconnectBackoff
 from smartmob_agent.client.records import Record
-from smartmob_agent.client.upload import FileBody
+from smartmob_agent.client.transport import FileBody, open_transport
 
-__all__ = ["Client"]
+__all__ = ["Client", "open_client", "open_over"]
+
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class Client:
-    """What can be asked of one agent.
+    """A client of one agent; `open_client` makes one.
 
     All calls raise `ClientError`: `NoConnectionError` when the agent does not answer,
-    `RefusedError` when it says no.  Calls may be made at the same time by several tasks.
+    `RefusedError` when the agent rejects the request.  Several tasks may call at the same time.
     """
 
     def __init__(
@@ -45,15 +51,15 @@ class Client:
         requests: Requests,
         make_sockets: Callable[[], Sockets],
         *,
-        patience: float,
+        reconnect_timeout: float,
     ) -> None:
         self._nursery = nursery
         self._requests = requests
         self._make_sockets = make_sockets
-        self._patience = patience
+        self._reconnect_timeout = reconnect_timeout
 
     async def list_processes(self) -> list[Process]:
-        """Return all processes, in the order of their creation."""
+        """Return the status of all processes, in order of creation."""
         answer = await self._requests.request("GET", "/list-processes")
         return parse_processes(answer.document())
 
@@ -67,10 +73,13 @@ class Client:
         source_sha256: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Process:
-        """Create a process; what follows is seen in its status.
+        """Create a process and return its first status, before anything is downloaded.
 
-        source_url: of the archive, or the one that `upload` returned.
-        source_sha256: the digest that the archive must have, as 64 hexadecimal digits.
+        source_url: URL of the archive, or the `source_url` that `upload` returned.
+        source_sha256: required SHA-256 digest of the archive, as 64 hexadecimal digits.
+        env: variable name → value.
+
+        Raises `ConflictError` when a process of this app and node exists.
         """
         document = {
             "app": app,
@@ -90,35 +99,37 @@ class Client:
         return parse_process(answer.document())
 
     async def delete(self, slug: str) -> None:
-        """End a process; returns when nothing of it is left.
+        """Delete a process and wait until nothing of it is left.
 
-        If cancelled: the agent goes on all the same.
+        If cancelled: stops waiting; the agent deletes the process all the same.
         """
-        await self._requests.request("POST", path_of("delete-process", slug), patient=True)
+        await self._requests.request("POST", path_of("delete-process", slug), long_running=True)
 
     async def restart(self, slug: str, *, wait: bool = False) -> Process:
-        """Start a process again, now; raises `ConflictError` when it cannot be.
+        """Restart a process at once; raises `ConflictError` when its state does not allow that.
 
-        wait: return when it is known what has become of it.
+        wait: return only when the new child runs or has failed.
         """
         path, query = path_of("restart-process", slug), {"wait": int(wait)}
-        answer = await self._requests.request("POST", path, query=query, patient=True)
+        answer = await self._requests.request("POST", path, query=query, long_running=True)
         return parse_process(answer.document())
 
     async def send_signal(self, slug: str, signal: str) -> None:
-        """Send a signal, such as `HUP`; raises `ConflictError` when no child runs."""
+        """Send a signal, such as `HUP`, to the child; raises `ConflictError` when none runs."""
         body = json.dumps({"signal": signal}).encode()
         await self._requests.request("POST", path_of("signal-process", slug), body=body)
 
     async def wait_state(self, slug: str, *states: str) -> str:
-        """Wait until a process is in one of some states, and return it; `gone` is one too.
+        """Wait until a process is in one of these states, and return that state.
 
-        Raises `NoSuchProcessError`, and `ProcessFailedError` when it is gone, or in a failure,
-        and that was not waited for; behind a failure `stopping` and `gone` are to come.
+        states: names of states; `gone` means deleted.
+
+        Raises `NoSuchProcessError`, and `ProcessFailedError` when the process is deleted or enters
+        a failure state that was not waited for; after a failure only `stopping` and `gone` follow.
         """
         if GONE not in states:
             await self.status(slug)
-        # It leaves a failure when it is deleted, and only then.
+        # A process leaves a failure state only when it is deleted.
         ends = {GONE} if {"stopping", GONE} & {*states} else {*FAILURES, GONE}
         async with self.events(slugs=[slug]) as events:
             async for happening in events:
@@ -130,23 +141,23 @@ class Client:
         raise ProcessFailedError(slug, "the agent has stopped", None)
 
     def events(self, *, slugs: Sequence[str] = (), apps: Sequence[str] = ()) -> Feed[Happening]:
-        """Return what happens to processes: a `Snapshot`, then each `Change`.
+        """Follow the states of processes: a `Snapshot`, then each `Change`.
 
-        slugs, apps: only these; all without either.
+        slugs, apps: only processes with these slugs and of these apps; all if both are empty.
 
-        A connection that is lost is made again; what that leaves out is told by a `Gap`.
+        A lost connection is retried; a `Gap` reports changes that were missed meanwhile.
         """
         reader = EventsReader(
-            self._requests, slugs=slugs, apps=apps, patience=self._new_patience("events")
+            self._requests, slugs=slugs, apps=apps, backoff=self._new_backoff("events")
         )
         return Feed(self._nursery, reader.run)
 
     async def upload(
         self, archive: Path, *, progress: Callable[[int, int], object] = lambda _sent, _all: None
     ) -> Upload:
-        """Send an archive to the agent, which keeps it; `source_url` is what `create` takes.
+        """Upload an archive to the agent; pass the `source_url` of the result to `create`.
 
-        progress: called with the bytes that were sent and those of the whole archive.
+        progress: called with the bytes sent so far and the size of the archive in bytes.
 
         Raises `OSError` when the archive cannot be read.
         """
@@ -157,7 +168,7 @@ class Client:
                 "/upload-source",
                 body=FileBody(file, size, progress),
                 headers={"Content-Length": str(size)},
-                patient=True,
+                long_running=True,
             )
         return parse_upload(answer.document())
 
@@ -169,13 +180,13 @@ class Client:
         after: int | None = None,
         stream: str | None = None,
     ) -> Attachment:
-        """Return the lines of a process as they come, beginning with the next one.
+        """Follow the output of a process, line by line, from now on.
 
-        tail: begin with so many of the last lines that the agent still has; None is all of them.
-        after: begin with the line behind this number instead.
+        tail: start with this many of the last lines that the agent still has; None means all.
+        after: start with the line after this number instead.
         stream: only lines of `stdout` or of `stderr`.
 
-        A connection that is lost is made again: no line is missing then, none comes twice.
+        A lost connection is retried: no line is missing and none comes twice.
         """
         return Attachment(self._nursery, self._reader(slug, tail, after, stream))
 
@@ -187,7 +198,7 @@ class Client:
         after: int | None = None,
         stream: str | None = None,
     ) -> Feed[Record]:
-        """Return what `attach` does, and what happens to the process between its lines."""
+        """Follow the output as `attach` does, with the events of the process between its lines."""
         reader = self._reader(slug, tail, after, stream)
 
         async def produce(send: trio.MemorySendChannel[Record]) -> None:
@@ -204,18 +215,18 @@ class Client:
         after: int | None = None,
         follow: bool = False,
     ) -> Feed[LogPart]:
-        """Return the log of a process as bytes, many lines at once: the fast way.
+        """Read the log of a process as bytes, many lines at once: the fastest way.
 
-        form: `text`, or `ndjson` for records.
-        tail, after: as for `attach`; without both all that the agent has.
-        follow: go on with what comes, over lost connections.
+        form: `text`, or `ndjson` for one record a line.
+        tail, after: as for `attach`; without both, all lines that the agent still has.
+        follow: continue with new lines, across lost connections.
         """
         reader = LogReader(
             self._requests,
             slug,
             form=form,
             query={"tail": tail, "after": after, "follow": int(follow)},
-            patience=self._new_patience(slug),
+            backoff=self._new_backoff(slug),
         )
         return Feed(self._nursery, reader.run)
 
@@ -229,8 +240,64 @@ class Client:
             tail=tail,
             after=after,
             stream=stream,
-            patience=self._new_patience(slug),
+            backoff=self._new_backoff(slug),
         )
 
-    def _new_patience(self, what: str) -> Patience:
-        return Patience(self._patience, what)
+    def _new_backoff(self, what: str) -> ReconnectBackoff:
+        return ReconnectBackoff(self._reconnect_timeout, what)
+
+
+@asynccontextmanager
+async def open_client(
+    url: str,
+    *,
+    token: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    timeout: float = 30.0,
+    reconnect_timeout: float = 60.0,
+) -> AsyncGenerator[Client]:
+    """Open a client of the agent at a URL; the first call makes the first connection.
+
+    url: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`.
+    token: one of the tokens in the agent's `--token-file`.
+    tls: which certificates to trust, and the client certificate, for https; None trusts what the
+        system trusts.
+    timeout: seconds without progress before a request fails.
+    reconnect_timeout: seconds for which streams (`attach`, `records`, `log`, `events`) retry a lost
+        connection before they raise.
+
+    Raises `AddressError` for a malformed URL or token.  On exit every connection is closed.
+    """
+    address = parse_address(url)
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise AddressError("expected a token of visible ASCII characters")
+    if address.tls and tls is None:
+        tls = ssl.create_default_context()
+
+    def make_sockets() -> Sockets:
+        # Loaded late: most commands need none.
+        from smartmob_agent.client.websockets import WebSockets
+
+        return WebSockets(address, token=token, tls=tls)
+
+    async with (
+        open_transport(address, token=token, tls=tls, timeout=timeout) as transport,
+        open_over(transport, make_sockets, reconnect_timeout=reconnect_timeout) as client,
+    ):
+        yield client
+
+
+@asynccontextmanager
+async def open_over(
+    requests: Requests, make_sockets: Callable[[], Sockets], *, reconnect_timeout: float
+) -> AsyncGenerator[Client]:
+    """Open a client over any network; an error in the block leaves it without a group around it."""
+    error: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            yield Client(nursery, requests, make_sockets, reconnect_timeout=reconnect_timeout)
+        except Exception as exc:  # noqa: BLE001 -- raised below
+            error = exc
+        nursery.cancel_scope.cancel(reason="the client is closed")
+    if error is not None:
+        raise error

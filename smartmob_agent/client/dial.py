@@ -40,7 +40,7 @@ _CERTIFICATE = {
 async def dial(address: Address, tls: ssl.SSLContext | None) -> trio.abc.Stream:
     """Connect; the caller closes the stream.
 
-    tls: whom to trust, for https.
+    tls: which certificates to trust, for https.
 
     Raises `UnreachableError`.
     """

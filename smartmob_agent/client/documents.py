@@ -1,4 +1,4 @@
-"""What an agent says, typed.  What a newer agent says beyond that is kept, and not looked at."""
+"""The documents of an agent, typed.  Fields that a newer agent adds are kept, but not checked."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ FAILURES = frozenset(
         "unknown process type",
     }
 )
-"""States of a process that will not run as it is, until it is deleted."""
+"""States from which a process does not recover: delete it."""
 GONE = "gone"
-"""The state in which a process has left the list."""
+"""The state of a process that was deleted."""
 STATES = (
     *("pending", "downloading", "unpacking", "processing", "running", "backoff", "stopping"),
     *sorted(FAILURES),
     GONE,
 )
-"""All that are known; new agents may have more of them."""
+"""All known states; newer agents may have more."""
 
 
 @attrs.frozen(kw_only=True)
@@ -62,13 +62,13 @@ class Exit:
 
 @attrs.frozen(kw_only=True)
 class Process:
-    """The status of a process, at the moment of the answer.
+    """The status of a process at the moment of the answer.
 
-    state: see the page of states; new agents may have more of them.
-    exit: of the last child, None while there was none.
-    error: one line for a human on what keeps it from running.
-    next_start_at: while it waits to be started again.
-    document: the same as it came.
+    state: one of the documented states; newer agents may have more.
+    exit: how the last child ended, None before the first end.
+    error: one line on why the process does not run.
+    next_start_at: time of the next start, while the process is in `backoff`.
+    document: the JSON object as received.
     """
 
     app: str
@@ -90,7 +90,7 @@ class Process:
 
     @property
     def failed(self) -> bool:
-        """Whether it will never run as it is."""
+        """Whether the process is in a state from which it does not recover."""
         return self.state in FAILURES
 
 
@@ -100,7 +100,7 @@ class Change:
 
     seq: its number, over all processes of the agent.
     previous: the state before, None when the process was created.
-    document: the same as it came.
+    document: the JSON object as received.
     """
 
     seq: int

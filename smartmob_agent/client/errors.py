@@ -3,22 +3,22 @@
 ::
 
     ClientError
-    ├── AddressError            no URL of an agent
-    ├── NoConnectionError       trying again may help
-    │   ├── UnreachableError    there was none
-    │   │   └── TlsError        TLS did not come about
-    │   └── ConnectionLostError there was one
-    ├── BadAnswerError          what answers is no agent, or one of another kind
-    ├── ProcessEndedError       it was deleted or replaced while the connection was lost
-    ├── ProcessFailedError      it is in a state that it will not leave for the one waited for
-    └── RefusedError            the agent says no: a problem document (RFC 9457)
+    ├── AddressError            not the URL of an agent
+    ├── NoConnectionError       a retry may help
+    │   ├── UnreachableError    no connection could be made
+    │   │   └── TlsError        the TLS handshake failed
+    │   └── ConnectionLostError a connection ended too early
+    ├── BadAnswerError          the answer is not that of an agent, or of an incompatible one
+    ├── ProcessEndedError       the process was deleted or replaced while the connection was lost
+    ├── ProcessFailedError      the process cannot reach the state that was waited for
+    └── RefusedError            the agent rejects the request: a problem document (RFC 9457)
         ├── InvalidRequestError 400
         ├── NotAllowedError     401, 403
         ├── NoSuchProcessError  404
         ├── ConflictError       409
         ├── TooLargeError       413
         ├── BusyError           429, 503
-        └── DefectError         500
+        └── InternalError       500
 
 Every message is one line and holds neither a token nor the query of a URL.
 """
@@ -34,7 +34,7 @@ __all__ = [
     "ClientError",
     "ConflictError",
     "ConnectionLostError",
-    "DefectError",
+    "InternalError",
     "InvalidRequestError",
     "NoConnectionError",
     "NoSuchProcessError",
@@ -57,7 +57,7 @@ class AddressError(ClientError):
 
 
 class NoConnectionError(ClientError):
-    """The agent does not answer; trying again may help."""
+    """The agent does not answer; a retry may help."""
 
 
 class UnreachableError(NoConnectionError):
@@ -65,10 +65,10 @@ class UnreachableError(NoConnectionError):
 
 
 class TlsError(UnreachableError):
-    """TLS did not come about.
+    """The TLS handshake failed.
 
-    fault: `untrusted` (the certificate of the agent), `certificate` (the agent wants one of ours,
-        or another one), `plain` (it speaks no TLS) or `other`.
+    fault: `untrusted` (the certificate of the agent), `certificate` (the agent requires a client
+        certificate, or another one), `plain` (the agent speaks no TLS) or `other`.
     """
 
     def __init__(self, message: str, *, fault: str) -> None:
@@ -81,7 +81,7 @@ class ConnectionLostError(NoConnectionError):
 
 
 class BadAnswerError(ClientError):
-    """What answers at this address does not speak as an agent does."""
+    """The answer from this address is not that of an agent."""
 
 
 class ProcessEndedError(ClientError):
@@ -92,9 +92,9 @@ class ProcessEndedError(ClientError):
 
 
 class ProcessFailedError(ClientError):
-    """A process will not get into the state that was waited for.
+    """A process cannot reach the state that was waited for.
 
-    state: the one that it is in.
+    state: its present state.
     """
 
     def __init__(self, slug: str, state: str, error: str | None) -> None:
@@ -103,12 +103,12 @@ class ProcessFailedError(ClientError):
 
 
 class RefusedError(ClientError):
-    """The agent does not do what it was asked for.
+    """The agent rejects a request.
 
-    status: of HTTP.
+    status: the HTTP status.
     detail: one line for a human.
     errors: one line for each fault of the request.
-    request_id: names the request in the agent's log.
+    request_id: the id of the request in the agent's log.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class InvalidRequestError(RefusedError):
 
 
 class NotAllowedError(RefusedError):
-    """401, 403: a token is missing or wrong, or the agent is not known by this name."""
+    """401, 403: a token is missing or wrong, or the agent does not go by this host name."""
 
 
 class NoSuchProcessError(RefusedError):
@@ -134,16 +134,16 @@ class NoSuchProcessError(RefusedError):
 
 
 class ConflictError(RefusedError):
-    """409: the slug is in use, or the process cannot do this in its state."""
+    """409: the slug is in use, or the state of the process does not allow the action."""
 
 
 class TooLargeError(RefusedError):
-    """413: more than the agent takes."""
+    """413: the request exceeds a size limit of the agent."""
 
 
 class BusyError(RefusedError):
     """429, 503: the agent is stopping, or there were too many wrong tokens."""
 
 
-class DefectError(RefusedError):
-    """500: a defect of the agent, whose log says more."""
+class InternalError(RefusedError):
+    """500: an internal error of the agent, whose log has details."""

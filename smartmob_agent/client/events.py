@@ -1,8 +1,11 @@
-"""What happens to processes, as it happens, over lost connections."""
+"""The events of processes, by Server-Sent Events, across lost connections.
+
+The format: https://html.spec.whatwg.org/multipage/server-sent-events.html.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 import trio
@@ -16,26 +19,33 @@ from smartmob_agent.client.documents import (
     parse_processes,
 )
 from smartmob_agent.client.errors import BadAnswerError, ConnectionLostError
-from smartmob_agent.client.identity import over_connections
+from smartmob_agent.client.identity import run_with_reconnects
 from smartmob_agent.client.network import Requests
-from smartmob_agent.client.reconnect import Patience
-from smartmob_agent.client.sse import Message, Parser
+from smartmob_agent.client.reconnect import ReconnectBackoff
 
-__all__ = ["EventsReader", "Gap", "Happening", "Snapshot", "state_in"]
+__all__ = [
+    "EventStreamParser",
+    "EventsReader",
+    "Gap",
+    "Happening",
+    "ServerSentEvent",
+    "Snapshot",
+    "state_in",
+]
 
 
 @attrs.frozen(kw_only=True)
 class Snapshot:
-    """All processes that were asked for, as they are now; changes begin behind it."""
+    """All requested processes as they are now; the changes after that follow."""
 
     processes: Sequence[Process]
 
 
 @attrs.frozen(kw_only=True)
 class Gap:
-    """Changes are gone; a new `Snapshot` follows.
+    """Changes were missed; a new `Snapshot` follows.
 
-    missed: how many, None where nobody knows since the agent was started again.
+    missed: how many; None when the agent has restarted, so that nobody knows.
     """
 
     missed: int | None
@@ -45,49 +55,54 @@ Happening = Snapshot | Change | Gap
 
 
 class EventsReader:
-    """Reads what happens until the agent stops.
+    """Reads the events until the agent stops.
 
-    slugs, apps: only these processes; all without either.
+    slugs, apps: only processes with these slugs and of these apps; all if both are empty.
     """
 
     def __init__(
-        self, requests: Requests, *, slugs: Sequence[str], apps: Sequence[str], patience: Patience
+        self,
+        requests: Requests,
+        *,
+        slugs: Sequence[str],
+        apps: Sequence[str],
+        backoff: ReconnectBackoff,
     ) -> None:
         self._requests = requests
         self._query = {"slug": list(slugs), "app": list(apps)}
-        self._patience = patience
+        self._backoff = backoff
         self._last_id: str | None = None
 
     async def run(self, send: trio.MemorySendChannel[Happening]) -> None:
-        """Send all of it."""
+        """Send all events."""
 
         async def attempt() -> None:
             await self._read(send)
 
-        await over_connections(attempt, trio.lowlevel.checkpoint, self._patience)
+        await run_with_reconnects(attempt, trio.lowlevel.checkpoint, self._backoff)
 
     async def _read(self, send: trio.MemorySendChannel[Happening]) -> None:
-        """Read by one connection."""
+        """Read from one connection."""
         headers = {} if self._last_id is None else {"Last-Event-ID": self._last_id}
-        parser = Parser()
+        parser = EventStreamParser()
         async with self._requests.stream(
             "GET", "/events", query=self._query, headers=headers
         ) as answer:
-            self._patience.connected()
+            self._backoff.connected()
             async for part in answer.parts:
-                self._patience.received()
+                self._backoff.received()
                 for message in parser.feed(part):
                     if message.event == "end":
                         return
                     if (happening := _parse(message)) is not None:
                         await send.send(happening)
-                    # Behind a gap the agent begins anew: it shall not tell the same gap twice.
+                    # After a gap the agent starts anew: without an id it reports no gap twice.
                     self._last_id = None if isinstance(happening, Gap) else parser.last_id
         raise ConnectionLostError("the agent cut the stream of events")
 
 
-def _parse(message: Message) -> Happening | None:
-    """Return what a message says; None for signs of life, and for what is not known yet."""
+def _parse(message: ServerSentEvent) -> Happening | None:
+    """Return the event in a message; None for keep-alives and for kinds not known yet."""
     if message.event not in ("snapshot", "state", "gap"):
         return None
     document = parse_json(message.data)
@@ -101,7 +116,7 @@ def _parse(message: Message) -> Happening | None:
 
 
 def state_in(happening: Happening) -> tuple[str, str | None]:
-    """Return state and error of the only process that was asked for; nothing without news."""
+    """Return state and error of the only process that was requested; an empty state for a gap."""
     if isinstance(happening, Gap):
         return "", None
     if isinstance(happening, Change):
@@ -109,3 +124,47 @@ def state_in(happening: Happening) -> tuple[str, str | None]:
     if not happening.processes:
         return GONE, None
     return happening.processes[0].state, happening.processes[0].error
+
+
+@attrs.frozen(kw_only=True)
+class ServerSentEvent:
+    """One message.
+
+    data: empty where there was none, as in a keep-alive.
+    """
+
+    event: str
+    data: str
+
+
+class EventStreamParser:
+    """From bytes, cut anywhere, to messages; an agent ends its lines with LF.
+
+    last_id: id of the latest message that had one, None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.last_id: str | None = None
+        self._rest = b""
+        self._event = ""
+        self._data: list[str] = []
+
+    def feed(self, part: bytes) -> Iterator[ServerSentEvent]:
+        """Take bytes; yield the messages that are complete."""
+        *lines, self._rest = (self._rest + part).split(b"\n")
+        for line in lines:
+            if line:
+                self._take(line.decode("utf-8", "replace"))
+            else:
+                yield ServerSentEvent(event=self._event, data="\n".join(self._data))
+                self._event, self._data = "", []
+
+    def _take(self, line: str) -> None:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "event":
+            self._event = value
+        elif name == "data":
+            self._data.append(value)
+        elif name == "id":
+            self.last_id = value

@@ -1,4 +1,4 @@
-"""What comes bit by bit, read with `async for`, and fetched by a task of its own."""
+"""A stream of items that a background task fetches, read with `async for`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 class Feed(Generic[T]):
-    """Items as they come, until there will be no more.
+    """Items as they come, until the end of the stream.
 
-    Its task belongs to the client and begins with the first read, or with `async with`, which
-    also ends it.  Without that a feed that is left before its end keeps its connection until the
-    client is closed.  Nothing is read ahead: who does not read, slows its connection.
+    Its task belongs to the client and starts with the first read, or with `async with`, which
+    also ends it.  Without `async with`, a feed that is left before its end keeps its connection
+    until the client is closed.  Nothing is read ahead: a slow reader slows its own connection.
 
-    produce: sends items until the end; what it raises of `ClientError` the reader gets.
+    produce: sends items until the end; a `ClientError` that it raises reaches the reader.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class Feed(Generic[T]):
     async def receive(self) -> T:
         """Wait for the next item.
 
-        Raises `trio.EndOfChannel` at the end, and `ClientError` when something is wrong.
-        If cancelled: nothing is lost, the next call returns it.
+        Raises `trio.EndOfChannel` at the end, and `ClientError` on failure.
+        If cancelled: no item is lost, the next call returns it.
         """
         self._start()
         try:
@@ -76,9 +76,9 @@ class Feed(Generic[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection; `receive` finds the end.
+        """Close the connection; `receive` then raises `trio.EndOfChannel`.
 
-        If cancelled: it is closed all the same.
+        If cancelled: the connection is closed all the same.
         """
         self._scope.cancel(reason="the feed was closed")
         if self._started:

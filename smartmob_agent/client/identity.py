@@ -9,9 +9,9 @@ from datetime import datetime
 from smartmob_agent.client.documents import Process, parse_process
 from smartmob_agent.client.errors import NoConnectionError, NoSuchProcessError, ProcessEndedError
 from smartmob_agent.client.network import Requests
-from smartmob_agent.client.reconnect import Patience
+from smartmob_agent.client.reconnect import ReconnectBackoff
 
-__all__ = ["Identity", "over_connections", "path_of"]
+__all__ = ["Identity", "path_of", "run_with_reconnects"]
 
 
 _SLUG = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]+")
@@ -60,24 +60,24 @@ class Identity:
         )
 
 
-async def over_connections(
+async def run_with_reconnects(
     attempt: Callable[[], Awaitable[None]],
     check: Callable[[], Awaitable[None]],
-    patience: Patience,
+    backoff: ReconnectBackoff,
 ) -> None:
-    """Make attempts until one returns, or patience ends.
+    """Repeat an attempt while its connection is lost, until it returns or the limit is reached.
 
-    check: what is done before each attempt but the first.
+    check: called before each attempt but the first.
 
-    Raises what they raise but `NoConnectionError`, and that at last.
+    Raises what both raise; `NoConnectionError` only when the limit is reached.
     """
     try:
         return await attempt()
     except NoConnectionError as exc:
-        await patience.wait(exc)
+        await backoff.wait(exc)
     while True:
         try:
             await check()
             return await attempt()
         except NoConnectionError as exc:
-            await patience.wait(exc)
+            await backoff.wait(exc)

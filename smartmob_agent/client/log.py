@@ -8,10 +8,10 @@ import attrs
 import trio
 
 from smartmob_agent.client.errors import BadAnswerError
-from smartmob_agent.client.identity import Identity, over_connections, path_of
+from smartmob_agent.client.identity import Identity, path_of, run_with_reconnects
 from smartmob_agent.client.network import Requests
 from smartmob_agent.client.progress import Progress, RecordProgress, TextProgress
-from smartmob_agent.client.reconnect import Patience
+from smartmob_agent.client.reconnect import ReconnectBackoff
 
 __all__ = ["FORMATS", "LogPart", "LogReader", "first_line"]
 
@@ -25,7 +25,7 @@ FORMATS: Mapping[str, type[TextProgress | RecordProgress]] = {
 class LogPart:
     """Whole lines of a log, many of them at once.
 
-    missed: how many lines before them the agent has no more; in `ndjson` a record says so.
+    missed: how many lines before these were dropped by the agent; in `ndjson` a record says so.
     """
 
     data: bytes
@@ -33,10 +33,10 @@ class LogPart:
 
 
 class LogReader:
-    """Reads a log to its end, over lost connections.
+    """Reads a log to its end, across lost connections.
 
     form: one of `FORMATS`.
-    query: what to ask the agent for, beside the format; with `follow` it goes on.
+    query: parameters of the request beside the format; with `follow` the log has no end.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class LogReader:
         *,
         form: str,
         query: Mapping[str, object],
-        patience: Patience,
+        backoff: ReconnectBackoff,
     ) -> None:
         self._requests = requests
         self._slug = slug
@@ -54,39 +54,39 @@ class LogReader:
         self._query = {**query, "format": form}
         self._progress: Progress = FORMATS[form]()
         self._in_band = form != "text"
-        self._patience = patience
+        self._backoff = backoff
 
     async def run(self, send: trio.MemorySendChannel[LogPart]) -> None:
-        """Send all of it."""
+        """Send the whole log."""
         await self._identity.learn()
 
         async def attempt() -> None:
             await self._read(send)
 
-        await over_connections(attempt, self._identity.check, self._patience)
+        await run_with_reconnects(attempt, self._identity.check, self._backoff)
 
     async def _read(self, send: trio.MemorySendChannel[LogPart]) -> None:
-        """Read by one connection."""
+        """Read from one connection."""
         path = path_of("process-log", self._slug)
         async with self._requests.stream("GET", path, query=self._query) as answer:
             first, missed = first_line(answer.headers)
             self._progress.begin(first, missed)
-            self._patience.connected()
-            self._go_on_behind_last()
+            self._backoff.connected()
+            self._resume_after_last()
             if missed and not self._in_band:
                 await send.send(LogPart(data=b"", missed=missed))
             async for part in answer.parts:
                 if whole := self._progress.feed(part):
-                    self._patience.received()
-                    self._go_on_behind_last()
+                    self._backoff.received()
+                    self._resume_after_last()
                     await send.send(LogPart(data=whole))
 
-    def _go_on_behind_last(self) -> None:
+    def _resume_after_last(self) -> None:
         self._query |= {"tail": None, "after": self._progress.last}
 
 
 def first_line(headers: Mapping[str, str]) -> tuple[int, int]:
-    """Return with which line a log begins, and how many before it are gone."""
+    """Return the number of the first line of a log, and how many lines before it were dropped."""
     try:
         return int(headers["First-Line"]), int(headers["Lines-Missed"])
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""What the client needs of the network; tests have it in memory."""
+"""The interfaces between the client and the network; tests implement them in memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from smartmob_agent.client.documents import parse_json
 __all__ = ["Answer", "Body", "Query", "Requests", "Socket", "Sockets", "StreamedAnswer"]
 
 Query = Mapping[str, object]
-"""Names and values, or lists of them; what is None is left out."""
+"""Names and values, or lists of them; None is left out."""
 Body = bytes | AsyncIterator[bytes]
 
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """An answer that says yes.
+    """A successful answer.
 
     headers: name in any case → value.
     """
@@ -34,7 +34,7 @@ class Answer:
 
 @attrs.frozen(kw_only=True)
 class StreamedAnswer:
-    """An answer that says yes, while it comes.
+    """A successful answer, while it comes.
 
     parts: of its body; raises `ConnectionLostError` when it is cut short.
     """
@@ -57,11 +57,11 @@ class Requests(Protocol):
         query: Query | None = None,
         body: Body | None = None,
         headers: Mapping[str, str] | None = None,
-        patient: bool = False,
+        long_running: bool = False,
     ) -> Answer:
         """Return the answer.
 
-        patient: the agent may take its time.
+        long_running: wait for the answer without a time limit.
         """
         ...
 
@@ -73,7 +73,7 @@ class Requests(Protocol):
         query: Query | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AbstractAsyncContextManager[StreamedAnswer]:
-        """Have an answer while it comes."""
+        """Open an answer, to be read while it comes."""
         ...
 
 
@@ -89,5 +89,5 @@ class Sockets(Protocol):
     """Opens WebSockets to one agent."""
 
     def open(self, path: str, query: Query) -> AbstractAsyncContextManager[Socket]:
-        """Have a WebSocket; raises what requests raise."""
+        """Open a WebSocket; raises what requests raise."""
         ...

@@ -1,4 +1,4 @@
-"""Answers that say no, as errors.  Pure."""
+"""Error answers as exceptions.  Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from smartmob_agent.client.errors import (
     BusyError,
     ClientError,
     ConflictError,
-    DefectError,
+    InternalError,
     InvalidRequestError,
     NoSuchProcessError,
     NotAllowedError,
@@ -34,7 +34,7 @@ _BY_STATUS: Mapping[int, type[RefusedError]] = {
     409: ConflictError,
     413: TooLargeError,
     429: BusyError,
-    500: DefectError,
+    500: InternalError,
     503: BusyError,
 }
 

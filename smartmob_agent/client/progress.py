@@ -1,6 +1,6 @@
-r"""How far a log was read, so that a lost connection leaves no gap and no line twice.  Pure.
+r"""How far a log was read, so that a lost connection leaves no gap and repeats no line.  Pure.
 
-A connection may be cut within a line: what is not whole is left out, and comes again.
+A connection may be cut within a line: an incomplete line is dropped, and comes again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long, and how often, a lost connection is tried again."""
+"""How often, and for how long, a lost connection is retried."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import trio
 
 from smartmob_agent.client.errors import NoConnectionError
 
-__all__ = ["Patience"]
+__all__ = ["ReconnectBackoff"]
 
 logger = logging.getLogger(__name__)
 
@@ -18,10 +18,10 @@ _CAP_DELAY = 5.0
 """Seconds between two attempts at most: an agent that is back should be found soon."""
 
 
-class Patience:
-    """Waits between attempts.
+class ReconnectBackoff:
+    """The delays between attempts to reconnect: exponential, up to a limit.
 
-    limit: seconds without a connection after which it is given up.
+    limit: seconds without a connection after which `wait` raises.
     what: what the connection is for, in the log.
     """
 
@@ -33,20 +33,20 @@ class Patience:
         self._delay = 0.0
 
     def connected(self) -> None:
-        """There is a connection."""
+        """Note that a connection is open."""
         if self._lost_at is not None:
             logger.info("connected again", extra={"what": self._what})
         self._lost_at = None
         self._connected_at = trio.current_time()
 
     def received(self) -> None:
-        """It is of use: when it is lost, the next attempt comes at once."""
+        """Note that the connection brought data: after its loss, the next attempt comes at once."""
         self._delay = 0.0
 
     async def wait(self, error: NoConnectionError) -> None:
-        """Wait until the next attempt.
+        """Wait until the next attempt is due.
 
-        Raises `error` when there was no connection ever, or none within the limit.
+        Raises `error` when there never was a connection, or none within the limit.
         """
         now = trio.current_time()
         if self._connected_at is None:

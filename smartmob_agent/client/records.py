@@ -1,4 +1,4 @@
-"""The records of a console, typed: lines, and what happened between them.  Pure."""
+"""The records of a console, typed: lines, and the events between them.  Pure."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Line:
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """Something that happened to the process, or to this reader.
+    """An event of the process, or of this reader.
 
     name: `started`, `exited`, `dropped` (lines that came too fast for this reader) or `end`;
-        new agents may have more.
-    fields: what else the agent says: `pid`, `code`, `signal`, `lines`, `reason`.
+        newer agents may have more.
+    fields: the other fields of the record: `pid`, `code`, `signal`, `lines`, `reason`.
     """
 
     name: str

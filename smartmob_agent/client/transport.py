@@ -1,14 +1,11 @@
-"""Requests of the client.
-
-Only this module knows httpx, beside `source.download`: the client shares no code with the agent.
-"""
+"""HTTP requests to an agent, by httpx."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Self
+from typing import Protocol, Self
 
 import httpx
 import trio
@@ -23,10 +20,12 @@ from smartmob_agent.client.errors import (
 from smartmob_agent.client.network import Answer, Body, Query, StreamedAnswer
 from smartmob_agent.client.problems import refused
 
-__all__ = ["Transport", "open_transport"]
+__all__ = ["FileBody", "Transport", "open_transport"]
 
 _CLOSE_TIMEOUT = 1.0
 """Seconds to close a connection in an orderly way, which matters to TLS alone."""
+_PART_BYTES = 256 * 1024
+"""Each part is a trip to a thread."""
 
 
 class Transport:
@@ -49,11 +48,11 @@ class Transport:
         query: Query | None = None,
         body: Body | None = None,
         headers: Mapping[str, str] | None = None,
-        patient: bool = False,
+        long_running: bool = False,
     ) -> Answer:
         """Return the answer."""
         async with self.stream(
-            method, path, query=query, body=body, headers=headers, patient=patient
+            method, path, query=query, body=body, headers=headers, long_running=long_running
         ) as answer:
             content = b"".join([part async for part in answer.parts])
             return Answer(headers=answer.headers, body=content)
@@ -67,9 +66,9 @@ class Transport:
         query: Query | None = None,
         body: Body | None = None,
         headers: Mapping[str, str] | None = None,
-        patient: bool = True,
+        long_running: bool = True,
     ) -> AsyncGenerator[StreamedAnswer]:
-        """Have an answer while it comes."""
+        """Open an answer, to be read while it comes."""
         try:
             request = self._http.build_request(
                 method,
@@ -77,28 +76,30 @@ class Transport:
                 params=_params(query or {}),
                 content=body if isinstance(body, bytes) else None,
                 headers=headers,
-                timeout=httpx.Timeout(None if patient else self._timeout, connect=CONNECT_TIMEOUT),
+                timeout=httpx.Timeout(
+                    None if long_running else self._timeout, connect=CONNECT_TIMEOUT
+                ),
             )
             if body is not None and not isinstance(body, bytes):
                 request.stream = _Streamed(body)
             response = await self._http.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
-            raise self._ours(exc) from exc
+            raise self._client_error(exc) from exc
         raw = response.aiter_raw()
         try:
-            parts = _Parts(raw, self._ours)
+            parts = _Parts(raw, self._client_error)
             if not response.is_success:
                 body = b"".join([part async for part in parts])
                 raise refused(response.status_code, response.headers, body)
             yield StreamedAnswer(headers=response.headers, parts=parts)
         finally:
             with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                await _leave(raw)
+                await _close_body(raw)
                 await response.aclose()
 
-    def _ours(self, exc: Exception) -> ClientError:
-        """Return our error for one of httpx."""
-        # In TLS 1.3 the agent says behind the handshake what it thinks of our certificate.
+    def _client_error(self, exc: Exception) -> ClientError:
+        """Return the client's error for one of httpx."""
+        # In TLS 1.3 the agent rejects a client certificate only after the client's handshake.
         begun = not isinstance(exc, (httpx.ConnectError, httpx.ConnectTimeout, UnicodeError))
         if not begun or tls_error_in(exc) is not None:
             return unreachable(self._where, exc)
@@ -118,7 +119,7 @@ def _params(query: Query) -> dict[str, str | list[str]]:
 
 
 class _Streamed(httpx.AsyncByteStream):
-    """A body in parts; httpx's own is a generator, which a request that is cancelled leaves."""
+    """A body in parts; httpx's own is a generator, which a cancelled request leaves unfinished."""
 
     def __init__(self, parts: AsyncIterator[bytes]) -> None:
         self._parts = parts
@@ -127,12 +128,48 @@ class _Streamed(httpx.AsyncByteStream):
         return self._parts
 
 
-class _Parts:
-    """The parts of a body, with our errors."""
+class _File(Protocol):
+    async def read(self, size: int, /) -> bytes: ...
 
-    def __init__(self, raw: AsyncIterator[bytes], ours: Callable[[Exception], ClientError]) -> None:
+
+class FileBody:
+    """A file as the body of a request.
+
+    No generator: a request that fails would leave it unfinished.
+
+    progress: called with the bytes read so far and the size of the file.
+    """
+
+    def __init__(
+        self,
+        file: _File,
+        size: int,
+        progress: Callable[[int, int], object],
+    ) -> None:
+        self._file = file
+        self._size = size
+        self._read = 0
+        self._progress = progress
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not (part := await self._file.read(_PART_BYTES)):
+            raise StopAsyncIteration
+        self._read += len(part)
+        self._progress(self._read, self._size)
+        return part
+
+
+class _Parts:
+    """The parts of a body, with the client's errors."""
+
+    def __init__(
+        self, raw: AsyncIterator[bytes], client_error: Callable[[Exception], ClientError]
+    ) -> None:
         self._raw = raw
-        self._ours = ours
+        self._client_error = client_error
 
     def __aiter__(self) -> Self:
         return self
@@ -141,14 +178,14 @@ class _Parts:
         try:
             return await anext(self._raw)
         except httpx.HTTPError as exc:
-            raise self._ours(exc) from exc
+            raise self._client_error(exc) from exc
 
 
-async def _leave(raw: AsyncIterator[bytes]) -> None:
-    """End a body where it is.
+async def _close_body(raw: AsyncIterator[bytes]) -> None:
+    """Close a body that was not read to its end.
 
-    It is a chain of generators, of which `aclose` would end the first alone: the others were
-    left to the collector of garbage.  A read that is cancelled ends them all.
+    A body is a chain of generators; `aclose` would close only the first and leave the others to
+    the garbage collector.  A cancelled read closes them all.
     """
     with trio.CancelScope() as scope, suppress(httpx.HTTPError):
         scope.cancel(reason="the answer is not read on")
@@ -160,9 +197,9 @@ async def _leave(raw: AsyncIterator[bytes]) -> None:
 async def open_transport(
     address: Address, *, token: str | None, tls: ssl.SSLContext | None, timeout: float
 ) -> AsyncGenerator[Transport]:
-    """Have a way to send requests.
+    """Open a pool of connections to an agent.
 
-    tls: whom to trust, for https.
+    tls: which certificates to trust, for https.
     """
     # Without https nothing is trusted, and no certificate need be loaded, which takes 20 ms.
     context = tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -1,4 +1,4 @@
-"""WebSockets of the client.  Only this module knows trio-websocket."""
+"""WebSockets to an agent, by trio-websocket."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ E = TypeVar("E", bound=BaseException)
 class WebSockets:
     """Opens WebSockets to one agent: `Sockets`.
 
-    tls: whom to trust, for https.
+    tls: which certificates to trust, for https.
     """
 
     def __init__(self, address: Address, *, token: str | None, tls: ssl.SSLContext | None) -> None:

@@ -1,242 +1,107 @@
-"""The command `smartmob`: what can be said.  Only this module and `options` know click.
-
-What is done is loaded when it is asked for, so that help and completion come at once.
-"""
+"""The command line of `smartmob`: a group whose subcommands are the modules of `commands`."""
 
 from __future__ import annotations
 
 import io
 import os
+import pkgutil
 import sys
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
+from importlib import import_module
 from typing import Any
 
 import click
-from click import shell_completion
 
-from smartmob_agent.client_cli.asking import EPILOG, complete_state
-from smartmob_agent.client_cli.entry import find, find_one, finish, variables
-from smartmob_agent.client_cli.options import MOST_LINES, Seconds, addressed, slug_, slugs_
-from smartmob_agent.client_cli.output import OutputError, give_up, say
+from smartmob_agent.client_cli import commands
+from smartmob_agent.client_cli.completion import VARIABLE
+from smartmob_agent.client_cli.failure import CommandError
+from smartmob_agent.client_cli.options import agent_options
+from smartmob_agent.client_cli.output import OutputError, report, stdout_failed, write_stderr
 
-__all__ = ["main"]
+__all__ = ["EPILOG", "main"]
 
-_COMPLETE = "_SMARTMOB_COMPLETE"
-"""The variable by which the script in a shell asks."""
+EPILOG = """
+\b
+Which agent: --agent, else SMARTMOB_AGENT, else `default` in the
+configuration, else http://127.0.0.1:8080.
+Which token: --token-file, else the agent's token_file in the
+configuration, else SMARTMOB_TOKEN, else the file SMARTMOB_TOKEN_FILE.
+The configuration: SMARTMOB_CONFIG, else ~/.config/smartmob/config.toml.
+
+\b
+Exit codes:
+    0  done, or left by CTRL-C what has no end by itself
+    1  refused by the agent, or failed
+    2  wrong use
+    3  the agent cannot be reached
+    4  no such process
+  124  wait: not in time
+  130  CTRL-C before it was done
+  141  the reader of the output has gone
+"""
+
+
+class Subcommand(click.Command):
+    """A subcommand whose module is not imported."""
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return the first line of the module, where its docstring begins."""
+        source = pkgutil.get_data(commands.__name__, f"{self.name}.py") or b""
+        self.help = source.partition(b"\n")[0].decode().strip('"')
+        return super().get_short_help_str(limit)
+
+
+class LazyGroup(click.Group):
+    """Imports the module of a subcommand when the subcommand is called, not to list it."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            command = import_module(f"{commands.__name__}.{name}").command
+        return name, command, rest
 
 
 @click.group(
+    cls=LazyGroup,
+    commands=[Subcommand(module.name) for module in pkgutil.iter_modules(commands.__path__)],
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="smartmob-agent", prog_name="smartmob")
-@addressed
+@agent_options
 @click.pass_context
 def cli(context: click.Context, /, **shared: Any) -> None:
     """Run apps on smartmob agents, and see what they do."""
-    # They count for the command as if they stood behind it, unless others do.
+    # Options before the subcommand are defaults for those after it.
     context.default_map = dict.fromkeys(cli.commands, shared)
 
 
-@cli.command()
-@addressed
-def ps(agents: Sequence[str], token_file: Path | None, as_json: bool) -> None:
-    """List processes.
-
-    In a pipe: slug, state, pid, restarts, start, exit, error and agent, with tabs between them.
-    --agent may be given more than once.
-    """
-    from smartmob_agent.client_cli.commands.processes import list_processes
-
-    finish(partial(list_processes, find(agents, token_file), as_json=as_json))
-
-
-@cli.command()
-@slug_
-@addressed
-def status(agents: Sequence[str], token_file: Path | None, as_json: bool, slug: str) -> None:
-    """Show one process."""
-    from smartmob_agent.client_cli.commands.processes import show_status
-
-    finish(partial(show_status, find_one(agents, token_file), slug, as_json=as_json))
-
-
-@cli.command()
-@slugs_()
-@click.option("--all", "everything", is_flag=True, help="All processes of the agent.")
-@addressed
-def rm(
-    agents: Sequence[str],
-    token_file: Path | None,
-    as_json: bool,
-    slugs: Sequence[str],
-    everything: bool,
-) -> None:
-    """Delete processes.
-
-    Each slug is written when nothing of its process is left.
-    """
-    if bool(slugs) == everything:
-        raise click.UsageError("expected either SLUG... or --all")
-    from smartmob_agent.client_cli.commands.processes import remove
-
-    agent = find_one(agents, token_file)
-    finish(partial(remove, agent, slugs, everything=everything, as_json=as_json))
-
-
-@cli.command()
-@slugs_(required=True)
-@click.option("-f", "--follow", is_flag=True, help="Go on; CTRL-C leaves, and stops nothing.")
-@click.option(
-    "--tail", type=click.IntRange(0, MOST_LINES), metavar="N", help="Only the last N lines."
-)
-@addressed
-def logs(agents: Sequence[str], token_file: Path | None, follow: bool, **options: Any) -> None:
-    """Show the output of processes.
-
-    As far as the agent still has it; --agent may be given more than once.
-    """
-    from smartmob_agent.client_cli.commands.logs import show_logs
-
-    found = find(agents, token_file)
-    finish(partial(show_logs, found, follow=follow, **options))
-
-
-@cli.command()
-@click.argument("source", type=click.Path(), metavar="DIR|ARCHIVE|URL")
-@click.option(
-    "--type", "process_type", default="web", show_default=True, metavar="TYPE", help="In Procfile."
-)
-@click.option("--app", metavar="NAME", help="Default: from the name of what is run.")
-@click.option("--node", metavar="NAME", help="Default: TYPE.0; the slug is APP.NODE.")
-@click.option("-e", "--env", "given", multiple=True, metavar="K=V", help="Variable; K: as here.")
-@click.option(
-    "--env-file",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="File with lines of K=V.",
-)
-@click.option("--sha256", metavar="DIGEST", help="What the archive must have.")
-@click.option("--attach", is_flag=True, help="Go on with its output; CTRL-C leaves it running.")
-@addressed
-def run(
-    agents: Sequence[str],
-    token_file: Path | None,
-    given: Sequence[str],
-    files: Sequence[Path],
-    attach: bool,
-    **options: Any,
-) -> None:
-    """Run an app.
-
-    A directory is packed, without what .gitignore names, and uploaded.  The slug is written.
-    Ends with 0 when it runs, or is tried again (then stderr says why); with 1 when it has failed.
-    """
-    from smartmob_agent.client_cli.commands.run import launch
-
-    agent, env = find_one(agents, token_file), variables(given, files)
-    finish(partial(launch, agent, env=env, attach=attach, **options))
-
-
-@cli.command()
-@slug_
-@addressed
-def restart(agents: Sequence[str], token_file: Path | None, as_json: bool, slug: str) -> None:
-    """Start a process again, now.
-
-    Returns when it runs or has failed.
-    """
-    from smartmob_agent.client_cli.commands import control
-
-    finish(partial(control.restart, find_one(agents, token_file), slug, as_json=as_json))
-
-
-@cli.command()
-@slug_
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    default=["running"],
-    show_default=True,
-    metavar="STATE",
-    help="One of the states, or gone; may be given again.",
-    shell_complete=complete_state,
-)
-@click.option("--timeout", type=Seconds(0), metavar="S", help="Give up after S seconds.")
-@addressed
-def wait(agents: Sequence[str], token_file: Path | None, slug: str, **options: Any) -> None:
-    """Wait until a process is in a state."""
-    from smartmob_agent.client_cli.commands import control
-
-    finish(partial(control.wait, find_one(agents, token_file), slug, **options))
-
-
-@cli.command()
-@slugs_(metavar="[SLUG...]")
-@click.option("--app", "apps", multiple=True, metavar="APP", help="Processes of this app.")
-@addressed
-def events(agents: Sequence[str], token_file: Path | None, **options: Any) -> None:
-    """Show what happens to processes.
-
-    From now on, until CTRL-C; to all processes, or to those that are named.
-    """
-    from smartmob_agent.client_cli.commands.control import show_events
-
-    finish(partial(show_events, find_one(agents, token_file), **options))
-
-
-@cli.command("open")
-@click.option("--print", "only_print", is_flag=True, help="Write the URL, open no browser.")
-@addressed
-def open_(agents: Sequence[str], token_file: Path | None, **options: Any) -> None:
-    """Open the agent in a browser.
-
-    Writes its URL; a browser is opened on a terminal alone.
-    """
-    from smartmob_agent.client_cli.commands.open import browse
-
-    sys.exit(browse(find_one(agents, token_file), **options))
-
-
-@cli.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """Write what makes a shell complete.
-
-    For example, in ~/.bashrc: eval "$(smartmob completion bash)"
-    """
-    complete = shell_completion.get_completion_class(shell) or shell_completion.BashComplete
-    click.echo(complete(cli, {}, "smartmob", _COMPLETE).source())
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what was asked for and return the exit code.
+    """Run a command line, `sys.argv` if None, and return the exit code.
 
-    CTRL-C is not taken care of, as click's own `main` would do.
+    `KeyboardInterrupt` goes to the caller, unlike with click's own `main`.
     """
-    # httpx would load its own command, and with it rich, which takes 0.1 s.
-    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: no such module
-    if instruction := os.environ.get(_COMPLETE):
-        return shell_completion.shell_complete(cli, {}, "smartmob", _COMPLETE, instruction)
+    if instruction := os.environ.get(VARIABLE):
+        from click import shell_completion
+
+        return shell_completion.shell_complete(cli, {}, "smartmob", VARIABLE, instruction)
     try:
         with cli.make_context("smartmob", list(sys.argv[1:] if argv is None else argv)) as context:
-            cli.invoke(context)
+            code: int = cli.invoke(context)
+            return code
     except click.ClickException as exc:
         message = io.StringIO()
         exc.show(message)
-        say(message.getvalue())
+        write_stderr(message.getvalue())
         return exc.exit_code
     except click.exceptions.Exit as exc:
         return exc.exit_code
-    except SystemExit as exc:
-        return exc.code if isinstance(exc.code, int) else 0
+    except CommandError as error:
+        report(error.line)
+        return error.code
     except OutputError as exc:
-        return give_up(exc.cause)
+        return stdout_failed(exc.cause)
     except OSError as exc:  # click wrote help.
-        return give_up(exc)
-    return 0
+        return stdout_failed(exc)

@@ -1,62 +1,78 @@
-"""What a shell offers to complete: slugs of the agent, names of agents, states."""
+"""What a shell may complete: slugs of the agents, names of agents, states."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import trio
-
-from smartmob_agent.client import ClientError, open_client
-from smartmob_agent.client.documents import STATES
 from smartmob_agent.client_cli.failure import CommandError
-from smartmob_agent.client_cli.settings import Settings, agent_names, find_agents
 
-__all__ = ["agents", "slugs", "states"]
+if TYPE_CHECKING:
+    from smartmob_agent.client_cli.settings import Settings
 
+__all__ = ["VARIABLE", "complete_agent", "complete_slug", "complete_state"]
+
+VARIABLE = "_SMARTMOB_COMPLETE"
+"""The environment variable by which the script in a shell asks for completions."""
 _TIMEOUT = 2.0
-"""Seconds: a human waits with a finger on the key."""
+"""Seconds to wait for agents: the user has pressed a key and waits."""
 
 
-def slugs(
-    environ: Mapping[str, str],
-    incomplete: str,
-    *,
-    agents: Sequence[str] = (),
-    token_file: Path | None = None,
-) -> list[str]:
-    """Return the slugs that begin so, of all agents that are meant and answer."""
-    found: set[str] = set()
-
-    async def ask(agent: Settings) -> None:
-        with suppress(ClientError, CommandError):
-            async with open_client(agent.url, token=agent.token, tls=agent.tls()) as client:
-                found.update(process.slug for process in await client.list_processes())
-
-    async def ask_all(meant: Sequence[Settings]) -> None:
-        with trio.move_on_after(_TIMEOUT):
-            async with trio.open_nursery() as nursery:
-                for agent in meant:
-                    nursery.start_soon(ask, agent)
+def complete_agent(_context: object, _parameter: object, incomplete: str) -> list[str]:
+    """Return the names in the configuration; none if the file is unreadable."""
+    from smartmob_agent.client_cli.settings import agent_names
 
     with suppress(CommandError):
-        trio.run(ask_all, find_agents(environ, agents=agents, token_file=token_file))
-    return _fitting(sorted(found), incomplete)
+        return _matching(agent_names(os.environ), incomplete)
+    return []
 
 
-def agents(environ: Mapping[str, str], incomplete: str) -> list[str]:
-    """Return the names in the file that begin so; none when it cannot be read."""
-    try:
-        return _fitting(agent_names(environ), incomplete)
-    except CommandError:
-        return []
+def complete_slug(context: Any, _parameter: object, incomplete: str) -> list[str]:
+    """Return the slugs of the agents; those of agents that do not answer are missing.
+
+    context: of click, with the words before this one; its parent has those before the subcommand.
+    """
+    from smartmob_agent.client_cli.settings import find_agents
+
+    given = {**context.parent.params, **{k: v for k, v in context.params.items() if v}}
+    with suppress(CommandError):
+        agents = find_agents(
+            os.environ, agents=given["agents"] or (), token_file=given["token_file"]
+        )
+        return _matching(_slugs(agents), incomplete)
+    return []
 
 
-def states(incomplete: str) -> list[str]:
-    """Return the states that begin so; not those with a blank, which bash would not quote."""
-    return _fitting([state for state in STATES if " " not in state], incomplete)
+def complete_state(_context: object, _parameter: object, incomplete: str) -> list[str]:
+    """Return the states without a space, which bash would not quote."""
+    from smartmob_agent.client.documents import STATES
+
+    return _matching([state for state in STATES if " " not in state], incomplete)
 
 
-def _fitting(words: Sequence[str], incomplete: str) -> list[str]:
+def _slugs(agents: Sequence[Settings]) -> list[str]:
+    import trio
+
+    from smartmob_agent.client import ClientError, open_client
+
+    slugs: set[str] = set()
+
+    async def list_slugs(agent: Settings) -> None:
+        with suppress(ClientError, CommandError):
+            async with open_client(agent.url, token=agent.token, tls=agent.tls()) as client:
+                slugs.update(process.slug for process in await client.list_processes())
+
+    async def list_all() -> None:
+        with trio.move_on_after(_TIMEOUT):
+            async with trio.open_nursery() as nursery:
+                for agent in agents:
+                    nursery.start_soon(list_slugs, agent)
+
+    trio.run(list_all)
+    return sorted(slugs)
+
+
+def _matching(words: Sequence[str], incomplete: str) -> list[str]:
     return [word for word in words if word.startswith(incomplete)]

@@ -1,19 +1,12 @@
-"""What a command ends with when it cannot do what it was asked for: one line and a code."""
+"""How a command fails: exit codes, and one line on stderr."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from smartmob_agent.client.errors import (
-    AddressError,
-    ClientError,
-    NoConnectionError,
-    NoSuchProcessError,
-    NotAllowedError,
-    TlsError,
-)
-from smartmob_agent.client_cli.output import FAILED, PIPE_CLOSED
+if TYPE_CHECKING:
+    from smartmob_agent.client import ClientError
 
 __all__ = [
     "DETACHED",
@@ -27,12 +20,13 @@ __all__ = [
     "CommandError",
     "DetachedError",
     "explain",
-    "like",
     "suggest",
+    "suggest_word",
 ]
 
 DETACHED = 0
-"""CTRL-C, in what has no end by itself and goes on without us."""
+"""CTRL-C in a command that has no end by itself; what it shows goes on."""
+FAILED = 1
 WRONG_USE = 2
 UNREACHABLE = 3
 NO_PROCESS = 4
@@ -44,16 +38,18 @@ _TLS_HINTS = {
     "other": "",
 }
 TIMED_OUT = 124
-"""As timeout(1) has it."""
+"""As of timeout(1)."""
 INTERRUPTED = 130
-"""CTRL-C: 128 and the number of the signal, as shells have it."""
+"""CTRL-C: 128 and the number of SIGINT, as in shells."""
+PIPE_CLOSED = 141
+"""The reader of stdout has gone: 128 and the number of SIGPIPE, as in shells."""
 
 
 class CommandError(Exception):
-    """The end of a command.
+    """A command fails.
 
-    hint: what to do about it, if anything.
-    code: to exit with.
+    hint: what the user may do about the failure; empty if nothing.
+    code: the exit code.
     """
 
     def __init__(self, message: str, *, hint: str = "", code: int = FAILED) -> None:
@@ -63,16 +59,24 @@ class CommandError(Exception):
 
     @property
     def line(self) -> str:
-        """All of it in one line."""
+        """Message and hint in one line."""
         return f"{self} ({self.hint})" if self.hint else f"{self}"
 
 
 class DetachedError(Exception):
-    """CTRL-C has ended what has no end by itself."""
+    """CTRL-C has ended a command that has no end by itself."""
 
 
 def explain(error: ClientError) -> CommandError:
-    """Return what a human can do about an error of the client."""
+    """Return an error of the client as a failure, with a hint and an exit code."""
+    from smartmob_agent.client import (
+        AddressError,
+        NoConnectionError,
+        NoSuchProcessError,
+        NotAllowedError,
+        TlsError,
+    )
+
     if isinstance(error, TlsError):
         return CommandError(f"{error}", hint=_TLS_HINTS[error.fault], code=UNREACHABLE)
     if isinstance(error, NoConnectionError):
@@ -89,14 +93,16 @@ def explain(error: ClientError) -> CommandError:
 
 
 def suggest(slug: str, known: Iterable[str]) -> str:
-    """Return a hint on which process may have been meant."""
+    """Return a hint on the process that was probably meant."""
     names = sorted(known)
-    if close := like(slug, names):
+    if close := suggest_word(slug, names):
         return close
     return "there are no processes" if not names else "smartmob ps lists them"
 
 
-def like(word: str, known: Iterable[str]) -> str:
-    """Return a hint on which of some words is like this one, empty if none is."""
+def suggest_word(word: str, known: Iterable[str]) -> str:
+    """Return a hint on the known word that is most like this one, empty if none is."""
+    import difflib
+
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"did you mean {close[0]!r}?" if close else ""

@@ -1,4 +1,4 @@
-"""Which files of a directory git would not look at.  Only this module knows pathspec."""
+"""Which files git ignores, by pathspec."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILE = ".gitignore"
 class Ignored:
     """The rules for one directory: its own, then those above it, up to the top of the repository.
 
-    The last rule that fits counts, and the nearest file goes first: gitignore(5).
+    The last matching rule counts, and the nearest file goes first: gitignore(5).
     """
 
     def __init__(self, directory: Path, above: Sequence[tuple[Path, GitIgnoreSpec]] = ()) -> None:
@@ -28,7 +28,9 @@ class Ignored:
         parents = list(_up_to_top(directory))
         found = [(parent, rules) for parent in parents if (rules := _read(parent)) is not None]
         chain = [directory, *parents]
-        return cls(directory, [(base, _not_of(rules, base, chain)) for base, rules in found])
+        return cls(
+            directory, [(base, _without_rules_for(rules, base, chain)) for base, rules in found]
+        )
 
     def below(self, directory: Path) -> Ignored:
         """Return the rules for a directory in this one."""
@@ -38,7 +40,7 @@ class Ignored:
         return path.name == ".git" or self.file_for(path) is not None
 
     def file_for(self, path: Path) -> Path | None:
-        """Return the file whose rules leave a path out, None if none does."""
+        """Return the file whose rules exclude a path, None if none does."""
         for base, rules in self._rules:
             found = rules.check_file(_name(path, base)).include
             if found is not None:
@@ -47,7 +49,7 @@ class Ignored:
 
 
 def _up_to_top(directory: Path) -> Iterator[Path]:
-    """Yield the parents up to the one that has `.git`; none where there is no repository."""
+    """Yield the parents up to the one with `.git`; none outside a repository."""
     chain = [directory, *directory.parents]
     for number, path in enumerate(chain):
         if (path / ".git").exists():
@@ -55,22 +57,22 @@ def _up_to_top(directory: Path) -> Iterator[Path]:
             return
 
 
-def _not_of(rules: GitIgnoreSpec, base: Path, chain: Sequence[Path]) -> GitIgnoreSpec:
-    """Return rules without those that leave out one of some directories below them.
+def _without_rules_for(rules: GitIgnoreSpec, base: Path, chain: Sequence[Path]) -> GitIgnoreSpec:
+    """Return rules without those that exclude one of some directories below them.
 
-    Who names a directory wants what is in it, though git would not look there.
+    A user who names a directory wants its contents, even if git ignores the directory.
     """
     below = [_name(path, base) for path in chain if base in path.parents]
-    left_out = [name for name in below if rules.check_file(name).include]
+    excluded = [name for name in below if rules.check_file(name).include]
     return GitIgnoreSpec(
         rule
         for rule in rules.patterns
-        if not (rule.include and any(rule.match_file(name) for name in left_out))
+        if not (rule.include and any(rule.match_file(name) for name in excluded))
     )
 
 
 def _name(path: Path, base: Path) -> str:
-    """Return a path as rules in a directory have it."""
+    """Return a path in the form that the rules of a directory match."""
     slash = "/" if path.is_dir() and not path.is_symlink() else ""
     return f"{path.relative_to(base).as_posix()}{slash}"
 

@@ -1,9 +1,8 @@
-"""What a command writes: data to stdout, plain and stable; messages to stderr."""
+"""The output of a command: data to stdout, plain and stable; messages to stderr."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,44 +10,40 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
+from smartmob_agent.client_cli.failure import FAILED, PIPE_CLOSED
+
 __all__ = [
-    "FAILED",
-    "PIPE_CLOSED",
     "OutputError",
-    "clean",
-    "give_up",
+    "format_cell",
     "is_terminal",
-    "note",
-    "notes_are_of",
-    "open_closed",
-    "say",
-    "say_behind_ctrl_c",
+    "open_std_streams",
+    "report",
+    "report_as",
+    "report_ctrl_c",
+    "stdout_failed",
     "write_bytes",
     "write_json",
     "write_rows",
+    "write_stderr",
     "write_text",
 ]
-
-FAILED = 1
-PIPE_CLOSED = 141
-"""Whoever read the output has gone: 128 and the number of SIGPIPE, as shells have it."""
-
 
 _agent = ContextVar("agent", default="")
 
 
 class OutputError(Exception):
-    """What there is to write cannot be written."""
+    """stdout does not take the output."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(f"{cause}")
         self.cause = cause
 
 
-def open_closed() -> None:
-    """Give the program a stdin, stdout and stderr where it was started without (`>&-`).
+def open_std_streams() -> None:
+    """Open stdin, stdout and stderr if the program was started without them (`>&-`).
 
-    Else the next file or socket would get the number, and what is written.  stdout refuses all.
+    Otherwise the next file or socket would get the descriptor, and the output.  Writing to such a
+    stdout fails.
     """
     for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
@@ -59,37 +54,41 @@ def open_closed() -> None:
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
-def give_up(exc: OSError) -> int:
-    """Say why stdout takes no more, and return the exit code; nothing is written from now on."""
+def stdout_failed(exc: OSError) -> int:
+    """Report that stdout failed and return the exit code; later output is discarded."""
     # Python would try to flush once more at its end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if exc.errno == errno.EPIPE:
         return PIPE_CLOSED
-    note(f"cannot write: {exc.strerror}")
+    report(f"cannot write: {exc.strerror}")
     return FAILED
 
 
-def clean(value: object) -> str:
+def format_cell(value: object) -> str:
     """Return a value as one cell: `-` for nothing, no control characters, JSON for objects."""
     if value is None or value == "":
         return "-"
     if isinstance(value, dict | list):
+        import json
+
         return json.dumps(value)
     return "".join(char if char.isprintable() else " " for char in str(value))
 
 
 def write_rows(rows: Iterable[Sequence[object]]) -> None:
-    """Write lines with tabs between the cells."""
-    write_bytes("".join("\t".join(map(clean, row)) + "\n" for row in rows).encode())
+    """Write one line a row, with tabs between the cells."""
+    write_bytes("".join("\t".join(map(format_cell, row)) + "\n" for row in rows).encode())
 
 
 def write_json(document: Mapping[str, Any], *, indent: int | None = 2) -> None:
-    """Write a document; without indent on one line."""
+    """Write a document; on one line if `indent` is None."""
+    import json
+
     write_bytes(json.dumps(document, indent=indent).encode() + b"\n")
 
 
 def write_bytes(data: bytes) -> None:
-    """Write to stdout at once.  A reader that does not read stops the command: so it should.
+    """Write to stdout at once; a slow reader blocks the command, as in any pipe.
 
     Raises `OutputError`.
     """
@@ -102,35 +101,35 @@ def write_bytes(data: bytes) -> None:
 
 
 def write_text(text: str) -> None:
-    """Write to stdout what a human reads, as far as the terminal has the characters."""
+    """Write text for a terminal; `?` replaces characters that its encoding lacks."""
     write_bytes(text.encode(sys.stdout.encoding, "replace"))
 
 
-def note(text: str) -> None:
-    """Say something that is not part of the output; if nobody can hear it, so be it."""
+def report(text: str) -> None:
+    """Write a message to stderr, with the name of the program, and of the agent if set."""
     agent = _agent.get()
-    say(f"smartmob: {agent}: {text}\n" if agent else f"smartmob: {text}\n")
+    write_stderr(f"smartmob: {agent}: {text}\n" if agent else f"smartmob: {text}\n")
 
 
-def notes_are_of(agent: str) -> None:
-    """Name an agent, if not empty, in the notes of this task, and of those that it will start."""
+def report_as(agent: str) -> None:
+    """Name an agent in the reports of this task and of the tasks that it starts; empty: none."""
     _agent.set(agent)
 
 
-def say(text: str) -> None:
-    """Write to stderr, if that takes it."""
+def write_stderr(text: str) -> None:
+    """Write to stderr; errors are ignored, as there is nowhere to report them."""
     with suppress(OSError):
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
-def say_behind_ctrl_c(text: str) -> None:
-    """Say what CTRL-C did, and did not, behind the `^C` that a terminal shows."""
+def report_ctrl_c(text: str) -> None:
+    """Report the effect of CTRL-C, below the `^C` that a terminal shows; elsewhere say nothing."""
     if sys.stderr.isatty():
-        say("\n")
-        note(text)
+        write_stderr("\n")
+        report(text)
 
 
 def is_terminal(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a human looks at stdout."""
+    """Whether stdout is a terminal, which gets tables and colours."""
     return sys.stdout.isatty() and environ.get("TERM") != "dumb"

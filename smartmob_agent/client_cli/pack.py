@@ -1,4 +1,4 @@
-"""A directory as an archive that the agent takes.  The same files make the same bytes."""
+"""Packs a directory into an archive for the agent; the same files make the same bytes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 def pack(directory: Path, file: IO[bytes], check: Callable[[], object]) -> None:
-    """Write a tar.gz of a directory, without what git would not look at.
+    """Write a tar.gz of a directory, without the files that git ignores.
 
-    check: called for each file; may raise, to give up.
+    check: called for each file; may raise, to cancel.
 
-    Raises `CommandError` for what the agent would refuse, and `OSError`.
+    Raises `CommandError` for files that the agent would reject, and `OSError`.
     """
     if not (directory / "Procfile").is_file():
         raise CommandError(
@@ -39,9 +39,9 @@ def pack(directory: Path, file: IO[bytes], check: Callable[[], object]) -> None:
             hint="the rule !/Procfile takes it in",
             code=WRONG_USE,
         )
-    # No times and no names of users: who packs what has not changed, gets the same digest.
+    # No times and no user names: unchanged files give the same digest.
     zipped = _Gzip(file)
-    file_like = cast("IO[bytes]", zipped)  # All of it that writing an archive asks for.
+    file_like = cast("IO[bytes]", zipped)  # tarfile needs no more of a file to write an archive.
     with tarfile.open(fileobj=file_like, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in _walk(top, ignored):
             check()
@@ -50,9 +50,9 @@ def pack(directory: Path, file: IO[bytes], check: Callable[[], object]) -> None:
 
 
 class _Gzip:
-    """Compresses what is written, without a buffer of its own.
+    """Compresses without a buffer of its own.
 
-    That of `gzip.GzipFile` would have something to say after a disk was full (Python 3.13).
+    After a full disk, `gzip.GzipFile` would raise again when its buffer is flushed (Python 3.13).
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -73,7 +73,7 @@ class _Gzip:
 
 
 def _walk(directory: Path, ignored: Ignored) -> Iterator[Path]:
-    """Yield what is to be packed, each directory before what is in it."""
+    """Yield the paths to pack, each directory before its contents."""
     for path in sorted(directory.iterdir()):
         if path in ignored:
             continue
@@ -98,13 +98,13 @@ def _add(tar: tarfile.TarFile, path: Path, top: Path) -> None:
             try:
                 tar.addfile(member, content)
             except OSError as exc:
-                if exc.errno is None:  # It is tarfile that says so, not the system.
+                if exc.errno is None:  # Raised by tarfile, not by the system.
                     raise CommandError(f"{path} became shorter while it was packed") from exc
                 raise
 
 
 def _target(path: Path, top: Path) -> str:
-    """Return where a link leads, which must be inside."""
+    """Return the target of a link; raises `CommandError` if it is outside `top`."""
     target = PurePosixPath(path.readlink())
     depth = len(path.relative_to(top).parts) - 1
     for part in target.parts:

@@ -1,74 +1,104 @@
-"""Runs what was asked for, and says in one line what went wrong."""
+"""How a subcommand runs: which agents, with a client, to an exit code.
+
+trio and the client are imported here when something runs, for `--help` needs neither.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Iterator
+import os
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeVar
 
-import trio
-
-from smartmob_agent.client import (
-    Client,
-    ClientError,
-    ConnectionLostError,
-    NoSuchProcessError,
-    open_client,
-)
 from smartmob_agent.client_cli.failure import (
     CERTIFICATE_HINT,
     DETACHED,
     INTERRUPTED,
+    WRONG_USE,
     CommandError,
     DetachedError,
     explain,
     suggest,
 )
-from smartmob_agent.client_cli.output import OutputError, give_up, note, say_behind_ctrl_c
-from smartmob_agent.client_cli.settings import Settings
+from smartmob_agent.client_cli.output import OutputError, report, report_ctrl_c, stdout_failed
 
-__all__ = ["Work", "endless", "run", "with_client"]
+if TYPE_CHECKING:
+    from smartmob_agent.client import Client
+    from smartmob_agent.client_cli.settings import Settings
+
+__all__ = ["detachable", "run", "select_agent", "select_agents", "with_client"]
 
 E = TypeVar("E", bound=BaseException)
-Work = Callable[[Client], Awaitable[int]]
+
+
+def select_agents(agents: Sequence[str], token_file: str | None) -> list[Settings]:
+    """Return the agents that options, environment and configuration select.
+
+    Raises `CommandError`.
+    """
+    from smartmob_agent.client_cli.settings import find_agents
+
+    return find_agents(os.environ, agents=agents, token_file=token_file)
+
+
+def select_agent(agents: Sequence[str], token_file: str | None) -> Settings:
+    """Return the only selected agent; raises `CommandError` if there are several."""
+    [first, *others] = select_agents(agents, token_file)
+    if others:
+        found = ", ".join(agent.name for agent in (first, *others))
+        raise CommandError(f"expected one agent, found {found}", code=WRONG_USE)
+    return first
 
 
 def run(work: Callable[[], Awaitable[int]]) -> int:
-    """Run to the end and return the exit code."""
-    _show_losses()
+    """Run an async function and return its exit code; a failure is one line on stderr."""
+    import trio
+
+    # Before the run: CTRL-C during an import does not detach from anything yet.
+    import_module("smartmob_agent.client")
+    _report_reconnects()
     code = 0
     try:
         code = trio.run(work)
     except* CommandError as group:
         error = _first(group)
-        note(error.line)
+        report(error.line)
         code = error.code
     except* OutputError as group:
-        code = give_up(_first(group).cause)
+        code = stdout_failed(_first(group).cause)
     except* DetachedError:
-        say_behind_ctrl_c("left; what runs goes on")
+        report_ctrl_c("left; what runs goes on")
         code = DETACHED
     except* KeyboardInterrupt:
-        say_behind_ctrl_c("interrupted")
+        report_ctrl_c("interrupted")
         code = INTERRUPTED
     return code
 
 
 @contextmanager
-def endless() -> Iterator[None]:
-    """Do what has no end by itself: in here CTRL-C is a good one, and raises `DetachedError`."""
+def detachable() -> Iterator[None]:
+    """Run a block that has no end by itself: CTRL-C in it raises `DetachedError`, a success."""
     try:
         yield
     except* KeyboardInterrupt:
         raise DetachedError from None
 
 
-async def with_client(settings: Settings, work: Work, *, slug: str = "") -> int:
-    """Do something with one agent; raises `CommandError` for all that the client raises.
+async def with_client(
+    settings: Settings, work: Callable[[Client], Awaitable[int]], *, slug: str = ""
+) -> int:
+    """Call a function with a client of an agent; raises `CommandError` for each `ClientError`.
 
-    slug: the process that it is about, if any.
+    slug: the process that the call is about, if any.
     """
+    from smartmob_agent.client import (
+        ClientError,
+        ConnectionLostError,
+        NoSuchProcessError,
+        open_client,
+    )
+
     try:
         async with open_client(settings.url, token=settings.token, tls=settings.tls()) as client:
             try:
@@ -81,23 +111,23 @@ async def with_client(settings: Settings, work: Work, *, slug: str = "") -> int:
     except ClientError as exc:
         error = explain(exc)
         if isinstance(exc, ConnectionLostError) and settings.without_certificate:
-            # Agents and others that want one may hang up without a word.
+            # Servers that require a client certificate may close the connection without an alert.
             error.hint = f"does it want a certificate? {CERTIFICATE_HINT}"
         raise error from exc
 
 
-class _Losses(logging.Handler):
-    """Says on stderr that a connection was lost, and is back."""
+def _report_reconnects() -> None:
+    """Report on stderr when a connection is lost, and when it is back."""
+    import logging
 
-    def emit(self, record: logging.LogRecord) -> None:
-        what = getattr(record, "what", "")
-        error = getattr(record, "error", "")
-        note(f"{what}: {record.getMessage()}" + (f": {error}; trying again" if error else ""))
+    class Reporter(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            what = getattr(record, "what", "")
+            error = getattr(record, "error", "")
+            report(f"{what}: {record.getMessage()}" + (f": {error}; trying again" if error else ""))
 
-
-def _show_losses() -> None:
     logger = logging.getLogger("smartmob_agent.client.reconnect")
-    logger.handlers[:] = [_Losses()]
+    logger.handlers[:] = [Reporter()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
 

@@ -1,10 +1,15 @@
-"""Which agents are meant, and with what they are asked: options, environment, a file."""
+"""Which agents a command talks to, and how: options, then the environment, then a file.
+
+Each key of `[agents.NAME]` in the file stands in `Settings` once; keys that name a file end in
+`_file`.  The command's help tells the user which of them count, in the same order.
+"""
 
 from __future__ import annotations
 
 import ssl
 import tomllib
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +20,16 @@ from smartmob_agent.client_cli.failure import WRONG_USE, CommandError
 __all__ = ["Settings", "agent_names", "config_path", "find_agents"]
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-_KEYS = ("url", "token_file", "ca_file", "cert_file", "key_file")
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
     """One agent.
 
-    name: as the user says it.
-    token: None asks without one.
-    ca_file: who signs the certificate of the agent, in place of those that the system trusts.
-    cert_file, key_file: what the agent wants to see of us.
+    name: the URL, or the name from the file, as the user wrote it.
+    token: None sends none.
+    ca_file: authorities that sign the certificate of the agent, instead of the system's.
+    cert_file, key_file: the client certificate and its key.
     """
 
     name: str
@@ -37,24 +41,29 @@ class Settings:
 
     @property
     def without_certificate(self) -> bool:
-        """Whether an agent that wants a certificate of its clients gets none."""
+        """Whether an agent that requires a client certificate would get none."""
         return self.url.startswith("https:") and self.cert_file is None
 
     def tls(self) -> ssl.SSLContext | None:
-        """Return whom to trust, None for what the system does; raises `CommandError`."""
+        """Return the certificates to use, None for the system's; raises `CommandError`."""
         if self.ca_file is None and self.cert_file is None:
             return None
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
             if self.cert_file is not None:
                 context.load_cert_chain(self.cert_file, self.key_file)
-        except OSError as exc:  # Errors of TLS are such too.
+        except OSError as exc:  # ssl.SSLError is one.
             raise _wrong(f"agent {self.name}: cannot read the files for TLS: {exc}") from exc
         return context
 
 
+_FILE_KEYS = [field.name for field in attrs.fields(Settings) if field.name.endswith("_file")]
+_KEYS = ["url", "token_file", *_FILE_KEYS]
+"""Of a table in the file: `token` is in a file of its own."""
+
+
 def config_path(environ: Mapping[str, str]) -> Path:
-    """Return where the file with named agents is looked for: XDG Base Directory Specification."""
+    """Return the path of the file with named agents: XDG Base Directory Specification."""
     if given := environ.get("SMARTMOB_CONFIG"):
         return Path(given)
     home = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or "/", ".config")
@@ -65,13 +74,13 @@ def find_agents(
     environ: Mapping[str, str],
     *,
     agents: Sequence[str] = (),
-    token_file: Path | None = None,
+    token_file: str | PathLike[str] | None = None,
 ) -> list[Settings]:
-    """Return the agents that are meant.
+    """Return the selected agents.
 
-    agents: URLs, or names from the file; without any `SMARTMOB_AGENT` counts, then `default` of
-        the file, then an agent on this machine.
-    token_file: for all of them, in place of what the file and the environment say.
+    agents: URLs, or names from the file; if empty, `SMARTMOB_AGENT`, then `default` of the file,
+        then an agent on this machine.
+    token_file: for all of them, instead of what the file and the environment say.
 
     Raises `CommandError`.
     """
@@ -91,7 +100,10 @@ def agent_names(environ: Mapping[str, str]) -> list[str]:
 
 
 def _settings(
-    name: str, named: Mapping[str, Any], environ: Mapping[str, str], token_file: Path | None
+    name: str,
+    named: Mapping[str, Any],
+    environ: Mapping[str, str],
+    token_file: str | PathLike[str] | None,
 ) -> Settings:
     if ":" not in name and name not in named:
         known = ", ".join(sorted(named)) or "none is"
@@ -99,7 +111,7 @@ def _settings(
             f"no agent is called {name!r}", hint=f"a URL has a colon; in the file: {known}"
         )
     agent = {"url": name} if ":" in name else named[name]
-    files = {key: _path(agent[key]) for key in ("ca_file", "cert_file", "key_file") if key in agent}
+    files = {key: _path(agent[key]) for key in _FILE_KEYS if key in agent}
     token = _token_for(agent, environ, token_file)
     return Settings(name=name, url=agent["url"], token=token, **files)
 
@@ -109,25 +121,25 @@ def _path(text: str) -> Path:
 
 
 def _token_for(
-    agent: Mapping[str, str], environ: Mapping[str, str], token_file: Path | None
+    agent: Mapping[str, str], environ: Mapping[str, str], token_file: str | PathLike[str] | None
 ) -> str | None:
-    """Return the token for an agent: that of one is not sent to another one.
+    """Return the token for an agent; the token of another agent is never sent.
 
-    Only the file that counts is read: the others may be broken, or not be there.
+    Only the file that counts is read: the others may be unreadable or missing.
     """
     if token_file is not None:
-        return _read_token(token_file)
+        return _read_token(Path(token_file))
     if "token_file" in agent:
         return _read_token(_path(agent["token_file"]))
     if token := environ.get("SMARTMOB_TOKEN"):
         return token
-    # The agent's own variable and file: whoever may read it on its machine needs no other.
+    # The agent's own variable: a user on its machine who may read the file needs no other token.
     shared = environ.get("SMARTMOB_TOKEN_FILE")
     return _read_token(Path(shared)) if shared else None
 
 
 def _read_token(path: Path) -> str:
-    """Return the first token of a file, in which `#` begins a comment."""
+    """Return the first token of a file; `#` starts a comment."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as exc:

@@ -1,4 +1,4 @@
-"""What is to run: a directory, an archive or a URL; it ends as a URL that the agent knows."""
+"""The source of an app: a directory, an archive or a URL; the agent gets a URL."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _OTHERS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def is_url(source: str) -> bool:
-    """Whether the agent is to fetch it by itself."""
+    """Whether the agent downloads the source itself."""
     return source.startswith(("http://", "https://"))
 
 
 def app_name(source: str) -> str:
-    """Return a name for what is found at a place."""
+    """Return a name for an app, from the path of its source."""
     path = urlsplit(source).path if is_url(source) else str(Path(source).resolve())
     name = _OTHERS.sub("-", _SUFFIXES.sub("", Path(path).name)).strip("-")[:64]
     if not name:
@@ -36,7 +36,7 @@ def app_name(source: str) -> str:
 
 
 async def source_url(client: Client, source: str) -> str:
-    """Return a URL; files go to the agent first, with a bar on a terminal.
+    """Return the URL of a source; files are uploaded first, with a progress bar on a terminal.
 
     Raises `CommandError`.
     """
@@ -50,7 +50,7 @@ async def source_url(client: Client, source: str) -> str:
             await trio.to_thread.run_sync(_pack, path, file)
             return await _upload(client, Path(file.name))
     except OSError as exc:
-        if exc.filename is None:  # No file of ours: the archive, at the latest when it is closed.
+        if exc.filename is None:  # The temporary archive, at the latest when it is closed.
             hint = "TMPDIR is where a directory is packed"
             raise CommandError(f"cannot upload {source}: {exc.strerror}", hint=hint) from exc
         raise CommandError(
@@ -68,7 +68,7 @@ def _pack(directory: Path, file: IO[bytes]) -> None:
 async def _upload(client: Client, path: Path) -> str:
     if not sys.stderr.isatty():
         return (await client.upload(path)).source_url
-    from smartmob_agent.client_cli.terminal import open_bar
+    from smartmob_agent.client_cli.terminal import open_progress_bar
 
-    with open_bar("uploading") as advance:
+    with open_progress_bar("uploading") as advance:
         return (await client.upload(path, progress=advance)).source_url

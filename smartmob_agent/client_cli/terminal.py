@@ -1,4 +1,4 @@
-"""Tables and colours for a terminal.  Only this module knows rich; it is loaded for one alone."""
+"""Tables and colours, by rich, which is loaded only for a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from smartmob_agent.client_cli.output import write_text
 
-__all__ = ["ago", "colours", "open_bar", "show_pairs", "show_step", "show_table"]
+__all__ = ["ago", "colours", "open_progress_bar", "show_pairs", "show_step", "show_table"]
 
 _STYLES = {"running": "green", "backoff": "yellow", "stopping": "yellow", "pending": "cyan"}
 _GAP = 2
@@ -27,7 +27,7 @@ _STEPS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 class Advance(Protocol):
-    """Shows how far something is."""
+    """Shows progress, in bytes."""
 
     def __call__(self, done: int, size: int) -> None: ...
 
@@ -35,7 +35,7 @@ class Advance(Protocol):
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Show a table; the column STATE is coloured, and only ERROR, the last one, is wrapped.
 
-    Where there is no room for errors each stands below its row.
+    On a terminal too narrow for errors, each error stands below its row.
     """
     columns = [*zip(header, *rows, strict=True)]
     widths = [max(map(cell_len, column)) for column in columns]
@@ -68,14 +68,14 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def _write(it: RenderableType, *, soft_wrap: bool = False) -> None:
-    write_text(_rendered(it, soft_wrap=soft_wrap))
+def _write(content: RenderableType, *, soft_wrap: bool = False) -> None:
+    write_text(_rendered(content, soft_wrap=soft_wrap))
 
 
-def _rendered(it: RenderableType, *, width: int | None = None, soft_wrap: bool = False) -> str:
+def _rendered(content: RenderableType, *, width: int | None = None, soft_wrap: bool = False) -> str:
     console = Console(width=width)
     with console.capture() as captured:
-        console.print(it, soft_wrap=soft_wrap)
+        console.print(content, soft_wrap=soft_wrap)
     return captured.get()
 
 
@@ -93,16 +93,16 @@ def _cell(column: str, text: str) -> Text:
     return Text(text, style="red" if column == "ERROR" and text != "-" else "")
 
 
-def show_step(time: datetime, slug: str, state: str, *, of: str, why: str) -> None:
+def show_step(time: datetime, slug: str, state: str, *, previous: str, why: str) -> None:
     """Show one step of a process on a line.
 
-    of: the state before, empty for the first.
-    why: what else there is to say.
+    previous: the state before, empty for the first.
+    why: the error, or the pid.
     """
     parts = [
         (f"{time.astimezone():%H:%M:%S}  ", "dim"),
         (f"{slug}  ", "bold"),
-        (f"{of} {_arrow()} " if of else "", ""),
+        (f"{previous} {_arrow()} " if previous else "", ""),
         (state, _style_of(state)),
         (f"  {why}", "dim"),
     ]
@@ -110,7 +110,7 @@ def show_step(time: datetime, slug: str, state: str, *, of: str, why: str) -> No
 
 
 def _arrow() -> str:
-    """As the terminal can show it."""
+    """Return an arrow that the encoding of the terminal has."""
     try:
         "→".encode(sys.stdout.encoding)
     except UnicodeEncodeError:
@@ -134,13 +134,13 @@ def ago(time: datetime | None) -> str:
 
 
 def colours() -> bool:
-    """Whether stdout takes colours: https://no-color.org is heeded."""
+    """Whether stdout takes colours; `NO_COLOR` disables them (https://no-color.org)."""
     return Console().color_system is not None and not Console().no_color
 
 
 @contextmanager
-def open_bar(what: str) -> Iterator[Advance]:
-    """Have a bar on stderr, if that is a terminal; it goes away at the end."""
+def open_progress_bar(what: str) -> Iterator[Advance]:
+    """Show a progress bar on stderr, if that is a terminal; it disappears at the end."""
     console = Console(file=sys.stderr)
     columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(
@@ -148,7 +148,7 @@ def open_bar(what: str) -> Iterator[Advance]:
         console=console,
         transient=True,
         auto_refresh=False,
-        # Where nothing can be taken back it would leave an empty line.
+        # A terminal that cannot erase would keep an empty line.
         disable=not console.is_terminal or console.is_dumb_terminal,
     ) as progress:
         task = progress.add_task(what, total=None)

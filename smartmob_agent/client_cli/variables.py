@@ -1,9 +1,9 @@
-"""Environment variables for a process: from options and files.  Pure, but for the files."""
+"""Environment variables for a process: from options and files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from os import PathLike
 
 from smartmob_agent.client_cli.failure import WRONG_USE, CommandError
 
@@ -11,9 +11,9 @@ __all__ = ["read_variables"]
 
 
 def read_variables(
-    given: Sequence[str], files: Sequence[Path], environ: Mapping[str, str]
+    given: Sequence[str], files: Sequence[str | PathLike[str]], environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return variables; what is given beats files, a later file beats an earlier one.
+    """Return variables; `given` beats the files, a later file beats an earlier one.
 
     given: `NAME=VALUE`, or `NAME` for the value that it has in `environ`.
 
@@ -30,8 +30,11 @@ def read_variables(
     return variables
 
 
-def _read_file(path: Path) -> Iterator[tuple[str, str]]:
-    """Lines of `NAME=VALUE`; blank ones and those that begin with `#` do not count."""
+def _read_file(file: str | PathLike[str]) -> Iterator[tuple[str, str]]:
+    """Read lines of `NAME=VALUE`; blank lines and comments (`#`) are skipped."""
+    from pathlib import Path
+
+    path = Path(file)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as exc:
@@ -48,7 +51,7 @@ def _read_file(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _unquoted(value: str) -> str:
-    """Without one pair of quotes around all of it."""
+    """Remove one pair of quotes around the whole value."""
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
         return value[1:-1]
     return value

@@ -10,14 +10,13 @@ from typing import Any, Self
 import attrs
 import trio
 
-from smartmob_agent.client.client import Client
+from smartmob_agent.client.client import Client, open_over
 from smartmob_agent.client.errors import (
     ConnectionLostError,
     InvalidRequestError,
     NoSuchProcessError,
 )
 from smartmob_agent.client.network import Answer, Body, Query, StreamedAnswer
-from smartmob_agent.client.opening import open_over
 from tests.client.test_documents import STATUS
 
 NOW = "2026-01-01T00:00:00.000Z"
@@ -55,7 +54,7 @@ class MemoryAgent:
         query: Query | None = None,
         body: Body | None = None,
         headers: Mapping[str, str] | None = None,
-        patient: bool = False,
+        long_running: bool = False,
     ) -> Answer:
         await self._reach(path, query or {})
         if path.startswith("/process-log/"):
@@ -158,7 +157,9 @@ class Parts:
 
 
 @asynccontextmanager
-async def client_of(agent: MemoryAgent, *, patience: float = 60.0) -> AsyncGenerator[Client]:
+async def client_of(
+    agent: MemoryAgent, *, reconnect_timeout: float = 60.0
+) -> AsyncGenerator[Client]:
     """Have a client of it."""
-    async with open_over(agent, lambda: agent, patience=patience) as client:
+    async with open_over(agent, lambda: agent, reconnect_timeout=reconnect_timeout) as client:
         yield client

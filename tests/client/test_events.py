@@ -26,10 +26,9 @@ from smartmob_agent.client import (
     Snapshot,
     open_client,
 )
-from smartmob_agent.client.events import Happening, state_in
+from smartmob_agent.client.client import open_over
+from smartmob_agent.client.events import EventStreamParser, Happening, ServerSentEvent, state_in
 from smartmob_agent.client.network import Answer, Body, Query, StreamedAnswer
-from smartmob_agent.client.opening import open_over
-from smartmob_agent.client.sse import Message, Parser
 from tests.client.agent import CREATE, open_world
 from tests.client.memory import Parts
 from tests.client.test_documents import STATUS
@@ -63,11 +62,11 @@ STREAM = SNAPSHOT + b"id: 9\n\n" + RUNNING + b": comment\nevent: x\ndata: 1\ndat
 
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=8))
 def test_a_stream_may_be_cut_anywhere(cuts: list[int]) -> None:
-    parser, places = Parser(), sorted({0, *cuts, len(STREAM)})
+    parser, places = EventStreamParser(), sorted({0, *cuts, len(STREAM)})
     parts = [STREAM[start:end] for start, end in itertools.pairwise(places)]
     found = [message for part in parts for message in parser.feed(part)]
     assert [m.event for m in found] == ["snapshot", "", "state", "x", "end"]
-    assert found[3] == Message(event="x", data="1\n2")
+    assert found[3] == ServerSentEvent(event="x", data="1\n2")
     assert parser.last_id == "8"
 
 
@@ -89,7 +88,7 @@ class Agent:
         query: Query | None = None,
         body: Body | None = None,
         headers: Mapping[str, str] | None = None,
-        patient: bool = False,
+        long_running: bool = False,
     ) -> Answer:
         await trio.lowlevel.checkpoint()
         return Answer(headers={}, body=json.dumps(STATUS).encode())
@@ -113,7 +112,7 @@ class Agent:
 
 async def read(*streams: bytes) -> tuple[list[Happening], Agent]:
     agent = Agent([*streams])
-    async with open_over(agent, unused, patience=5) as client:
+    async with open_over(agent, unused, reconnect_timeout=5) as client:
         return [happening async for happening in client.events(slugs=[SLUG], apps=["a"])], agent
 
 
@@ -170,7 +169,7 @@ def test_no_news_is_no_state() -> None:
 
 
 async def wait(states: tuple[str, ...], *streams: bytes) -> str:
-    async with open_over(Agent([*streams]), unused, patience=5) as client:
+    async with open_over(Agent([*streams]), unused, reconnect_timeout=5) as client:
         return await client.wait_state(SLUG, *states)
 
 

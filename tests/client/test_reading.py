@@ -133,7 +133,7 @@ async def test_an_agent_that_does_not_come_back_is_given_up(
     form: str, autojump_clock: Clock
 ) -> None:
     agent = MemoryAgent(LINES, cuts=[1])
-    async with client_of(agent, patience=3.0) as client:
+    async with client_of(agent, reconnect_timeout=3.0) as client:
         feed = client.log(SLUG) if form == "text" else client.attach(SLUG, tail=7)
         await feed.receive()
         agent.down = 1000

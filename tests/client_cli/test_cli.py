@@ -379,6 +379,7 @@ async def test_slugs_agents_and_states_are_completed(
         assert await offered("smartmob wait --state ba") == "plain,backoff"
         assert await offered("smartmob wait --state no") == ""
         assert await offered("smartmob run ./") == "file,./"
+        assert await offered("smartmob nothing x") == ""
         config.write_text("agents = 1")
         assert await offered("smartmob ps --agent ho") == ""
 
@@ -427,6 +428,8 @@ async def test_a_process_is_waited_for_and_restarted(capsys: pytest.CaptureFixtu
         assert shell.err == f"smartmob: {SLUG}: not backoff or gone within 0.01 s\n"
         assert await shell.on("wait", "helo.web.0") == 4
         assert "did you mean" in shell.err
+        assert await shell.on("wait", SLUG, "--state", "gone", "--timeout", "0.0001m") == 124
+        assert shell.err == f"smartmob: {SLUG}: not gone within 0.006 s\n"
 
 
 async def test_a_process_that_cannot_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:

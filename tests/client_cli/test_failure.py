@@ -24,11 +24,11 @@ from smartmob_agent.client import (
     UnreachableError,
 )
 from smartmob_agent.client_cli import failure
-from smartmob_agent.client_cli.asking import EPILOG
-from smartmob_agent.client_cli.commands.logs import copy_log, words
+from smartmob_agent.client_cli.cli import EPILOG
+from smartmob_agent.client_cli.commands.logs import copy_log, describe_event
 from smartmob_agent.client_cli.failure import explain, suggest
-from smartmob_agent.client_cli.output import clean, notes_are_of
-from smartmob_agent.client_cli.runner import endless, run
+from smartmob_agent.client_cli.output import format_cell, report_as
+from smartmob_agent.client_cli.runner import detachable, run
 from smartmob_agent.client_cli.terminal import ago
 from tests.client.memory import MemoryAgent, client_of
 
@@ -78,7 +78,7 @@ def test_the_help_and_the_page_have_all_exit_codes() -> None:
         assert [int(code) for code in found] == sorted(codes)
 
 
-@pytest.mark.parametrize(("end", "code"), [(nullcontext, 130), (endless, 0)])
+@pytest.mark.parametrize(("end", "code"), [(nullcontext, 130), (detachable, 0)])
 def test_elsewhere_than_on_a_terminal_ctrl_c_says_nothing(
     end: Callable[[], AbstractContextManager[None]], code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,9 +92,9 @@ def test_elsewhere_than_on_a_terminal_ctrl_c_says_nothing(
 
 
 def test_a_cell_has_no_control_characters() -> None:
-    assert clean("a\tb\nc\x1b[31m") == "a b c [31m"
-    assert [clean(value) for value in (None, "", 0)] == ["-", "-", "0"]
-    assert clean({"a": [1, None]}) == '{"a": [1, null]}'
+    assert format_cell("a\tb\nc\x1b[31m") == "a b c [31m"
+    assert [format_cell(value) for value in (None, "", 0)] == ["-", "-", "0"]
+    assert format_cell({"a": [1, None]}) == '{"a": [1, null]}'
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_no_time_is_none() -> None:
     ],
 )
 def test_events_are_said_in_words(name: str, fields: dict[str, object], text: str) -> None:
-    assert words(Event(name=name, time=None, fields=fields)) == text
+    assert describe_event(Event(name=name, time=None, fields=fields)) == text
 
 
 async def test_lines_that_are_lost_are_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +137,7 @@ def test_a_loss_is_told_with_the_agent_where_there_are_several(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def work() -> int:
-        notes_are_of("prod")
+        report_as("prod")
         async with client_of(MemoryAgent(["line 1"], cuts=[0])) as client:
             return len([part async for part in client.log("hello.web.0")])
 

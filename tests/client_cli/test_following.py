@@ -75,6 +75,6 @@ async def test_what_was_dropped_before_is_no_loss_to_logs(
 async def test_run_promises_the_first_line_and_tells_its_loss(
     terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = partial(follow_from_first_line, slug=SLUG, watch=trio.sleep_forever, as_json=False)
+    work = partial(follow_from_first_line, slug=SLUG, wait=trio.sleep_forever, as_json=False)
     text = await follow(work, Watched(terminal=terminal), monkeypatch)
     assert "lines are lost: the agent has them no more" in text + capsys.readouterr().err

@@ -67,5 +67,5 @@ def test_a_step_is_shown_in_the_characters_of_the_terminal(
 ) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
-    show_step(datetime.now(UTC), "x", "b", of="a", why="é")
+    show_step(datetime.now(UTC), "x", "b", previous="a", why="é")
     assert written.getvalue().decode(encoding).endswith(f"x  {step}\n")

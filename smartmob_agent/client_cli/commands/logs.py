@@ -1,24 +1,42 @@
-"""The output of processes: `logs`, and what `run --attach` goes on with."""
+"""Show the output of processes.
+
+As far as the agent still has it; --agent may be given more than once.
+"""
 
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import trio
+import click
 
-from smartmob_agent.client import Client, Event, Feed, Line, LogPart, Record
 from smartmob_agent.client_cli.failure import NO_PROCESS, CommandError
-from smartmob_agent.client_cli.output import is_terminal, note, notes_are_of, write_bytes
-from smartmob_agent.client_cli.runner import endless, with_client
-from smartmob_agent.client_cli.settings import Settings
+from smartmob_agent.client_cli.options import MAX_LINES, agent_options, slugs_argument
+from smartmob_agent.client_cli.output import is_terminal, report, report_as, write_bytes
+from smartmob_agent.client_cli.runner import detachable, run, select_agents, with_client
 
-__all__ = ["copy_log", "show_logs", "show_records", "words"]
+if TYPE_CHECKING:
+    from smartmob_agent.client import Client, Event, Feed, LogPart, Record
+    from smartmob_agent.client_cli.settings import Settings
+
+__all__ = ["command", "copy_log", "describe_event", "show_logs", "show_records"]
 
 _DIM, _YELLOW, _RESET = "\x1b[2m", "\x1b[33m", "\x1b[0m"
+
+
+@click.command(help=__doc__)
+@slugs_argument(required=True)
+@click.option("-f", "--follow", is_flag=True, help="Go on; CTRL-C leaves, and stops nothing.")
+@click.option(
+    "--tail", type=click.IntRange(0, MAX_LINES), metavar="N", help="Only the last N lines."
+)
+@agent_options
+def command(agents: Sequence[str], token_file: str | None, **options: Any) -> int:
+    return run(partial(show_logs, select_agents(agents, token_file), **options))
 
 
 async def show_logs(
@@ -30,19 +48,21 @@ async def show_logs(
     as_json: bool,
     after: int | None = None,
 ) -> int:
-    """Write the logs of all processes of these names at all agents, as they come.
+    """Write the logs of all processes with these slugs on all agents, as they come.
 
-    Of several agents one need have it.
+    Each slug must exist on one of the agents.
 
-    tail, after: where to begin, as for `Client.log`; it is no loss what lies before the first
-        line of a log that is taken as it is.
+    tail, after: where to start, as for `Client.log`; without both, lines that were dropped before
+        the first one are not reported.
     """
+    import trio
+
     several = len(agents) > 1
     missing = Counter[str]()
     codes: list[int] = []
 
     async def show(agent: Settings, slug: str) -> None:
-        notes_are_of(agent.name if several else "")
+        report_as(agent.name if several else "")
         names = ([agent.name] if several else []) + ([slug] if len(slugs) > 1 else [])
 
         async def work(client: Client) -> int:
@@ -59,14 +79,14 @@ async def show_logs(
         except CommandError as error:
             missing[slug] += error.code == NO_PROCESS
             if error.code != NO_PROCESS:
-                note(error.line)
+                report(error.line)
                 codes.append(error.code)
             elif missing[slug] == len(agents):
-                notes_are_of("")  # It is what all of them say.
-                note(f"{error}" if several else error.line)
+                report_as("")  # All agents say so.
+                report(f"{error}" if several else error.line)
                 codes.append(error.code)
 
-    with endless() if follow else nullcontext():
+    with detachable() if follow else nullcontext():
         async with trio.open_nursery() as nursery:
             for agent, slug in itertools.product(agents, slugs):
                 nursery.start_soon(show, agent, slug)
@@ -74,20 +94,22 @@ async def show_logs(
 
 
 async def copy_log(log: Feed[LogPart], slug: str, names: Sequence[str], *, as_json: bool) -> None:
-    """Write a log as it comes, many lines at once: nothing looks at each."""
+    """Write a log as it comes, many lines at once, none of which is parsed."""
     async with log:
         async for part in log:
             if part.missed:
-                note(f"{slug}: {part.missed} lines are lost: the agent has them no more")
+                report(f"{slug}: {part.missed} lines are lost: the agent has them no more")
             else:
-                write_bytes(_marked(part.data, names, as_json=as_json))
+                write_bytes(_with_source(part.data, names, as_json=as_json))
 
 
-def _marked(data: bytes, names: Sequence[str], *, as_json: bool) -> bytes:
-    """Say in each line where it comes from, if there are several sources."""
+def _with_source(data: bytes, names: Sequence[str], *, as_json: bool) -> bytes:
+    """Name the source in each line, if there are several sources."""
     if not names:
         return data
     if as_json:
+        import json
+
         fields = json.dumps({"source": " ".join(names)})[1:-1]
         mark = b"{" + fields.encode() + b", "
         return mark + data[1:-1].replace(b"\n{", b"\n" + mark) + b"\n"
@@ -96,7 +118,8 @@ def _marked(data: bytes, names: Sequence[str], *, as_json: bool) -> bytes:
 
 
 async def show_records(records: Feed[Record], names: Sequence[str]) -> None:
-    """Show lines, those of stderr in another colour, and what happens in between."""
+    """Show lines, with stderr in another colour, and the events between them."""
+    from smartmob_agent.client import Line
     from smartmob_agent.client_cli.terminal import colours
 
     mark = f"{' '.join(names)} | " if names else ""
@@ -107,12 +130,12 @@ async def show_records(records: Feed[Record], names: Sequence[str]) -> None:
                 style = yellow if record.stream == "stderr" else ""
                 text = f"{mark}{style}{record.text}{reset if style else ''}"
             else:
-                text = f"{mark}{dim}-- {words(record)} --{reset}"
+                text = f"{mark}{dim}-- {describe_event(record)} --{reset}"
             write_bytes(text.encode("utf-8", "replace") + b"\n")
 
 
-def words(event: Event) -> str:
-    """Say what happened, for a human."""
+def describe_event(event: Event) -> str:
+    """Return an event in words."""
     fields = event.fields
     if event.name == "started":
         return f"started, pid {fields.get('pid')}"

@@ -1,29 +1,40 @@
-"""The agent in a browser."""
+"""Open the agent in a browser.
+
+Writes its URL; a browser is opened on a terminal alone.
+"""
 
 from __future__ import annotations
 
-import webbrowser
+from collections.abc import Sequence
 
-from smartmob_agent.client import AddressError
-from smartmob_agent.client.address import parse_address
-from smartmob_agent.client_cli.failure import FAILED, explain
-from smartmob_agent.client_cli.output import is_terminal, note, write_json, write_rows
-from smartmob_agent.client_cli.settings import Settings
+import click
 
-__all__ = ["browse"]
+from smartmob_agent.client_cli.failure import FAILED, CommandError, explain
+from smartmob_agent.client_cli.options import agent_options
+from smartmob_agent.client_cli.output import is_terminal, write_json, write_rows
+from smartmob_agent.client_cli.runner import select_agent
+
+__all__ = ["command"]
 
 
-def browse(agent: Settings, *, only_print: bool, as_json: bool) -> int:
-    """Write the URL of an agent; on a terminal a browser is opened too."""
+@click.command(help=__doc__)
+@click.option("--print", "only_print", is_flag=True, help="Write the URL, open no browser.")
+@agent_options
+def command(agents: Sequence[str], token_file: str | None, as_json: bool, only_print: bool) -> int:
+    import webbrowser
+
+    from smartmob_agent.client import AddressError
+    from smartmob_agent.client.address import parse_address
+
+    agent = select_agent(agents, token_file)
     try:
         address = parse_address(agent.url)
     except AddressError as exc:
-        error = explain(exc)
-        note(error.line)
-        return error.code
+        raise explain(exc) from exc
     if address.unix is not None:
-        note(f"no browser reaches {agent.url}: expected an agent with http or https")
-        return FAILED
+        raise CommandError(
+            f"no browser reaches {agent.url}: expected an agent with http or https", code=FAILED
+        )
     if as_json:
         write_json({"url": address.base})
         return 0

@@ -1,27 +1,66 @@
-"""A process from what is on this machine: `run`."""
+"""Run an app.
+
+A directory is packed, without what .gitignore names, and uploaded.  The slug is written.
+Ends with 0 when it runs, or is tried again (then stderr says why); with 1 when it has failed.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import trio
+import click
 
-from smartmob_agent.client import Client, ConflictError, Process
 from smartmob_agent.client_cli.commands.logs import show_logs
 from smartmob_agent.client_cli.failure import WRONG_USE, CommandError
-from smartmob_agent.client_cli.output import note, write_json, write_rows
-from smartmob_agent.client_cli.runner import endless, with_client
-from smartmob_agent.client_cli.settings import Settings
-from smartmob_agent.client_cli.source import app_name, source_url
+from smartmob_agent.client_cli.options import agent_options
+from smartmob_agent.client_cli.output import report, write_json, write_rows
+from smartmob_agent.client_cli.runner import detachable, run, select_agent, with_client
+from smartmob_agent.client_cli.variables import read_variables
 
-__all__ = ["follow_from_first_line", "launch"]
+if TYPE_CHECKING:
+    from smartmob_agent.client import Client, Process
+    from smartmob_agent.client_cli.settings import Settings
+
+__all__ = ["command", "follow_from_first_line"]
 
 _TYPE = re.compile(r"[A-Za-z0-9._-]+")
 
 
-async def launch(
+@click.command(help=__doc__)
+@click.argument("source", type=click.Path(), metavar="DIR|ARCHIVE|URL")
+@click.option(
+    "--type", "process_type", default="web", show_default=True, metavar="TYPE", help="In Procfile."
+)
+@click.option("--app", metavar="NAME", help="Default: from the name of what is run.")
+@click.option("--node", metavar="NAME", help="Default: TYPE.0; the slug is APP.NODE.")
+@click.option("-e", "--env", "given", multiple=True, metavar="K=V", help="Variable; K: as here.")
+@click.option(
+    "--env-file",
+    "files",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="File with lines of K=V.",
+)
+@click.option("--sha256", metavar="DIGEST", help="What the archive must have.")
+@click.option("--attach", is_flag=True, help="Go on with its output; CTRL-C leaves it running.")
+@agent_options
+def command(
+    agents: Sequence[str],
+    token_file: str | None,
+    given: Sequence[str],
+    files: Sequence[str],
+    **options: Any,
+) -> int:
+    agent, env = select_agent(agents, token_file), read_variables(given, files, os.environ)
+    return run(partial(_run_app, agent, env=env, **options))
+
+
+async def _run_app(
     agent: Settings,
     source: str,
     *,
@@ -35,8 +74,8 @@ async def launch(
 ) -> int:
     """Create a process, write its slug, and wait until it runs.
 
-    sha256: the digest that the archive must have.
-    attach: go on with its output, from the first line.
+    sha256: the required digest of the archive.
+    attach: go on with the output, from the first line.
     """
     if not _TYPE.fullmatch(process_type):
         raise CommandError(
@@ -65,23 +104,25 @@ async def launch(
         return 0
 
     await with_client(agent, begin)
-    watch = partial(with_client, agent, partial(_watch, slug=slug), slug=slug)
+    wait = partial(with_client, agent, partial(_wait_until_started, slug=slug), slug=slug)
     if not attach:
-        return await watch()
-    with endless():
-        return await follow_from_first_line(agent, slug, watch, as_json=as_json)
+        return await wait()
+    with detachable():
+        return await follow_from_first_line(agent, slug, wait, as_json=as_json)
 
 
 async def follow_from_first_line(
-    agent: Settings, slug: str, watch: Callable[[], Awaitable[int]], *, as_json: bool
+    agent: Settings, slug: str, wait: Callable[[], Awaitable[int]], *, as_json: bool
 ) -> int:
     """Write the output until its end, or until the process has failed.
 
-    watch: raises when it has.
+    wait: waits until the process runs; raises if it fails.
     """
+    import trio
+
     async with trio.open_nursery() as nursery:
         # A process that fails before it runs has no output that would ever end.
-        nursery.start_soon(watch)
+        nursery.start_soon(wait)
         code = await show_logs([agent], [slug], follow=True, tail=None, as_json=as_json, after=0)
         nursery.cancel_scope.cancel(reason="its output has ended")
     return code
@@ -97,6 +138,9 @@ async def _create(
     sha256: str | None,
     env: Mapping[str, str],
 ) -> Process:
+    from smartmob_agent.client import ConflictError
+    from smartmob_agent.client_cli.source import app_name, source_url
+
     name = app or app_name(source)
     url = await source_url(client, source)
     try:
@@ -113,9 +157,9 @@ async def _create(
         raise CommandError(f"{exc}", hint=hint) from exc
 
 
-async def _watch(client: Client, *, slug: str) -> int:
-    """Wait until a process runs, or has been tried."""
+async def _wait_until_started(client: Client, *, slug: str) -> int:
+    """Wait until a process runs, or its first start has failed and will be retried."""
     if await client.wait_state(slug, "running", "backoff") == "backoff":
         error = (await client.status(slug)).error or "it has ended"
-        note(f"{slug}: {error}; it is tried again")
+        report(f"{slug}: {error}; it is tried again")
     return 0

@@ -1,4 +1,4 @@
-"""A file as the body of a request."""
+"""A file as the body of a request; the rest of the transport is tested with the client."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from smartmob_agent.client.upload import FileBody
+from smartmob_agent.client.transport import FileBody
 
 
 async def test_a_file_comes_in_parts_and_its_progress_is_told(tmp_path: Path) -> None:

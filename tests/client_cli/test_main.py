@@ -16,7 +16,7 @@ class Watch:
         if name == {module!r}:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Watch())
-from smartmob_agent.client_cli.start import main
+from smartmob_agent.client_cli.__main__ import main
 sys.exit(main())
 """
 
@@ -57,7 +57,13 @@ def test_what_takes_no_output_is_told_where_that_can_be_done(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
-    ["click", "smartmob_agent.client_cli.settings", "trio", "smartmob_agent.client_cli.runner"],
+    [
+        "click",
+        "smartmob_agent.client_cli.settings",
+        "trio",
+        "smartmob_agent.client",
+        "smartmob_agent.client_cli.runner",
+    ],
 )
 def test_ctrl_c_while_the_command_is_loaded_is_no_traceback(module: str) -> None:
     """Nor a good end: nothing has begun."""
