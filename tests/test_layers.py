@@ -146,6 +146,49 @@ def test_the_client_shares_nothing_with_the_agent() -> None:
             assert rooms <= {"client", "client_cli"}, name
 
 
+MOST_MODULES = 20
+"""In one folder: so many names are read at a glance."""
+
+
+def test_no_folder_is_a_crowd() -> None:
+    folders = {path.parent for path in modules().values()}
+    crowds = {
+        str(folder.relative_to(PACKAGE)): len([*folder.glob("*.py")])
+        for folder in folders
+        if len([*folder.glob("*.py")]) > MOST_MODULES
+    }
+    assert crowds == {}
+
+
+def test_the_guard_is_a_program_of_its_own() -> None:
+    """It outlives the agent, is started by its path, and each shim is a copy of it."""
+    for name, path in modules().items():
+        if name.startswith("child.guard."):
+            others = {imported.partition(".")[0] for imported in imports_of(path)}
+            assert others <= {"smartmob_agent", "__future__", *STDLIB}, name
+            own = own_imports_of(path)
+            assert {imported.rpartition(".")[0] for imported in own} <= {"child.guard"}, name
+
+
+def test_http_knows_no_process() -> None:
+    """It serves any ASGI application: beside itself it has limits, errors and a histogram."""
+    for name, path in modules().items():
+        if room(name) == "http":
+            rooms = {room(imported) for imported in own_imports_of(path)}
+            assert rooms <= {"http", "config", "errors", "histogram"}, name
+
+
+def test_a_class_name_has_one_meaning_within_the_agent() -> None:
+    """Client and agent may repeat each other: the wire is all that they share."""
+    places: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        if room(name) not in {"client", "client_cli"}:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 def test_only_the_command_knows_of_signals_and_stderr() -> None:
     for name, path in modules().items():
         text = path.read_text(encoding="utf-8")
