@@ -101,10 +101,13 @@ def test_a_line_longer_than_the_queue_is_written(pipe: tuple[int, int]) -> None:
 
 
 def test_the_end_does_not_wait_for_a_reader(pipe: tuple[int, int]) -> None:
-    """What comes after it is not taken."""
+    """What was taken is still written, and what comes after the end is not taken."""
     writer = open_writer(pipe[1])
     for _ in range(90):
         writer.write(b"x" * 99 + b"\n")
     writer.close(0)
     writer.write(b"too late\n")
-    assert read_lines(pipe[0], b"lost 1")[-2] == b"x" * 99
+    data = b""
+    while len(data) < 9000:
+        data += os.read(pipe[0], 65536)
+    assert {*data.splitlines()} == {b"x" * 99}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import ModuleType
@@ -152,3 +153,19 @@ def test_docstrings_become_restructuredtext(
     docstring: str, expected: str, docstrings: ModuleType
 ) -> None:
     assert "\n".join(docstrings.to_rst(docstring.split("\n"))).strip() == expected
+
+
+def test_the_map_of_rooms_names_each_room() -> None:
+    """Each folder of the package, each module beside them, and nothing that is gone."""
+    text = (DOCS / "contributing.rst").read_text(encoding="utf-8")
+    table = text[text.index("Rooms\n-----") : text.index("Where a change goes\n-----")]
+    package = Path(config.__file__).parents[1]
+    folders = {
+        f"{path.parent.relative_to(package)}/"
+        for path in package.rglob("__init__.py")
+        if path.parent != package
+    }
+    modules = {path.stem for path in package.glob("*.py") if not path.name.startswith("__")}
+    named = set(re.findall(r"``([a-z_/]+)``", table))
+    assert (folders | modules) - named == set()
+    assert {name for name in named if name.endswith("/")} - folders == set()
