@@ -110,4 +110,4 @@ def test_the_end_does_not_wait_for_a_reader(pipe: tuple[int, int]) -> None:
     data = b""
     while len(data) < 9000:
         data += os.read(pipe[0], 65536)
-    assert {*data.splitlines()} == {b"x" * 99}
+    assert data.startswith((b"x" * 99 + b"\n") * 90)
