@@ -24,6 +24,7 @@ help:
 	@echo 'make demo   the agent at work on a real app, step by step'
 	@echo 'make run    an agent for use; options in ARGS="--port 8080 ..."'
 	@echo 'make test   all checks: format, lint, types, docs, tests on Python 3.11 and 3.13'
+	@echo 'make quick  what has changed: format, lint, types; and the quick tests on one Python'
 	@echo 'make lint   format, lint and types alone'
 	@echo 'make docs   the documentation, as HTML in docs/_build/html'
 	@echo 'make mutations  whether the tests notice each named way to break the code: some minutes'
@@ -62,6 +63,18 @@ test-3.13: export SMARTMOB_FIRST_SEED ?= 100
 test-3.13: $(VENV_313)/tests
 	$(VENV_313)/bin/python $(PYTEST) -p no:cacheprovider
 endif
+
+# What differs from the last commit, or the last commit itself where nothing does.
+CHANGED = $(or $(shell git diff --name-only --diff-filter=d HEAD -- '*.py'; \
+	git ls-files --others --exclude-standard '*.py'), \
+	$(shell git diff --name-only --diff-filter=d HEAD~1 HEAD -- '*.py'))
+.PHONY: quick
+quick: $(VENV)/tests
+	$(if $(CHANGED),$(BIN)/ruff format --check $(CHANGED))
+	$(if $(CHANGED),$(BIN)/ruff check $(CHANGED))
+	$(if $(CHANGED),$(BIN)/flake8-async $(ASYNC_RULES) $(CHANGED))
+	$(BIN)/mypy
+	$(BIN)/python $(PYTEST) -q -m 'not slow' --ignore=tests/e2e --ignore=tests/determinism
 
 .PHONY: mutations
 mutations: $(VENV)/tests
