@@ -65,6 +65,21 @@ def test_names_are_files_of_their_own_where_the_disk_keeps_them_apart(
     assert {name.partition("/")[0] for name in tree(app)} == tops
 
 
+@pytest.mark.parametrize(("first", "second"), [("Procfile", "PROCFILE"), ("Lib/a", "lib/b")])
+def test_members_that_collide_are_refused_where_the_disk_folds_names(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    """Files, and directories that are only implied; the first of them stays."""
+    limits = SourceLimits(min_free_bytes=0)
+    budget = Budget(limits=limits, archive_bytes=0)
+    with open_extraction(tmp_path, limits, budget, lambda: None) as app:
+        app.names = CaseCollisions()
+        app.add(Member(name=first, kind=MemberKind.FILE, mode=None), [])
+        with pytest.raises(UnpackError, match="differs from an earlier member's name only in case"):
+            app.add(Member(name=second, kind=MemberKind.FILE, mode=None), [])
+    assert first in tree(tmp_path)
+
+
 @pytest.fixture
 def folding(tmp_path: Path) -> Iterator[int]:
     """A directory in which a file is found by another spelling of its name, as far as is looked."""
