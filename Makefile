@@ -12,6 +12,9 @@ PYTHON_313 ?= $(shell \
 		"$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && { echo "$$python"; break; }; \
 	done)
 
+# Bytecode is kept, whatever the surroundings say: else each program that tests start compiles it.
+export PYTHONDONTWRITEBYTECODE :=
+
 VENV := .venv
 VENV_313 := .venv-3.13
 BIN := $(VENV)/bin
@@ -84,7 +87,7 @@ mutations: $(VENV)/tests
 lint: $(VENV)/tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	git ls-files '*.py' | xargs -P 2 -n 12 $(BIN)/flake8-async $(ASYNC_RULES)
+	git grep -lE 'async|await|trio' -- '*.py' | xargs -P 2 -n 32 $(BIN)/flake8-async $(ASYNC_RULES)
 	$(BIN)/mypy
 	$(BIN)/mypy examples/*.py
 	cd examples/embedding && ../../$(BIN)/mypy --config-file ../../pyproject.toml *.py

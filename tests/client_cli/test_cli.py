@@ -25,6 +25,8 @@ from tests.client.test_documents import STATUS
 from tests.client.test_events import CHANGE, END, RUNNING, SNAPSHOT, message
 from tests.client_cli.test_pack import make, packed
 
+pytestmark = pytest.mark.measures_children
+
 SLUG = "hello.web.0"
 NOBODY = "http://127.0.0.1:1"
 

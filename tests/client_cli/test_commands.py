@@ -12,6 +12,8 @@ import pytest
 from smartmob_agent.client_cli import commands
 from smartmob_agent.client_cli.cli import cli
 
+pytestmark = pytest.mark.measures_children
+
 NAMES = sorted(path.stem for path in Path(commands.__path__[0]).glob("[!_]*.py"))
 LIST_LOADED = """
 import sys

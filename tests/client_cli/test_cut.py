@@ -19,7 +19,7 @@ from smartmob_agent.client import open_client
 from tests.client.agent import CREATE, open_world
 from tests.e2e.agent import LIMIT, archive_server, running_agent, tar_gz
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.measures_children]
 
 LINES = 1_000_000
 COUNTER = f"""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import pytest
 
+pytestmark = pytest.mark.measures_children
+
 PRESS_CTRL_C = """
 import os, signal, sys
 class Watch:

@@ -19,7 +19,7 @@ import trio
 from tests.client.agent import silent_server
 from tests.e2e.agent import LIMIT, running_agent
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.measures_children]
 
 SLUG = "app.web.0"
 APP = {

@@ -14,7 +14,7 @@ import websockets.sync.client
 
 from tests.e2e.agent import RunningAgent, archive_server, run_to_end, running_agent, shell_app
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.measures_children]
 
 TOKEN, OTHER = "a" * 32, "b" * 32
 

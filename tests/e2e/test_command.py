@@ -22,7 +22,7 @@ from tests.e2e.agent import (
     shell_app,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.measures_children]
 
 TICKS = shell_app("trap 'echo got TERM; exit 0' TERM\necho ready\nsleep 1000 & wait\n")
 DEAF = shell_app("trap '' TERM INT HUP\nwhile :; do echo deaf; sleep 0.05; done\n")

@@ -15,7 +15,7 @@ import trio
 
 from tests.e2e.agent import LIMIT, archive_server, running_agent, shell_app
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.measures_children]
 
 MASKED = """
 import os, signal, sys

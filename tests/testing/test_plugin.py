@@ -12,6 +12,8 @@ import pytest
 from tests.test_exports import modules_after
 from tests.test_layers import imports_of, modules
 
+pytestmark = pytest.mark.measures_children
+
 ASK = 'pytest_plugins = ["smartmob_agent.testing.plugin"]\n'
 
 TEST = """
