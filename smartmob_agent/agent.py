@@ -23,6 +23,7 @@ from smartmob_agent.http.exposure import check_exposure
 from smartmob_agent.http.listeners import Listener, open_listeners
 from smartmob_agent.http.middleware.stack import MiddlewareStack, open_middleware
 from smartmob_agent.http.server import serve_http
+from smartmob_agent.http.tls import Tls, open_tls
 from smartmob_agent.metrics.agent import Metrics
 from smartmob_agent.process.spec import Services
 from smartmob_agent.process.start_rate import PacedSpawner, StartRate
@@ -49,6 +50,7 @@ class Agent:
     containment: str
     supervisor: Supervisor
     _gate: MiddlewareStack
+    _tls: Tls | None
     _stop: trio.Event = attrs.field(factory=trio.Event)
 
     @property
@@ -65,9 +67,20 @@ class Agent:
         self.supervisor.kill()
         self._stop.set()
 
-    def reload(self) -> None:
-        """Read the file of tokens again; if it is no good, say so in the log and go on."""
+    async def reload(self) -> None:
+        """Read tokens, certificate, key and client authority again, where there are files of them.
+
+        A file that is no good is told in the log, and what it held stays in force.  Open
+        connections are left as they are.
+
+        If cancelled: does not wait for a disk that does not answer.
+        """
+        await trio.to_thread.run_sync(self._reload, abandon_on_cancel=True)
+
+    def _reload(self) -> None:
         self._gate.reload()
+        if self._tls is not None:
+            self._tls.reload()
 
     async def wait_stop(self) -> None:
         """Wait until someone called `stop` or `kill`."""
@@ -96,7 +109,8 @@ async def serve(
         raise StartError(reason)
     gate, metrics = open_middleware(config), Metrics(cgroup=config.containment.cgroup)
     async with AsyncExitStack() as stack:
-        listeners = stack.enter_context(open_listeners(config))
+        tls = open_tls(config.security)
+        listeners = stack.enter_context(open_listeners(config, tls))
         if workspaces is None:
             opening = open_workspaces(config.work_dir, config.source, config.cache)
             workspaces = await stack.enter_async_context(opening)
@@ -120,12 +134,13 @@ async def serve(
             random=random.Random().random,  # noqa: S311  # It spreads restarts, it guards nothing.
             now=lambda: datetime.now(UTC),
         )
-        await _run(services, gate, metrics, listeners, task_status)
+        await _run(services, gate, tls, metrics, listeners, task_status)
 
 
 async def _run(
     services: Services,
     gate: MiddlewareStack,
+    tls: Tls | None,
     metrics: Metrics,
     listeners: Sequence[Listener],
     task_status: trio.TaskStatus[Agent],
@@ -134,6 +149,7 @@ async def _run(
     clients get a close frame; the HTTP server last.
     """
     stop_http, http = trio.Event(), trio.CancelScope()
+    renewals = trio.CancelScope()
     async with trio.open_nursery() as root:
         try:
             async with trio.open_nursery() as processes:
@@ -145,6 +161,7 @@ async def _run(
                     containment=services.spawner.containment,
                     supervisor=supervisor,
                     gate=gate,
+                    tls=tls,
                 )
                 context = ApiContext(
                     routes=ROUTES, supervisor=supervisor, config=services.config, metrics=metrics
@@ -164,13 +181,21 @@ async def _run(
                 # task of it that is being cancelled must not find a shield before it is over.
                 await trio.lowlevel.checkpoint_if_cancelled()
                 http.shield = True
+                if tls is not None:
+                    root.start_soon(_watch, tls, renewals)
                 task_status.started(agent)
                 try:
                     await agent.wait_stop()
                 finally:
                     supervisor.close()
         finally:
+            renewals.cancel(reason="the agent has ended")
             stop_http.set()
+
+
+async def _watch(tls: Tls, scope: trio.CancelScope) -> None:
+    with scope:
+        await tls.watch()
 
 
 async def _serve_http(

@@ -77,7 +77,7 @@ def _first(group: BaseExceptionGroup[StartError]) -> BaseException:
 
 async def _run(config: AgentConfig, notifier: Notifier, flush_logs: Callable[[], object]) -> int:
     signals = {signal.SIGINT, signal.SIGTERM}
-    if config.security.token_file is not None:
+    if config.security.token_file is not None or config.security.tls_cert is not None:
         # Only then: the end of its terminal must not leave an agent that nobody looks after.
         signals.add(signal.SIGHUP)
     codes = [_STOPPED]
@@ -111,20 +111,22 @@ async def _obey(
         it does not see to is seen to by the guard, which finds it gone.
     """
     stop_time: float | None = None
-    async for number in arrivals:  # pragma: no branch  -- it never ends by itself
-        name = signal.Signals(number).name
-        if number == signal.SIGHUP:
-            agent.reload()
-        elif stop_time is None:
-            stop_time = trio.current_time()
-            logger.info("stop", extra={"signal": name})
-            agent.stop()
-        elif trio.current_time() - stop_time >= _SAME_REQUEST:
-            logger.warning("kill", extra={"signal": name})
-            codes.append(_FAILED)
-            agent.kill()
-            break
-    await trio.sleep(_KILL_TIMEOUT)  # cancelled when the agent has ended
+    async with trio.open_nursery() as reloads:
+        async for number in arrivals:  # pragma: no branch  -- it never ends by itself
+            name = signal.Signals(number).name
+            if number == signal.SIGHUP:
+                # In a task of its own: no disk may keep a signal from being obeyed.
+                reloads.start_soon(agent.reload)
+            elif stop_time is None:
+                stop_time = trio.current_time()
+                logger.info("stop", extra={"signal": name})
+                agent.stop()
+            elif trio.current_time() - stop_time >= _SAME_REQUEST:
+                logger.warning("kill", extra={"signal": name})
+                codes.append(_FAILED)
+                agent.kill()
+                break
+        await trio.sleep(_KILL_TIMEOUT)  # cancelled when the agent has ended
     logger.critical("gave up", extra={"after": _KILL_TIMEOUT})
     flush_logs()
     give_up(_FAILED)

@@ -6,10 +6,10 @@ import contextlib
 import errno
 import os
 import socket
-import ssl
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import attrs
 import trio
@@ -18,7 +18,7 @@ from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.connection import Stream
 from smartmob_agent.http.exposure import exposure_of
-from smartmob_agent.http.tls import make_tls
+from smartmob_agent.http.tls import Tls
 
 __all__ = ["Listener", "find_handed_over", "open_listeners"]
 
@@ -38,22 +38,33 @@ class Listener:
     _inner: trio.abc.Listener[Stream]
     close: Callable[[], None]
     """Stop listening; safe to call more than once."""
+    _tls: Tls | None = None
 
     async def accept(self) -> Stream:
         """Wait for a connection; raises `OSError` when there are no descriptors left."""
-        return await self._inner.accept()
+        stream = await self._inner.accept()
+        if self._tls is None:
+            return stream
+        # As trio's `SSLListener` does it, but by the certificate that is in use now.
+        return trio.SSLStream(
+            cast("trio.SocketStream", stream),
+            self._tls.context,
+            server_side=True,
+            https_compatible=True,
+        )
 
 
 @contextlib.contextmanager
-def open_listeners(config: AgentConfig) -> Iterator[list[Listener]]:
+def open_listeners(config: AgentConfig, tls: Tls | None = None) -> Iterator[list[Listener]]:
     """Bind and listen where `config` says; at exit all is closed, and a Unix socket removed.
+
+    tls: of TCP sockets, which speak plain HTTP without.
 
     To be used inside of `trio.run`.  A name is looked up, which may block for as long as the
     resolver takes.
 
     Raises `StartError` in one line; nothing is left open then.
     """
-    tls = make_tls(config.security)
     with contextlib.ExitStack() as stack:
         if config.descriptors:
             sockets = _open_handed_over(stack, config)
@@ -105,16 +116,14 @@ def _take_over(stack: contextlib.ExitStack, descriptor: int, config: AgentConfig
     return sock
 
 
-def _listener(sock: socket.socket, tls: ssl.SSLContext | None) -> Listener:
+def _listener(sock: socket.socket, tls: Tls | None) -> Listener:
     trio_socket = trio.socket.from_stdlib_socket(sock)
     inner: trio.abc.Listener[Stream] = trio.SocketListener(trio_socket)
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:  # no TLS: nothing of it leaves the machine
         return Listener(f"unix:{name}", inner, trio_socket.close)
-    if tls is not None:
-        inner = trio.SSLListener(trio.SocketListener(trio_socket), tls, https_compatible=True)
     scheme = "http" if tls is None else "https"
-    return Listener(f"{scheme}://{_host_port(name[0], name[1])}", inner, trio_socket.close)
+    return Listener(f"{scheme}://{_host_port(name[0], name[1])}", inner, trio_socket.close, tls)
 
 
 def _host_port(host: str, port: int) -> str:

@@ -37,7 +37,7 @@ class ManagedProcess(ProcessLifecycle):
     _services: Services
     _backoff: Backoff
     _end: ConsoleEnd = ConsoleEnd.AGENT
-    _ending: Termination
+    _termination: Termination
     _child: Child | None = None
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _turn: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -60,7 +60,7 @@ class ManagedProcess(ProcessLifecycle):
             now=services.now,
             services=services,
             backoff=Backoff(services.config.restart, services.random),
-            ending=Termination(stop_timeout=services.config.stop_timeout),
+            termination=Termination(stop_timeout=services.config.stop_timeout),
         )
         publish(process.transition(None))
         return process
@@ -80,7 +80,7 @@ class ManagedProcess(ProcessLifecycle):
         What not even SIGKILL ends is waited for, unless `end` is the agent's.
         """
         if end is ConsoleEnd.AGENT:
-            self._ending.lose_patience()
+            self._termination.wait_no_longer()
         if self.state not in (State.STOPPING, State.GONE):
             self._end = end
             self._enter(State.STOPPING)
@@ -89,7 +89,7 @@ class ManagedProcess(ProcessLifecycle):
     def kill(self) -> None:
         """As `stop`, but kill the tree at once, also while it stops."""
         self.stop(ConsoleEnd.AGENT)
-        self._ending.lose_mercy()
+        self._termination.kill_at_once()
 
     def restart(self) -> None:
         """Begin to start a new child, without any delay, and return at once.
@@ -154,7 +154,7 @@ class ManagedProcess(ProcessLifecycle):
             except TransientError as exc:
                 self._back_off(self._backoff.after_failure(), error=str(exc))
             except Exception as exc:  # noqa: BLE001  # The border of one tenant.
-                self._tell_defect(exc)
+                self._report_internal_error(exc)
             if self.state is State.BACKOFF:
                 with trio.CancelScope() as self._pause:
                     await trio.sleep_until(self._next_start)
@@ -172,7 +172,7 @@ class ManagedProcess(ProcessLifecycle):
                         self._started(child)
                         self._exited(await child.wait(), trio.current_time() - started)
                         await child.wait_settled()
-                        self._tell_stuck(child)
+                        self._report_stuck(child)
                         await child.wait_empty()
                 except trio.Cancelled:
                     from_outside = not nursery.cancel_scope.cancel_called  # else a reader failed
@@ -197,11 +197,11 @@ class ManagedProcess(ProcessLifecycle):
             await pump_all(pipes, self.console, self._services.config.output.line_bytes)
 
     async def _end_tree(self, child: Child) -> None:
-        await self._ending.run(child, self._tell_stuck)
+        await self._termination.run(child, self._report_stuck)
         if self.pid is not None and not child.stuck:
             self._note_exit(await child.wait())
 
-    def _tell_stuck(self, child: Child) -> None:
+    def _report_stuck(self, child: Child) -> None:
         if child.stuck:
             pids = ", ".join(map(str, child.stuck))
             self.error = f"not even SIGKILL ends pid {pids}: uninterruptible sleep in the kernel"
@@ -231,9 +231,9 @@ class ManagedProcess(ProcessLifecycle):
         if self.state is State.STOPPING or state in TRANSITIONS[self.state]:
             self._enter(state, error=str(error))
         else:  # Who raised it knows no better: an embedder's fetcher that has no Procfile.
-            self._tell_defect(error)
+            self._report_internal_error(error)
 
-    def _tell_defect(self, error: Exception) -> None:
+    def _report_internal_error(self, error: Exception) -> None:
         logger.error("process failed", exc_info=error, extra={"slug": self.slug})
         told = f"internal error ({type(error).__name__}), see the agent's log"
         self._back_off(self._backoff.after_failure(), error=told)

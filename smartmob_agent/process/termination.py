@@ -21,28 +21,28 @@ class Termination:
 
     stop_timeout: float
     _child: Child | None = None
-    _mercy: bool = True
-    _patience: bool = True
+    _asks_first: bool = True
+    _waits_for_stuck: bool = True
     _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
-    def lose_patience(self) -> None:
+    def wait_no_longer(self) -> None:
         """Wait no longer for what not even SIGKILL ends, from now on."""
-        self._patience = False
+        self._waits_for_stuck = False
         self._waiting.cancel(reason="the agent is to stop")
 
-    def lose_mercy(self) -> None:
+    def kill_at_once(self) -> None:
         """Kill at once, from now on."""
-        self._mercy = False
+        self._asks_first = False
         if self._child is not None:
             self._child.kill()
 
-    async def run(self, child: Child, tell_stuck: Callable[[Child], None]) -> None:
+    async def run(self, child: Child, report_stuck: Callable[[Child], None]) -> None:
         """Leave nothing of the tree, whether the child has ended already or not.
 
-        tell_stuck: called when not even SIGKILL has ended it.
+        report_stuck: called when not even SIGKILL has ended it.
 
         It takes `stop_timeout` and what `Child` says of a kill, and longer only for what is
-        stuck, if there is patience.
+        stuck, unless `wait_no_longer` was called.
 
         If cancelled: the tree is killed, and nobody waits for its end.
         """
@@ -54,18 +54,18 @@ class Termination:
             child.kill()
         await child.wait_settled()
         if child.stuck:
-            tell_stuck(child)
+            report_stuck(child)
             await self._wait(child)
 
     async def _ask(self, child: Child) -> None:
-        if self._mercy:
+        if self._asks_first:
             child.terminate()
             with trio.move_on_after(self.stop_timeout):
                 await child.wait_empty()
 
     async def _wait(self, child: Child) -> None:
         self._waiting = trio.CancelScope()
-        if not self._patience:
+        if not self._waits_for_stuck:
             self._waiting.cancel()
         with self._waiting:
             await child.wait_empty()

@@ -111,7 +111,7 @@ async def run_agent(
         paced = PacedSpawner(metrics.meter_spawner(services.spawner), rate)
         started: Any = Started()
         services = attrs.evolve(services, spawner=paced)
-        await run_task_tree(services, gate, metrics, listeners, started)
+        await run_task_tree(services, gate, None, metrics, listeners, started)
 
 
 @asynccontextmanager

@@ -45,12 +45,14 @@ def traces(directory: Path) -> dict[str, Counter[str]]:
 async def wait_threads_idle() -> None:
     """Wait until no thread works for a task: one that lists a directory has it open."""
     await trio.testing.wait_all_tasks_blocked()
-    while any(
-        frame.f_code is trio.to_thread.run_sync.__code__
-        for task in all_tasks()
-        for frame, _ in task.iter_await_frames()
-    ):
-        await trio.lowlevel.checkpoint()
+    while any(map(works_in_a_thread, all_tasks())):
+        await trio.testing.wait_all_tasks_blocked()
+
+
+def works_in_a_thread(task: trio.lowlevel.Task) -> bool:
+    """Whether a thread works for a task, as its stack tells."""
+    code = trio.to_thread.run_sync.__code__
+    return any(frame.f_code is code for frame, _ in task.iter_await_frames())
 
 
 def changes(directory: Path, before: dict[str, Counter[str]]) -> dict[tuple[str, str], int]:

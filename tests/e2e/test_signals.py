@@ -39,8 +39,9 @@ async def starting(*arguments: str) -> AsyncIterator[tuple[trio.Process, trio.ab
             yield process, process.stderr
         finally:
             process.kill()
-            await process.wait()
-            await process.stderr.aclose()
+            with trio.move_on_after(LIMIT, shield=True):
+                await process.wait()
+                await process.stderr.aclose()
 
 
 @pytest.fixture

@@ -40,7 +40,8 @@ async def unread_agent() -> AsyncIterator[tuple[trio.Process, httpx.AsyncClient,
                 yield process, client, reader
         finally:
             process.kill()
-            await process.wait()
+            with trio.move_on_after(LIMIT, shield=True):
+                await process.wait()
             os.close(reader)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trio.testing
 import trustme
 
 from smartmob_agent.config.settings import AgentConfig, HttpLimits, Security
@@ -16,7 +18,7 @@ from smartmob_agent.errors import StartError
 from smartmob_agent.http.body_limits import Bodies
 from smartmob_agent.http.listeners import open_listeners
 from smartmob_agent.http.server import serve_http
-from smartmob_agent.http.tls import make_tls
+from smartmob_agent.http.tls import open_tls
 from tests.http.memory import Client, hello
 
 TIME_LIMIT = 30
@@ -50,7 +52,7 @@ async def fetch(security: Security, context: ssl.SSLContext) -> bytes:
     """Serve, and make one request."""
     stop = trio.Event()
     config = AgentConfig(port=0, security=security)
-    with open_listeners(config) as listeners:
+    with open_listeners(config, open_tls(security)) as listeners:
         assert listeners[0].url.startswith("https://127.0.0.1:")
         port = int(listeners[0].url.rsplit(":", 1)[1])
         async with trio.open_nursery() as nursery:
@@ -116,7 +118,7 @@ def test_files_that_are_no_good(files: Files, tmp_path: Path) -> None:
         (Security(tls_cert=files.cert, tls_key=files.key, tls_client_ca=garbage), garbage),
     ):
         with pytest.raises(StartError, match=f"TLS by {path}: .+"):
-            make_tls(security)
+            open_tls(security)
 
 
 def test_a_key_with_a_password_is_refused(files: Files, tmp_path: Path) -> None:
@@ -134,4 +136,72 @@ def test_a_key_with_a_password_is_refused(files: Files, tmp_path: Path) -> None:
         )
     )
     with pytest.raises(StartError, match="TLS by"):
-        make_tls(Security(tls_cert=files.cert, tls_key=locked))
+        open_tls(Security(tls_cert=files.cert, tls_key=locked))
+
+
+def serial_of(context: ssl.SSLContext, authority: trustme.CA) -> int:
+    """Shake hands with a server that uses a context; return the number of its certificate."""
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    client = trusting.wrap_bio(to_client, to_server, server_hostname="127.0.0.1")
+    for end in (client, server, client):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    certificate = client.getpeercert()
+    assert certificate is not None
+    return int(str(certificate["serialNumber"]), 16)
+
+
+@pytest.fixture
+def renewable(files: Files, tmp_path: Path) -> Files:
+    """A copy that a test may write into."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_bytes(files.cert.read_bytes())
+    key.write_bytes(files.key.read_bytes())
+    return Files(files.authority, cert, key, files.ca)
+
+
+def renew(files: Files) -> None:
+    leaf = files.authority.issue_cert("127.0.0.1")
+    files.key.write_bytes(leaf.private_key_pem.bytes())
+    files.cert.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+
+
+def test_a_renewed_certificate_is_used_by_new_connections(
+    renewable: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that is no good is told, and the old one stays."""
+    tls = open_tls(Security(tls_cert=renewable.cert, tls_key=renewable.key))
+    assert tls is not None
+    first = serial_of(tls.context, renewable.authority)
+    renewable.key.write_text("garbage")
+    tls.reload()
+    assert serial_of(tls.context, renewable.authority) == first
+    assert [record.getMessage() for record in caplog.records] == ["certificate not reloaded"]
+    renew(renewable)
+    tls.reload()
+    assert serial_of(tls.context, renewable.authority) != first
+
+
+@pytest.mark.slow
+async def test_a_changed_file_is_noticed(renewable: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it was missing for a while; a file that stays is not read again."""
+    monkeypatch.setattr("smartmob_agent.http.tls._LOOK_INTERVAL", 0)
+    tls = open_tls(Security(tls_cert=renewable.cert, tls_key=renewable.key))
+    assert tls is not None
+    context = tls.context
+    with trio.fail_after(TIME_LIMIT):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tls.watch)
+            await trio.testing.wait_all_tasks_blocked()
+            renewable.cert.unlink()
+            renew(renewable)
+            while tls.context is context:
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    tls._reload_if_changed()
+    renewed = tls.context
+    tls._reload_if_changed()
+    assert tls.context is renewed

@@ -116,7 +116,7 @@ async def test_patience_is_lost_for_good(autojump_clock: Clock) -> None:
             await trio.sleep(20)
             if patient:
                 assert not child.released
-                ending.lose_patience()
+                ending.wait_no_longer()
         assert trio.current_time() == 20 * (len(told))
     assert told == [1, 1, 1]
 
