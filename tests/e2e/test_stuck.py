@@ -23,6 +23,7 @@ pytestmark = [
         reason="needs to be root with the freezer of cgroup v1: that of v2 lets SIGKILL through",
     ),
     pytest.mark.slow,
+    pytest.mark.measures_children,
 ]
 
 TIMEOUT = 1.25

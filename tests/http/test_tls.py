@@ -13,12 +13,14 @@ import trio
 import trio.testing
 import trustme
 
+from smartmob_agent import Agent, serve
 from smartmob_agent.config.settings import AgentConfig, HttpLimits, Security
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.body_limits import Bodies
 from smartmob_agent.http.listeners import open_listeners
 from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.tls import open_tls
+from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
 from tests.http.memory import Client, hello
 
 TIME_LIMIT = 30
@@ -205,3 +207,34 @@ async def test_a_changed_file_is_noticed(renewable: Files, monkeypatch: pytest.M
     renewed = tls.context
     tls._reload_if_changed()
     assert tls.context is renewed
+
+
+@pytest.mark.slow
+async def test_an_agent_reloads_its_certificate(renewable: Files) -> None:
+    """As the command asks it to at SIGHUP."""
+    config = AgentConfig(port=0, security=Security(tls_cert=renewable.cert, tls_key=renewable.key))
+    context = context_for(renewable)
+    with trio.fail_after(TIME_LIMIT):
+        async with trio.open_nursery() as nursery:
+            agent: Agent = await nursery.start(
+                partial(
+                    serve,
+                    config,
+                    spawner=FakeSpawner(),
+                    fetcher=FakeFetcher(),
+                    workspaces=FakeWorkspaces(),
+                )
+            )
+            port = int(agent.url.rsplit(":", 1)[1])
+            serials = []
+            for _ in range(2):
+                stream = await trio.open_ssl_over_tcp_stream(
+                    "127.0.0.1", port, ssl_context=context, https_compatible=True
+                )
+                async with stream:
+                    await stream.do_handshake()
+                    serials.append(stream.getpeercert()["serialNumber"])
+                renew(renewable)
+                await agent.reload()
+            assert len({*serials}) == 2
+            agent.stop()

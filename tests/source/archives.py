@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tarfile
+import threading
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -65,10 +66,14 @@ def header(entry: Entry, edit: Callable[[bytearray], None] = lambda block: None)
     return bytes(block) + entry.content + bytes(-len(entry.content) % 512)
 
 
+_WARNINGS = threading.Lock()
+
+
 def make_zip(*entries: Entry, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     """A zip archive as Python writes it."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", method) as archive:
+    # Before Python 3.14 what is caught is caught for all threads, and some tests pack in several.
+    with _WARNINGS, warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", method) as archive:
         warnings.simplefilter("ignore")  # of names that are there twice
         for entry in entries:
             slash = "/" if entry.type == tarfile.DIRTYPE else ""
