@@ -41,14 +41,13 @@ demo: $(VENV)/demo
 run: $(VENV)/demo
 	$(BIN)/smartmob-agent $(ARGS)
 
-# All at once, so that no core rests; the output of each comes whole, when it has ended.  Most
-# tests wait for programs to start and to end, so each run of them has two at a time, and what only
-# computes takes what they leave.
+# Two at a time, so that no core rests; the output of each comes whole, when it has ended.  Most
+# tests wait for programs to start and to end, so each run of them has two at a time, too.
 PYTEST := -m pytest --numprocesses=2 --dist=worksteal
 .PHONY: test
 test:
-	@echo 'Running all checks at once; each is shown when it has ended.'
-	@$(MAKE) --no-print-directory --jobs=4 --output-sync=target test-first test-3.13 lint docs
+	@echo 'Running all checks, the longest first; each is shown when it has ended.'
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-first lint docs test-3.13
 
 .PHONY: test-first
 test-first: $(VENV)/tests
@@ -88,9 +87,9 @@ mutations: $(VENV)/tests
 lint: $(VENV)/tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	git grep -lE 'async|await|trio' -- '*.py' | nice xargs -P 2 -n 32 $(BIN)/flake8-async $(ASYNC_RULES)
-	nice $(BIN)/mypy
-	nice $(BIN)/mypy examples/*.py
+	git grep -lE 'async|await|trio' -- '*.py' | xargs -P 2 -n 32 $(BIN)/flake8-async $(ASYNC_RULES)
+	$(BIN)/mypy
+	$(BIN)/mypy examples/*.py
 	cd examples/embedding && ../../$(BIN)/mypy --config-file ../../pyproject.toml *.py
 	cd docs && ../$(BIN)/mypy --config-file ../pyproject.toml *.py
 
