@@ -24,7 +24,7 @@ import trio
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.e2e.agent import RunningAgent, running_agent
-from tests.e2e.phases import Phase, open_phases
+from tests.e2e.download_phases import Phase, open_phases
 
 SETTLE = 0.2
 """Seconds until what has begun is in its midst."""

@@ -36,8 +36,8 @@ from smartmob_agent.child.seam import Command
 from smartmob_agent.child.spawner import GuardedSpawner, open_spawner
 from tests.e2e.agent import tar_gz
 from tests.e2e.agents import as_user
-from tests.e2e.oracle import open_sandbox
-from tests.e2e.served import open_archive, open_command
+from tests.e2e.sandbox import open_sandbox
+from tests.e2e.served_agent import open_archive, open_command
 
 E2E = Path(__file__).parent.parent / "tests" / "e2e"
 

@@ -9,7 +9,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.determinism.orders import FIRST_SEED, SCHEDULES
+from tests.determinism.schedule_range import FIRST_SEED, SCHEDULES
 
 # No test asserts on the clock: a machine may be as slow as it likes.
 settings.register_profile(

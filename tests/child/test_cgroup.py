@@ -18,7 +18,7 @@ from smartmob_agent.child.request import SpawnRequest
 from smartmob_agent.child.seam import Command, Exit
 from smartmob_agent.child.spawner import open_spawner
 from smartmob_agent.errors import StartError
-from tests.e2e.oracle import cgroup_root
+from tests.e2e.sandbox import cgroup_root
 
 ROOT = cgroup_root()
 

@@ -11,7 +11,7 @@ import trio
 
 from smartmob_agent.child.seam import Command, Exit
 from smartmob_agent.errors import SpawnError
-from tests.contract.puppets import OpenRig, Puppet, Rig, open_fake_rig, open_real_rig
+from tests.contract.scripted_children import OpenRig, Puppet, Rig, open_fake_rig, open_real_rig
 
 LIMIT = 20.0
 """Seconds for a whole test, generously."""

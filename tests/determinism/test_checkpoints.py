@@ -8,14 +8,14 @@ import pytest
 import trio
 
 from smartmob_agent.testing import Trial, cancel_at_every_checkpoint, run_trial
-from tests.determinism.archives import ARCHIVES
-from tests.determinism.clients import CLIENTS
-from tests.determinism.controls import CONTROLS
-from tests.determinism.followers import FOLLOWERS
-from tests.determinism.lives import LIVES
+from tests.determinism.agent_start_scenarios import STARTS
+from tests.determinism.archive_scenarios import ARCHIVES
+from tests.determinism.client_scenarios import CLIENTS
+from tests.determinism.control_scenarios import CONTROLS
+from tests.determinism.follower_scenarios import FOLLOWERS
 from tests.determinism.logs import without_errors
-from tests.determinism.starts import STARTS
-from tests.determinism.turns import TURNS
+from tests.determinism.process_scenarios import LIVES
+from tests.determinism.start_rate_scenarios import TURNS
 
 KINDS = (LIVES, ARCHIVES, CLIENTS, FOLLOWERS, CONTROLS, STARTS, TURNS)
 SCENARIOS = {name: without_errors(one) for kind in KINDS for name, one in kind.items()}

@@ -20,8 +20,8 @@ from smartmob_agent.child.seam import Exit
 from smartmob_agent.process.states import TRANSITIONS, IllegalTransitionError, State
 from smartmob_agent.testing import Trial, run_trial
 from tests.determinism.model import ANSWERS, Answer, Model, ModelProcess, Waiting
-from tests.determinism.orders import FIRST_SEED
-from tests.determinism.stagehand import Pair, Stagehand, Step, look, play
+from tests.determinism.model_comparison import Pair, Stagehand, Step, look, play
+from tests.determinism.schedule_range import FIRST_SEED
 
 SLUGS = ("a", "b", "c")
 LAST_ANSWERS = [(asked, answer) for asked, answers in ANSWERS.items() for answer in answers]

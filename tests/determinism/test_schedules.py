@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 
 from smartmob_agent.testing import explore_schedules, run_trial
-from tests.determinism.lives import FAILURES
-from tests.determinism.orders import FIRST_SEED, SCHEDULES
+from tests.determinism.process_scenarios import FAILURES
+from tests.determinism.schedule_range import FIRST_SEED, SCHEDULES
 from tests.determinism.test_checkpoints import SCENARIOS
 
 # The failures differ in their names and in nothing else: one stands for all.

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from smartmob_agent.child.guard.kernel import look
-from tests.e2e.oracle import Sandbox, cgroup_root
+from tests.e2e.sandbox import Sandbox, cgroup_root
 
 __all__ = ["LIMIT", "NOBODY", "Agent", "as_user", "is_guard", "open_agent", "users"]
 
@@ -26,7 +26,7 @@ LIMIT = 20.0
 """Seconds for an answer, generously."""
 
 _GUARD = b"/guard/zygote.py\0"
-_HOLDER = Path(__file__).with_name("holder.py")
+_HOLDER = Path(__file__).with_name("spawner_program.py")
 
 
 def as_user(name: str) -> list[str]:

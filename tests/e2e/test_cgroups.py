@@ -17,8 +17,8 @@ import pytest
 
 from tests.e2e.agent import shell_app
 from tests.e2e.agents import NOBODY, Agent, as_user, open_agent, users
-from tests.e2e.oracle import CgroupSandbox, cgroup_root
-from tests.e2e.served import open_archive, open_command
+from tests.e2e.sandbox import CgroupSandbox, cgroup_root
+from tests.e2e.served_agent import open_archive, open_command
 from tests.e2e.test_isolation import kill_all_of_the_guard
 
 ROOT = cgroup_root()
@@ -198,7 +198,7 @@ def test_the_kernel_bounds_the_processes_of_each(start: StartAgent, directory: P
     if "pids" not in (directory / "cgroup.controllers").read_text().split():
         pytest.skip("needs the pids controller in cgroup v2")
     agent = start(max_processes=20)
-    bomb = str(Path(__file__).with_name("bomb.py"))
+    bomb = str(Path(__file__).with_name("fork_bomb.py"))
     agent("spawn", script=f"exec {sys.executable} -ISE {bomb} 1000", lines=1)
     (app,) = apps(directory)
     assert (app / "pids.max").read_text() == "20\n"
@@ -216,7 +216,7 @@ def test_what_is_no_cgroup_is_refused(tmp_path: Path) -> None:
 
 def refusal(directory: Path) -> str:
     """Why an agent does not start there."""
-    holder = str(Path(__file__).with_name("holder.py"))
+    holder = str(Path(__file__).with_name("spawner_program.py"))
     argv = [sys.executable, holder, json.dumps({"cgroup": str(directory)})]
     process = subprocess.run(argv, check=False, capture_output=True, stdin=subprocess.DEVNULL)
     assert process.returncode == 1

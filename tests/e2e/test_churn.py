@@ -24,8 +24,8 @@ import pytest
 from smartmob_agent.child.guard.kernel import children, look
 from tests.e2e.agent import shell_app
 from tests.e2e.agents import LIMIT, as_user, users
-from tests.e2e.oracle import Sandbox, open_sandbox
-from tests.e2e.served import Served, ask, open_archive
+from tests.e2e.sandbox import Sandbox, open_sandbox
+from tests.e2e.served_agent import Served, ask, open_archive
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper (prctl(2))"),
@@ -55,7 +55,11 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(params=users())
 def agents(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Served]:
     """Agents of each kind of user, one after the other: the next when the last was killed."""
-    argv = [*as_user(request.param), sys.executable, str(Path(__file__).with_name("mother.py"))]
+    argv = [
+        *as_user(request.param),
+        sys.executable,
+        str(Path(__file__).with_name("agent_forker.py")),
+    ]
     process = sandbox.start(argv)
     told, tell = process.stdout, process.stdin
     assert told

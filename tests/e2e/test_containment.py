@@ -15,7 +15,7 @@ import pytest
 
 from smartmob_agent.child.guard.kernel import look
 from tests.e2e.agents import LIMIT, Agent, open_agent, users
-from tests.e2e.oracle import Sandbox, open_sandbox
+from tests.e2e.sandbox import Sandbox, open_sandbox
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper (prctl(2))"),
@@ -83,7 +83,7 @@ def count(agent: Agent) -> tuple[int, int]:
 
 def grow(count: int) -> str:
     """A script that makes a tree of that size, every fifth a daemon."""
-    program = Path(__file__).with_name("grow.py")
+    program = Path(__file__).with_name("growing_tree.py")
     return f"exec {sys.executable} -ISE {program} {count}"
 
 
@@ -205,7 +205,7 @@ def test_delete_returns_when_the_tree_is_gone_and_no_other_lost_a_pid(
 
 def test_many_daemons_are_held_for_a_moment_only(sandbox: Sandbox) -> None:
     """While their app is told to end, which may still need them."""
-    herd = Path(__file__).with_name("herd.py")
+    herd = Path(__file__).with_name("daemon_herd.py")
     with open_agent(sandbox, users()[-1]) as agent:
         agent("spawn", script=f"exec {sys.executable} -ISE {herd}", lines=1)
         agent("delete", child=0, patience=LIMIT)
@@ -262,7 +262,7 @@ def test_a_fork_bomb_is_gone_in_time(start: OpenAgent, sandbox: Sandbox) -> None
     """
     agent = start(max_processes=BOMB)
     count = BOMB if agent.uid() == 0 else 100 * BOMB
-    script = f"exec {sys.executable} -ISE {Path(__file__).with_name('bomb.py')} {count}"
+    script = f"exec {sys.executable} -ISE {Path(__file__).with_name('fork_bomb.py')} {count}"
     agent("spawn", script=script, lines=1)
     began = time.monotonic()
     agent("kill", child=0)
@@ -292,7 +292,7 @@ def test_a_request_that_cannot_be_sent_fails_alone(sandbox: Sandbox) -> None:
     wrapper = ["prlimit", "--nofile=256:256"]  # of its own: the kernel compares with it
     with open_agent(sandbox, "ordinary", wrapper=wrapper) as agent:
         agent("spawn", script=PLAIN, lines=1)
-        hog = str(Path(__file__).with_name("hog.py"))
+        hog = str(Path(__file__).with_name("descriptor_hog.py"))
         spawned = agent("spawn", script=f"exec {sys.executable} -ISE {hog}", lines=1)
         full = "Too many references: cannot splice"
         assert spawned["lines"] == [full]

@@ -12,7 +12,7 @@ import pytest
 
 from smartmob_agent.child.guard.kernel import children, look
 from tests.e2e.agents import Agent, open_agent
-from tests.e2e.oracle import Sandbox, cgroup_root, open_sandbox
+from tests.e2e.sandbox import Sandbox, cgroup_root, open_sandbox
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs PID namespaces"),

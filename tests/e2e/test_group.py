@@ -19,7 +19,7 @@ from smartmob_agent.child import zygote_client as zygote
 from smartmob_agent.child.seam import Command, Exit
 from smartmob_agent.child.spawner import open_spawner
 from tests.e2e.agents import LIMIT, Agent, open_agent, users
-from tests.e2e.oracle import Sandbox, open_sandbox, wait_end
+from tests.e2e.sandbox import Sandbox, open_sandbox, wait_end
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs /proc to count survivors"),

@@ -16,8 +16,8 @@ import trio
 from smartmob_agent.child.guard.kernel import children, look
 from tests.e2e.agent import LIMIT, alive, archive_server, running_agent, shell_app
 from tests.e2e.agents import NOBODY, as_user, is_guard
-from tests.e2e.oracle import cgroup_root, open_sandbox
-from tests.e2e.served import open_archive, open_command
+from tests.e2e.sandbox import cgroup_root, open_sandbox
+from tests.e2e.served_agent import open_archive, open_command
 from tests.e2e.test_deploy import setting
 
 pytestmark = [

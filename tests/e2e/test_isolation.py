@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.agents import Agent, is_guard, open_agent, users
-from tests.e2e.oracle import Sandbox, open_sandbox
+from tests.e2e.sandbox import Sandbox, open_sandbox
 from tests.e2e.test_containment import EVASIVE, start_all
 
 
@@ -125,7 +125,7 @@ def test_an_exec_error_comes_back_as_itself(agent: Agent) -> None:
 def test_what_the_kernel_refuses_is_refused_at_start() -> None:
     refuse = 'echo 0 > /proc/sys/user/max_pid_namespaces && exec "$@"'
     wrapper = ["unshare", "-Ur", "/bin/sh", "-c", refuse, "-"]
-    holder = str(Path(__file__).with_name("holder.py"))
+    holder = str(Path(__file__).with_name("spawner_program.py"))
     argv = [*wrapper, sys.executable, holder, json.dumps({"isolation": "pid"})]
     process = subprocess.run(argv, check=False, capture_output=True, stdin=subprocess.DEVNULL)
     assert process.returncode == 1

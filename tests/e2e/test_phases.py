@@ -23,7 +23,7 @@ from smartmob_agent.source.download.http_fetcher import make_fetcher
 from smartmob_agent.testing import FakeSpawner
 from smartmob_agent.testing.scheduling import all_tasks
 from tests.e2e.agent import LIMIT, archive_server, running_agent, shell_app
-from tests.e2e.phases import open_phases
+from tests.e2e.download_phases import open_phases
 
 KEPT = "downloads"
 """Archives that are complete; the next process may want them."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.determinism.orders import FIRST_SEED
+from tests.determinism.schedule_range import FIRST_SEED
 from tests.e2e.agent import archive_server
 from tests.e2e.counts import Counts, Traces, counted_agent, memory
-from tests.e2e.players import Game, sources
+from tests.e2e.model_clients import Game, sources
 
 WARM_UP, ROUNDS = 200, 1000
 LEAK_BYTES = 8 * 1024

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.agents import Agent, open_agent
-from tests.e2e.oracle import Sandbox, cgroup_root, open_sandbox
+from tests.e2e.sandbox import Sandbox, cgroup_root, open_sandbox
 
 FREEZERS = Path("/sys/fs/cgroup/freezer")
 

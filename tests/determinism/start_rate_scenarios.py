@@ -13,7 +13,7 @@ from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.start_rate import PacedSpawner, StartRate
 from smartmob_agent.process.states import State
 from smartmob_agent.testing import FakeSpawner, Scenario, Trial
-from tests.determinism.stage import (
+from tests.determinism.memory_agent import (
     check_consistent,
     check_ended,
     check_nothing_left,

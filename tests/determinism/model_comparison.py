@@ -15,9 +15,14 @@ from smartmob_agent.process.events import TransitionEvent
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.states import State, WrongStateError
 from smartmob_agent.process.supervisor import Supervisor
+from tests.determinism.controlled_world import (
+    PuppetFetcher,
+    PuppetSpawner,
+    PuppetWorkspaces,
+    Questions,
+)
+from tests.determinism.memory_agent import check_nothing_left
 from tests.determinism.model import Answer, Model, ModelProcess
-from tests.determinism.puppets import PuppetFetcher, PuppetSpawner, PuppetWorkspaces, Questions
-from tests.determinism.stage import check_nothing_left
 from tests.process.world import EPOCH, World, lines_until_end, make_spec, settle
 
 Step = Callable[["Stagehand"], Awaitable[None]]

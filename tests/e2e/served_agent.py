@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from tests.e2e.agent import LIMIT
-from tests.e2e.oracle import Sandbox
+from tests.e2e.sandbox import Sandbox
 
 __all__ = ["Served", "ask", "open_archive", "open_command"]
 

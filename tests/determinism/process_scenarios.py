@@ -22,7 +22,7 @@ from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.states import State
 from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces, Scenario, Trial
-from tests.determinism.stage import check_consistent, check_ended, check_nothing_left
+from tests.determinism.memory_agent import check_consistent, check_ended, check_nothing_left
 from tests.process.world import World, make_spec, running, settle
 
 STOP = AgentConfig().stop_timeout

@@ -11,7 +11,7 @@ import trio
 from smartmob_agent.config.settings import HttpLimits
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.testing import Scenario, Trial
-from tests.determinism.stage import (
+from tests.determinism.memory_agent import (
     Stage,
     attach_request,
     check_ended,

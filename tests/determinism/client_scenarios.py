@@ -12,7 +12,7 @@ from smartmob_agent.config.settings import AgentConfig, Cache
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.states import State
 from smartmob_agent.testing import FakeFetcher, FakeSpawner, Scenario, Trial
-from tests.determinism.stage import (
+from tests.determinism.memory_agent import (
     Stage,
     ask,
     check_consistent,

@@ -14,7 +14,7 @@ from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.states import State
 from smartmob_agent.testing import FakeSpawner, Scenario, Trial
-from tests.determinism.stage import (
+from tests.determinism.memory_agent import (
     HOST,
     ask,
     check_consistent,

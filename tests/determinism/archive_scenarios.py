@@ -9,7 +9,7 @@ import trio
 from smartmob_agent.config.settings import AgentConfig, Cache
 from smartmob_agent.process.states import State
 from smartmob_agent.testing import FakeFetcher, Scenario, Trial
-from tests.determinism.stage import check_consistent, check_ended, check_nothing_left
+from tests.determinism.memory_agent import check_consistent, check_ended, check_nothing_left
 from tests.process.world import World, make_spec
 
 

@@ -16,7 +16,7 @@ from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.testing import FakeCache, FakeSpawner, FakeWorkspaces, Scenario, Trial
 from smartmob_agent.testing.cache import NOWHERE
-from tests.determinism.stage import check_nothing_left
+from tests.determinism.memory_agent import check_nothing_left
 from tests.process.world import World, running
 
 STOP = AgentConfig().stop_timeout
