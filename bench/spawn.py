@@ -268,7 +268,7 @@ def print_kill(options: argparse.Namespace) -> None:
 
 
 def print_kill1000(_: argparse.Namespace) -> None:
-    tree = [sys.executable, "-ISE", str(E2E / "grow.py"), "1000"]
+    tree = [sys.executable, "-ISE", str(E2E / "growing_tree.py"), "1000"]
     ends = [kill_agent(tree, 1) for _ in range(5)]
     print(
         "SIGKILL of an agent with a tree of 1,000, every fifth a daemon, to nothing left, ms: "
@@ -288,7 +288,7 @@ def print_turn(options: argparse.Namespace) -> None:
 
 def print_bomb(_: argparse.Namespace) -> None:
     procfile = f"web: exec {sys.executable} -ISE bomb.py 51200\n"
-    app = tar_gz({"Procfile": procfile, "bomb.py": (E2E / "bomb.py").read_text()})
+    app = tar_gz({"Procfile": procfile, "bomb.py": (E2E / "fork_bomb.py").read_text()})
     with open_archive(app) as source:
         taken = [delete_bomb(source) for _ in range(5)]
     listed = ", ".join(f"{seconds:.1f}" for seconds in sorted(taken))
