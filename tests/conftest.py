@@ -23,6 +23,27 @@ for _number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(_number, signal.SIG_DFL)
 
 
+# Nor is anything to depend on what else a terminal, a service or a colleague has set: proxies, the
+# width of pages, colours, settings of the commands, the mode of new files.
+for _name in tuple(os.environ):
+    if (
+        (
+            _name.startswith("SMARTMOB_")
+            and not _name.startswith(("SMARTMOB_SCHED", "SMARTMOB_FIRST"))
+        )
+        or _name.lower().endswith("_proxy")
+        or _name
+        in {
+            "COLUMNS",
+            "LINES",
+            "NO_COLOR",
+            "FORCE_COLOR",
+            "CLICOLOR_FORCE",
+        }
+    ):
+        del os.environ[_name]
+os.umask(0o022)
+
 MEASURE_CHILDREN = "COVERAGE_PROCESS_CONFIG"
 """What coverage.py tells the programs that a measured one starts, by `patch = subprocess`."""
 
