@@ -25,22 +25,11 @@ for _number in (signal.SIGINT, signal.SIGHUP):
 
 # Nor is anything to depend on what else a terminal, a service or a colleague has set: proxies, the
 # width of pages, colours, settings of the commands, the mode of new files.
-for _name in tuple(os.environ):
-    if (
-        (
-            _name.startswith("SMARTMOB_")
-            and not _name.startswith(("SMARTMOB_SCHED", "SMARTMOB_FIRST"))
-        )
-        or _name.lower().endswith("_proxy")
-        or _name
-        in {
-            "COLUMNS",
-            "LINES",
-            "NO_COLOR",
-            "FORCE_COLOR",
-            "CLICOLOR_FORCE",
-        }
-    ):
+HANDED_DOWN = {"CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR"}
+FOR_TESTS = {"SMARTMOB_FIRST_SEED", "SMARTMOB_SCHEDULES"}
+for _name in {*os.environ} - FOR_TESTS:
+    is_proxy, is_setting = _name.lower().endswith("_proxy"), _name.startswith("SMARTMOB_")
+    if is_proxy or is_setting or _name in HANDED_DOWN:
         del os.environ[_name]
 os.umask(0o022)
 

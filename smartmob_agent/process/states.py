@@ -102,7 +102,7 @@ class WrongStateError(RequestError):
 
 
 class IllegalTransitionError(Exception):
-    """A defect of the agent: a state that may not follow the present one."""
+    """An internal error: a state that may not follow the present one."""
 
 
 def check_transition(old: State, new: State) -> None:

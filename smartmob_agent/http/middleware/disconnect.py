@@ -12,7 +12,7 @@ __all__ = ["cancel_at_disconnect"]
 def cancel_at_disconnect(app: App) -> App:
     """Wrap an application: a request is cancelled when its client goes, rather than told.
 
-    Quart 0.22 cancels its handlers then; 0.23 raises an error in them, which is a defect of the
+    Quart 0.22 cancels its handlers then; 0.23 raises an error in them, which is a fault of the
     handler for all that its error handlers and its log can see.  So both do the same.
     """
 
