@@ -15,7 +15,7 @@ import trio
 from smartmob_agent.agent import Agent, serve
 from smartmob_agent.agent_cli.logs import open_logging
 from smartmob_agent.agent_cli.options import Options
-from smartmob_agent.agent_cli.signals import hold_signals, release_signals
+from smartmob_agent.agent_cli.signals import outlive_signals, release_signals
 from smartmob_agent.agent_cli.systemd import Notifier
 from smartmob_agent.child.cgroup import find_delegated_cgroup
 from smartmob_agent.child.limits import default_max_processes
@@ -81,6 +81,7 @@ async def _run(config: AgentConfig, notifier: Notifier, flush_logs: Callable[[],
         # Only then: the end of its terminal must not leave an agent that nobody looks after.
         signals.add(signal.SIGHUP)
     codes = [_STOPPED]
+    outlive_signals(signals)
     with trio.open_signal_receiver(*signals) as arrivals:
         release_signals()
         async with trio.open_nursery() as watch:
@@ -91,7 +92,6 @@ async def _run(config: AgentConfig, notifier: Notifier, flush_logs: Callable[[],
                 watch.start_soon(partial(_obey, arrivals, agent, codes, flush_logs=flush_logs))
                 watch.start_soon(notifier.run, agent.wait_stop)
             watch.cancel_scope.cancel(reason="the agent has ended")
-        hold_signals()  # What comes from here on comes too late to change anything.
     return max(codes)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
 
-__all__ = ["hold_signals", "release_signals"]
+__all__ = ["hold_signals", "outlive_signals", "release_signals"]
 
 _OBEYED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -23,3 +24,13 @@ def release_signals() -> None:
     A Java program, for example, or a thread of Ruby hands its own mask down to what it starts.
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _OBEYED)
+
+
+def outlive_signals(numbers: Iterable[signal.Signals]) -> None:
+    """Let these do nothing where nobody receives them: at the end they come too late.
+
+    By a handler, and not by SIG_IGN, which would discard those that are held back.  To block them
+    is not enough: threads have masks of their own.
+    """
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
