@@ -93,19 +93,21 @@ def _parse_bytes(text: str) -> int:
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError
-    size = float(match[1]) * _SIZE_UNITS.get(match[2], 1)
-    if "." not in match[1]:
-        return int(match[1]) * _SIZE_UNITS.get(match[2], 1)
-    if size != int(size):
+    # In integers: a float would round what is large, and overflow.
+    whole, _, fraction = match[1].partition(".")
+    scaled = int(whole + fraction) * _SIZE_UNITS.get(match[2], 1)
+    divisor: int = 10 ** len(fraction)
+    size, rest = divmod(scaled, divisor)
+    if rest:
         raise ValueError
-    return int(size)
+    return size
 
 
 def _parse_seconds(text: str) -> float:
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError
-    return float(match[1]) * _TIME_UNITS[match[2] or "s"]
+    return _finite(float(match[1]) * _TIME_UNITS[match[2] or "s"])
 
 
 def _parse_count(text: str) -> int:
@@ -115,7 +117,10 @@ def _parse_count(text: str) -> int:
 
 
 def _parse_number(text: str) -> float:
-    number = float(text)
+    return _finite(float(text))
+
+
+def _finite(number: float) -> float:
     if not math.isfinite(number):
         raise ValueError
     return number

@@ -27,13 +27,17 @@ from smartmob_agent.config.types import (
         ("4GiB", 4294967296),
         ("2T", 2199023255552),
         ("9007199254740993", 9007199254740993),
+        ("9007199254740992.5K", 9223372036854776320),
     ],
 )
 def test_sizes_take_binary_units(text: str, size: int) -> None:
     assert BYTES.read(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "1e6", "64 KiB", "64KB", "64k", "1.0001K", "GiB"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "-1", "1e6", "64 KiB", "64KB", "64k", "1.0001K", "GiB", f"{10**400}.5B", "9" * 5000],
+)
 def test_no_other_sizes_are_taken(text: str) -> None:
     """A kilobyte is 1000 bytes to some, so its sign is refused."""
     with pytest.raises(ValueError, match=r"^expected a number of bytes, or of KiB, .* found "):
@@ -48,7 +52,10 @@ def test_times_take_units(text: str, seconds: float) -> None:
     assert SECONDS.read(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0s", "1w", "1 h", "inf", "nan", "-1s", "1h30m", "1e3"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "0s", "1w", "1 h", "inf", "nan", "-1s", "1h30m", "1e3", f"{10**400}", f"{10**308}d"],
+)
 def test_no_other_times_are_taken(text: str) -> None:
     with pytest.raises(ValueError, match=r"^expected seconds, or a time such as .* found "):
         SECONDS.read(text)
