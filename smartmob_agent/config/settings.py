@@ -19,6 +19,7 @@ from smartmob_agent.config.types import (
     COUNT_OR_0,
     PATH,
     PORT,
+    PROCESSES,
     PROXY,
     RATE,
     RATIO,
@@ -491,7 +492,7 @@ class Containment:
     max_processes: int | None = attrs.field(
         default=None,
         metadata=setting(
-            COUNT,
+            PROCESSES,
             "Most processes of a child, where a cgroup counts them (pids.max); else of the "
             "whole user, when a child starts another one (RLIMIT_NPROC, which does not bind "
             "root).",

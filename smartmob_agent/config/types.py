@@ -21,6 +21,7 @@ __all__ = [
     "COUNT_OR_0",
     "PATH",
     "PORT",
+    "PROCESSES",
     "PROXY",
     "RATE",
     "RATIO",
@@ -158,24 +159,45 @@ SECONDS_OR_0 = _number(
 COUNT = _number("N", f"a number {_ABOVE_0}", _parse_count, _check_positive, str)
 COUNT_OR_0 = _number("N", f"a number, {_OR_0}", _parse_count, _check_not_negative, str)
 RATIO = _number("N", f"a number {_ABOVE_0}", _parse_number, _check_positive)
-RATE = _number("N", f"a number, {_OR_0}", _parse_number, _check_not_negative)
 
 
-def _check_port(value: int) -> None:
-    if not 0 <= value <= 65535:
-        raise ValueError(f"expected 0 to 65535, found {value}")
+def _between(
+    metavar: str, least: int, most: int, parse: Callable[[str], float], *, or_inf: bool = False
+) -> SettingType:
+    """Return the type of numbers in a range.
+
+    or_inf: programs may say `math.inf`, too.
+    """
+
+    def check(value: float) -> None:
+        if not (least <= value <= most or (or_inf and value == math.inf)):
+            raise ValueError(f"expected {least} to {most}, found {value!r}")
+
+    return _number(metavar, f"{least} to {most}", parse, check, "{:.15g}".format)
 
 
-PORT = _number("PORT", "0 to 65535", _parse_count, _check_port, str)
+_MOST_STARTS = 1_000_000
+"""A second.  Each one is remembered, and takes about a millisecond to make."""
+
+_MOST_PROCESSES = 2**22
+"""PID_MAX_LIMIT of Linux: there are no more numbers for them (proc_sys_kernel(5))."""
+
+PORT = _between("PORT", 0, 65535, _parse_count)
+PROCESSES = _between("N", 1, _MOST_PROCESSES, _parse_count)
+RATE = _between("N", 0, _MOST_STARTS, _parse_number, or_inf=True)
+
+
+def _check_text(value: str) -> None:
+    if not value:
+        raise ValueError("expected a value, found nothing")
 
 
 def _read_text(text: str) -> str:
-    if not text:
-        raise ValueError("expected a value, found nothing")
+    _check_text(text)
     return text
 
 
-TEXT = SettingType(metavar="TEXT", read=_read_text)
+TEXT = SettingType(metavar="TEXT", read=_read_text, check=_check_text)
 PATH = SettingType(metavar="PATH", read=lambda text: Path(_read_text(text)))
 
 
@@ -229,7 +251,12 @@ def _read_url(text: str) -> str:
     return text.rstrip("/")
 
 
-URL = SettingType(metavar="URL", read=_read_url)
+def _check_url(value: str) -> None:
+    if _read_url(value) != value:
+        raise ValueError(f"expected a URL without a slash at its end, found {value!r}")
+
+
+URL = SettingType(metavar="URL", read=_read_url, check=_check_url)
 
 
 def one_of(*choices: str) -> SettingType:
