@@ -142,7 +142,6 @@ class SourceLimits:
             BYTES, "Size of a Procfile, which is parsed in one go.", section="Sources"
         ),
     )
-    """Bytes of a Procfile, which is parsed at one go."""
 
 
 @attrs.frozen(kw_only=True, field_transformer=check_settings)
@@ -206,7 +205,6 @@ class Cache:
             SECONDS, "Time for which an upload is kept without being used.", section="Cache"
         ),
     )
-    """Seconds for which an upload is kept without being used."""
 
 
 @attrs.frozen(kw_only=True, field_transformer=check_settings)
@@ -253,7 +251,6 @@ class RestartDelays:
             option="restart-steady-uptime",
         ),
     )
-    """After a run of so many seconds the next start does not wait at all."""
 
 
 @attrs.frozen(kw_only=True, field_transformer=check_settings)
@@ -292,7 +289,6 @@ class OutputLimits:
             why_no_option="Only what holds a pipe open outside of the tree takes it.",
         ),
     )
-    """Seconds to wait for the end of the output once the tree of a child is gone."""
 
 
 @attrs.frozen(kw_only=True, field_transformer=check_settings)
@@ -394,8 +390,6 @@ class HttpLimits:
             section="HTTP",
         ),
     )
-    """Seconds between WebSocket pings; a client has as long to answer each.  Also until an event
-    stream in which nothing happens gives a sign of life."""
 
 
 @attrs.frozen(kw_only=True, field_transformer=check_settings)
@@ -519,8 +513,6 @@ class Containment:
             default_in_words="the agent's own, if systemd has delegated it",
         ),
     )
-    """A directory of cgroup v2 that was delegated to the agent: each child gets a "
-"cgroup in it."""
 
 
 @attrs.frozen(kw_only=True, field_transformer=check_settings)
