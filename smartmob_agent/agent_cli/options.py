@@ -43,12 +43,14 @@ class LogOptions:
 
     log_format: str = attrs.field(
         default="kv",
-        metadata=setting(one_of(*LOG_FORMATS), "One event a line on stderr.", section="Log"),
+        metadata=setting(
+            one_of(*LOG_FORMATS), "Format of the log on stderr, one event per line.", section="Log"
+        ),
     )
     log_level: str = attrs.field(
         default="info",
         metadata=setting(
-            one_of(*LOG_LEVELS), "Least level that is logged.", section="Log", metavar="LEVEL"
+            one_of(*LOG_LEVELS), "Lowest level that is logged.", section="Log", metavar="LEVEL"
         ),
     )
 

@@ -66,7 +66,7 @@ class SourceLimits:
         default=30.0,
         metadata=setting(
             SECONDS,
-            "Time to connect, and between two pieces of a download.",
+            "Time to connect, and the longest pause within a download.",
             section="Sources",
             option="download-idle-timeout",
         ),
@@ -75,7 +75,7 @@ class SourceLimits:
         default=10,
         metadata=setting(
             COUNT_OR_0,
-            "Redirects that one download follows.",
+            "Redirects followed by one download.",
             section="Sources",
             option="download-redirects",
         ),
@@ -91,13 +91,11 @@ class SourceLimits:
     )
     archive_bytes: int = attrs.field(
         default=1 * GiB,
-        metadata=setting(BYTES, "Size of an archive as it is downloaded.", section="Sources"),
+        metadata=setting(BYTES, "Size of a downloaded or uploaded archive.", section="Sources"),
     )
     min_free_bytes: int = attrs.field(
         default=256 * MiB,
-        metadata=setting(
-            BYTES_OR_0, "Space on the disk that sources leave free.", section="Sources"
-        ),
+        metadata=setting(BYTES_OR_0, "Free disk space that sources must leave.", section="Sources"),
     )
     unpack_timeout: float = attrs.field(
         default=600.0,
@@ -106,14 +104,14 @@ class SourceLimits:
     unpacked_bytes: int = attrs.field(
         default=4 * GiB,
         metadata=setting(
-            BYTES, "Size of all members of an archive together, once unpacked.", section="Sources"
+            BYTES, "Total size of the members of an archive, once unpacked.", section="Sources"
         ),
     )
     unpacked_ratio: float = attrs.field(
         default=200.0,
         metadata=setting(
             RATIO,
-            "Bytes of all members for each byte of their archive; the first 64 MiB do not count.",
+            "Unpacked bytes per byte of the archive; the first 64 MiB do not count.",
             section="Sources",
         ),
     )
@@ -129,18 +127,16 @@ class SourceLimits:
     path_depth: int = attrs.field(
         default=64,
         metadata=setting(
-            COUNT, "Directories above a member of an archive, itself included.", section="Sources"
+            COUNT, "Components in the path of a member of an archive.", section="Sources"
         ),
     )
     path_bytes: int = attrs.field(
         default=1024,
-        metadata=setting(BYTES, "Size of the path of a member of an archive.", section="Sources"),
+        metadata=setting(BYTES, "Length of the path of a member of an archive.", section="Sources"),
     )
     procfile_bytes: int = attrs.field(
         default=64 * KiB,
-        metadata=setting(
-            BYTES, "Size of a Procfile, which is parsed in one go.", section="Sources"
-        ),
+        metadata=setting(BYTES, "Size of a Procfile.", section="Sources"),
     )
 
 
@@ -185,7 +181,7 @@ class Cache:
         default=None,
         metadata=setting(
             PATH,
-            "Directory in which archives are kept; several agents may share it.",
+            "Directory for cached archives; several agents may share it.",
             section="Cache",
             metavar="DIR",
             default_in_words="in the work directory, removed at exit",
@@ -195,15 +191,13 @@ class Cache:
         default=4 * GiB,
         metadata=setting(
             BYTES,
-            "Size of all archives; above it the one that was not used for longest is removed.",
+            "Total size of the cache; beyond it, the least recently used archive is removed.",
             section="Cache",
         ),
     )
     upload_timeout: float = attrs.field(
         default=3600.0,
-        metadata=setting(
-            SECONDS, "Time for which an upload is kept without being used.", section="Cache"
-        ),
+        metadata=setting(SECONDS, "Time for which an unused upload is kept.", section="Cache"),
     )
 
 
@@ -219,7 +213,7 @@ class RestartDelays:
         default=1.0,
         metadata=setting(
             SECONDS,
-            "Longest first delay before a process is started again.",
+            "Upper bound of the first delay before a process is restarted.",
             section="Processes",
             option="restart-base-delay",
         ),
@@ -228,7 +222,7 @@ class RestartDelays:
         default=2.0,
         metadata=setting(
             RATIO,
-            "How many times longer each next delay may be.",
+            "Factor by which the upper bound grows with each further restart in a row.",
             section="Processes",
             option="restart-factor",
         ),
@@ -237,7 +231,7 @@ class RestartDelays:
         default=60.0,
         metadata=setting(
             SECONDS,
-            "Longest delay before any start.",
+            "Upper bound of any delay before a restart.",
             section="Processes",
             option="restart-cap-delay",
         ),
@@ -246,7 +240,7 @@ class RestartDelays:
         default=10.0,
         metadata=setting(
             SECONDS_OR_0,
-            "After a run of this time the next start does not wait at all.",
+            "A process that ran for this long is restarted without a delay.",
             section="Processes",
             option="restart-steady-uptime",
         ),
@@ -261,7 +255,7 @@ class OutputLimits:
         default=1 * MiB,
         metadata=setting(
             BYTES,
-            "Output of each process that is kept in memory for its clients.",
+            "Output kept in memory for each process.",
             section="Output",
         ),
     )
@@ -269,7 +263,7 @@ class OutputLimits:
         default=4 * MiB,
         metadata=setting(
             BYTES,
-            "Events of all processes together that are kept in memory for their readers.",
+            "Events kept in memory, for all processes together.",
             section="Output",
         ),
     )
@@ -299,7 +293,7 @@ class HttpLimits:
         default=1 * MiB,
         metadata=setting(
             BYTES,
-            "Size of the body of a request, uploads apart.",
+            "Size of a request body, except for uploads.",
             section="HTTP",
             option="http-body-bytes",
         ),
@@ -317,7 +311,7 @@ class HttpLimits:
         default=10.0,
         metadata=setting(
             SECONDS,
-            "Time for the headers of a request; also how long a connection may be idle.",
+            "Time to receive the headers of a request; also how long a connection may be idle.",
             section="HTTP",
             option="http-header-timeout",
         ),
@@ -326,7 +320,7 @@ class HttpLimits:
         default=30.0,
         metadata=setting(
             SECONDS,
-            "Time for the body of a request, uploads apart.",
+            "Time to receive a request body, except for uploads.",
             section="HTTP",
             option="http-body-timeout",
         ),
@@ -335,7 +329,7 @@ class HttpLimits:
         default=10.0,
         metadata=setting(
             SECONDS,
-            "Time until a client that does not read is dropped.",
+            "Time after which a client that does not read is dropped.",
             section="HTTP",
             option="http-send-timeout",
         ),
@@ -361,7 +355,7 @@ class HttpLimits:
     connections: int = attrs.field(
         default=1000,
         metadata=setting(
-            COUNT, "Open connections in all.", section="HTTP", option="http-connections"
+            COUNT, "Open connections in total.", section="HTTP", option="http-connections"
         ),
     )
     connections_per_peer: int = attrs.field(
@@ -385,8 +379,8 @@ class HttpLimits:
         default=20.0,
         metadata=setting(
             SECONDS,
-            "Time between two pings of a WebSocket, and as long to answer one; also between "
-            "two signs of life of a quiet event stream.",
+            "Time between WebSocket pings, and time to answer one; also between the keep-alives "
+            "of a quiet event stream.",
             section="HTTP",
         ),
     )
@@ -403,8 +397,8 @@ class Security:
         default=(),
         metadata=setting(
             TEXT,
-            "Another name of the agent under which requests may come, beside its address, the"
-            " loopback names and that of the public URL.",
+            "Further host name that requests may address, besides the agent's address, the "
+            "loopback names and the host of the public URL.",
             section="Access",
             option="allow-host",
             metavar="NAME",
@@ -415,8 +409,8 @@ class Security:
         default=(),
         metadata=setting(
             PROXY,
-            "Address or network whose Forwarded and X-Forwarded-* headers count, or `unix` "
-            "for Unix sockets.",
+            "Address or network of a proxy whose Forwarded and X-Forwarded-* headers are "
+            "trusted, or `unix` for Unix sockets.",
             section="Access",
             option="trusted-proxy",
             many=True,
@@ -426,8 +420,8 @@ class Security:
         default=None,
         metadata=setting(
             PATH,
-            "File of mode 0600 with a token per line: each request must bring one of them "
-            "(Bearer).  SIGHUP reads it again.",
+            "File of mode 0600 with one token per line; each request must carry one of them "
+            "(Bearer).  SIGHUP reads the file again.",
             section="Access",
             metavar="FILE",
         ),
@@ -436,7 +430,7 @@ class Security:
         default=None,
         metadata=setting(
             PATH,
-            "Certificate chain (PEM): TCP sockets speak TLS.",
+            "Certificate chain (PEM); TCP sockets then speak TLS.",
             section="Access",
             metavar="FILE",
         ),
@@ -445,7 +439,7 @@ class Security:
         default=None,
         metadata=setting(
             PATH,
-            "Key of the certificate (PEM), if it is not in the same file.",
+            "Private key of the certificate (PEM), unless the certificate file contains the key.",
             section="Access",
             metavar="FILE",
         ),
@@ -454,7 +448,7 @@ class Security:
         default=None,
         metadata=setting(
             PATH,
-            "Authority (PEM) of which clients must have a certificate.",
+            "Certificate authority (PEM) that must have signed the certificate of each client.",
             section="Access",
             metavar="FILE",
         ),
@@ -462,14 +456,16 @@ class Security:
     insecure_no_auth: bool = attrs.field(
         default=False,
         metadata=setting(
-            SWITCH, "Let everyone who reaches the agent run programs by it.", section="Access"
+            SWITCH,
+            "Allow everyone who can reach the agent to run programs through it.",
+            section="Access",
         ),
     )
     failed_logins: int = attrs.field(
         default=10,
         metadata=setting(
             COUNT,
-            "Wrong tokens from one address in a minute; after them each wrong one has to wait.",
+            "Wrong tokens from one address in a minute before the next wrong one gets 429.",
             section="Access",
         ),
     )
@@ -525,7 +521,10 @@ class AgentConfig:
     host: str = attrs.field(
         default="127.0.0.1",
         metadata=setting(
-            TEXT, "Address to bind, or a name of it.", section="Network", metavar="HOST"
+            TEXT,
+            "Address to bind, or a host name that resolves to one.",
+            section="Network",
+            metavar="HOST",
         ),
     )
     port: int = attrs.field(
@@ -544,7 +543,7 @@ class AgentConfig:
         default=None,
         metadata=setting(
             URL,
-            "Where clients find the agent: links begin with it.",
+            "URL at which clients reach the agent; links begin with it.",
             section="Network",
             default_in_words="from each request",
         ),
@@ -553,7 +552,7 @@ class AgentConfig:
         default=None,
         metadata=setting(
             PATH,
-            "Directory in which sources are kept.",
+            "Directory for sources and unpacked apps.",
             section="Processes",
             metavar="DIR",
             default_in_words="a fresh temporary directory, removed at exit",
@@ -571,7 +570,7 @@ class AgentConfig:
         default=50.0,
         metadata=setting(
             RATE,
-            "Most children that all processes together start in a second; 0 is no limit.",
+            "Starts of children per second, for all processes together; 0 means no limit.",
             section="Processes",
         ),
     )
