@@ -193,7 +193,7 @@ def _make_command() -> click.Command:
                 help="Print the version and exit.",
             ),
         ],
-        context_settings={"max_content_width": 100, "help_option_names": ["--help"]},
+        context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
         help="Run twelve-factor apps: a source archive in, a supervised process out.\n\n"
         "Sizes take KiB, MiB, GiB and TiB, times ms, s, m, h and d; plain numbers are bytes and "
         "seconds.  An option beats its environment variable.",

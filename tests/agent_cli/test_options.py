@@ -198,7 +198,7 @@ def test_a_public_url_is_one_that_links_can_begin_with(url: str) -> None:
         parse_options(["--public-url", url], {})
 
 
-@pytest.mark.parametrize("flag", ["--help", "--version"])
+@pytest.mark.parametrize("flag", ["-h", "--help", "--version"])
 def test_help_and_version_print_and_exit(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse_options([flag], {"SMARTMOB_PORT": "nonsense"})
