@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -20,6 +20,11 @@ __all__ = ["LOG_FORMATS", "LOG_LEVELS", "OPTIONS", "LogOptions", "Options", "par
 
 LOG_FORMATS = ("kv", "json")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:  # Only newer releases of click let it be subscripted.
+    _ParamType = click.ParamType
 
 _PROGRAM = "smartmob-agent"
 _USAGE_ERROR = 2
@@ -120,7 +125,7 @@ def _describe(error: Exception) -> str:
     return f"{where}: {error.message}"
 
 
-class _Type(click.ParamType[Any]):
+class _Type(_ParamType):
     """A type of settings, as click wants it."""
 
     def __init__(self, one: Setting) -> None:
