@@ -64,20 +64,29 @@ class _Handler(logging.Handler):
         self.writer = LogWriter(fd, describe_loss=self._describe_loss)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.writer.write(self._encode(record))
+        """Write a record; one that cannot be formatted is told, and never fails its caller."""
+        try:
+            line = self._encode(record)
+        except Exception as exc:  # noqa: BLE001  # It may be any library's record.
+            fields = {"logger": record.name, "record": repr(record.msg), "reason": repr(exc)}
+            line = self._encode(_warning("log record not readable", **fields))
+        self.writer.write(line)
 
     def close(self) -> None:
         self.writer.close(_FLUSH_TIMEOUT)
         super().close()
 
     def _describe_loss(self, count: int) -> bytes:
-        fields = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
-        return self._encode(
-            logging.makeLogRecord({**fields, "msg": "log lines lost", "lines": count})
-        )
+        return self._encode(_warning("log lines lost", lines=count))
 
     def _encode(self, record: logging.LogRecord) -> bytes:
         return (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _warning(event: str, **extra: object) -> logging.LogRecord:
+    """Return a record of this module's own."""
+    level = {"levelno": logging.WARNING, "levelname": "WARNING"}
+    return logging.makeLogRecord({"name": __name__, **level, "msg": event, **extra})
 
 
 def _make_formatter(log_format: str) -> logging.Formatter:

@@ -84,6 +84,22 @@ def test_lines_can_be_waited_for_inside_the_block(capfd: pytest.CaptureFixture[s
         assert capfd.readouterr().err.startswith('event="last words"')
 
 
+def test_a_record_that_cannot_be_formatted_fails_nobody(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A library's own mistake; the line says whose, and the next record comes as always."""
+    with open_logging("kv", "info"):
+        logger.info("%d processes", "many")
+        logger.info("state", extra={"not a key": 1})
+        logger.info("next")
+    *unreadable, last = capfd.readouterr().err.splitlines()
+    assert [line.split(" logger=")[0] for line in unreadable] == [
+        'event="log record not readable"'
+    ] * 2
+    assert all("logger=smartmob_agent.test " in line for line in unreadable)
+    assert last.startswith("event=next ")
+
+
 def test_lines_that_are_lost_are_told_as_an_event() -> None:
     """Nobody reads; then somebody does."""
     reader, writer = os.pipe()
