@@ -202,7 +202,8 @@ def _make_command() -> click.Command:
         help="Run twelve-factor apps: a source archive in, a supervised process out.\n\n"
         "Sizes take KiB, MiB, GiB and TiB, times ms, s, m, h and d; plain numbers are bytes and "
         "seconds.  An option beats its environment variable.",
-        epilog="Runs in the foreground until SIGINT (CTRL-C) or SIGTERM; a second signal kills.",
+        epilog="Runs in the foreground until SIGINT (CTRL-C) or SIGTERM.  Another one, a second "
+        "or more later, kills all processes at once.",
     )
 
 
