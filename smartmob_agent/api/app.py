@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map
 
 from smartmob_agent.api import (
     attach,
@@ -108,15 +110,29 @@ class _LinkMaker:
 
 def _make_quart(context: ApiContext, make_links: _LinkMaker) -> QuartTrio:
     app = QuartTrio("smartmob_agent", static_folder=None)
-    app.url_map.merge_slashes = False
     # The connection layer has limits of its own; Quart's would cut what is meant to wait.
     app.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
-    for route in context.routes:
-        if not route.streamed:
-            view = _view(route, context, make_links)
-            app.add_url_rule(route.path, route.id, view, methods=[route.method])
+    routes = {route.id: route for route in context.routes if not route.streamed}
+    app.url_map = _compile(
+        tuple((route.path, name, route.method) for name, route in routes.items())
+    )
+    for name, route in routes.items():
+        app.view_functions[name] = _view(route, context, make_links)
     _add_error_handlers(app)
     return app
+
+
+@lru_cache(maxsize=8)
+def _compile(rules: tuple[tuple[str, str, str], ...]) -> Map:
+    """Compile paths, names and methods once for all agents of a program.
+
+    It takes Werkzeug longer than all else that it takes to make an agent.
+    """
+    app = QuartTrio("smartmob_agent", static_folder=None)
+    app.url_map.merge_slashes = False
+    for path, name, method in rules:
+        app.add_url_rule(path, name, methods=[method])
+    return app.url_map
 
 
 def _view(
