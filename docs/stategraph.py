@@ -72,6 +72,7 @@ _BOXES = {
     **{state: _Box(370, 45 + 78 * row) for row, state in enumerate(_MAIN)},
     **{state: _Box(640, 84 + 66 * row, width=180) for row, state in enumerate(_SIDE)},
     State.BACKOFF: _Box(120, 201, width=110, height=110),
+    State.FINISHED: _Box(120, 357, width=110),
     State.STOPPING: _Box(370, 470),
     State.GONE: _Box(640, 470),
 }
@@ -139,6 +140,10 @@ def _path(old: State, new: State) -> str:
         return f"M {start.left:g} {start.y:g} L {end.right:g} {y:g}"
     if old in _MAIN and new in _MAIN and _MAIN.index(new) == _MAIN.index(old) + 1:
         return f"M {start.x:g} {start.bottom:g} V {end.top:g}"
+    if old is State.RUNNING and new is State.FINISHED:
+        return f"M {start.left:g} {start.y:g} H {end.right:g}"
+    if old is State.FINISHED and new is State.BACKOFF:
+        return f"M {start.x:g} {start.top:g} V {end.bottom:g}"
     if start.x < end.x and (new in FAILURES or new is State.GONE):
         return f"M {start.right:g} {start.y:g} L {end.left:g} {end.y:g}"
     raise ValueError(f"expected a place for the arrow from {old!r} to {new!r}, found none")

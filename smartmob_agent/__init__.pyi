@@ -28,6 +28,8 @@ from smartmob_agent.errors import (
     DownloadError as DownloadError,
     InvalidProcfileError as InvalidProcfileError,
     NoProcfileError as NoProcfileError,
+    PortInUseError as PortInUseError,
+    PortUnavailableError as PortUnavailableError,
     ProcessNotFoundError as ProcessNotFoundError,
     RequestError as RequestError,
     SlugInUseError as SlugInUseError,
@@ -62,6 +64,16 @@ from smartmob_agent.process.events import (
 )
 from smartmob_agent.process.lifecycle import (
     ProcessLifecycle as ProcessLifecycle,
+)
+from smartmob_agent.process.network import (
+    LocalNetwork as LocalNetwork,
+    Notifications as Notifications,
+    ProbeError as ProbeError,
+)
+from smartmob_agent.process.policies import (
+    Readiness as Readiness,
+    RestartPolicy as RestartPolicy,
+    StopPolicy as StopPolicy,
 )
 from smartmob_agent.process.process import (
     ManagedProcess as ManagedProcess,

@@ -25,6 +25,8 @@ from smartmob_agent.http.middleware.stack import MiddlewareStack, open_middlewar
 from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.tls import Tls, open_tls
 from smartmob_agent.metrics.agent import Metrics
+from smartmob_agent.process.network import LocalNetwork, Loopback
+from smartmob_agent.process.ports import Ports
 from smartmob_agent.process.spec import Services
 from smartmob_agent.process.start_rate import PacedSpawner, StartRate
 from smartmob_agent.process.supervisor import Supervisor
@@ -93,11 +95,13 @@ async def serve(
     spawner: Spawner | None = None,
     fetcher: Fetcher | None = None,
     workspaces: Workspaces | None = None,
+    network: LocalNetwork | None = None,
     task_status: trio.TaskStatus[Agent] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run an agent until `Agent.stop` is called; its `Agent` is the value of `nursery.start`.
 
-    spawner, fetcher, workspaces: in place of the real ones, such as `smartmob_agent.testing`'s.
+    spawner, fetcher, workspaces, network: in place of the real ones, such as those of
+        `smartmob_agent.testing`.
 
     Installs no signal handler, configures no logging and keeps no global state: a program
     may run several.  Raises `StartError` when it cannot begin.
@@ -125,11 +129,14 @@ async def serve(
                 metrics.meter_fetcher(fetcher), workspaces.cache, config.cache, config.source
             )
         )
+        network = network or Loopback()
         services = Services(
             config=config,
             spawner=PacedSpawner(metrics.meter_spawner(spawner), StartRate(config.max_start_rate)),
             store=store,
             workspaces=workspaces,
+            network=network,
+            ports=Ports(*config.ports, network.is_free),
             environ=dict(os.environ),
             random=random.Random().random,  # noqa: S311  # It spreads restarts, it guards nothing.
             now=lambda: datetime.now(UTC),

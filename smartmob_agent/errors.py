@@ -8,6 +8,7 @@
     │   ├── BadRequestError       400, `errors` has one line per field
     │   ├── ProcessNotFoundError  404
     │   ├── SlugInUseError        409
+    │   ├── PortInUseError        409
     │   ├── WrongStateError       409, in `process/states.py`, which knows the states
     │   ├── BodyTooLargeError     413
     │   └── StoppingError         503
@@ -19,6 +20,7 @@
     │   └── UnknownProcessTypeError
     └── TransientError              the world's: trying again may mend it
         ├── TransientDownloadError
+        ├── PortUnavailableError
         └── SpawnError
 
 Every message is one line, names what was expected and found, and holds no secret.
@@ -35,6 +37,8 @@ __all__ = [
     "DownloadError",
     "InvalidProcfileError",
     "NoProcfileError",
+    "PortInUseError",
+    "PortUnavailableError",
     "ProcessNotFoundError",
     "RequestError",
     "SlugInUseError",
@@ -98,6 +102,16 @@ class SlugInUseError(RequestError):
         self.slug = slug
 
 
+class PortInUseError(RequestError):
+    """Another process of the agent has the port that was asked for."""
+
+    status = 409
+
+    def __init__(self, port: int, slug: str) -> None:
+        super().__init__(f"port {port} is that of the process {slug!r}: choose another, or 'auto'")
+        self.port = port
+
+
 class BodyTooLargeError(RequestError):
     """The body of a request is over its limit."""
 
@@ -151,6 +165,10 @@ class TransientError(AgentError):
 
 class TransientDownloadError(TransientError):
     """The archive cannot be had now: connection refused, time-out, 5xx, cut short."""
+
+
+class PortUnavailableError(TransientError):
+    """There is no port for the process now."""
 
 
 class SpawnError(TransientError):

@@ -12,7 +12,7 @@ import trio.testing
 
 import smartmob_agent
 from smartmob_agent import Agent, AgentConfig
-from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
+from smartmob_agent.testing import FakeFetcher, FakeNetwork, FakeSpawner, FakeWorkspaces
 from tests.process.world import make_spec, settle
 
 
@@ -25,6 +25,7 @@ async def start_times(config: AgentConfig, count: int) -> list[float]:
         spawner=spawner,
         fetcher=FakeFetcher(),
         workspaces=FakeWorkspaces(),
+        network=FakeNetwork(),
     )
     async with trio.open_nursery() as nursery:
         agent: Agent = await nursery.start(run)

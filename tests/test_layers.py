@@ -206,5 +206,5 @@ ALLOWED_SEVERAL = {
     "click": {"agent_cli.options", "client_cli.cli", "client_cli.commands", "client_cli.options"},
     # The client shares no code with the agent, so both have what speaks HTTP and reads documents.
     "cattrs": {"api.documents", "client.documents"},
-    "httpx": {"source.download.http_fetcher", "client.transport"},
+    "httpx": {"source.download.http_fetcher", "process.network", "client.transport"},
 }

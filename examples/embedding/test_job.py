@@ -16,6 +16,7 @@ from job import JobFailedError, run_job
 from smartmob_agent import Agent, AgentConfig, DownloadError, ProcessSpec, serve
 from smartmob_agent.testing import (
     FakeFetcher,
+    FakeNetwork,
     FakeSpawner,
     FakeWorkspaces,
     Trial,
@@ -83,6 +84,7 @@ async def cancelled_job(trial: Trial) -> None:
         spawner=spawner,
         fetcher=FakeFetcher(),
         workspaces=FakeWorkspaces(),
+        network=FakeNetwork(),
     )
     async with trio.open_nursery() as nursery:
         agent: Agent = await nursery.start(run)

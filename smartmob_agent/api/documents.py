@@ -9,21 +9,32 @@ import functools
 import signal
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast, get_args, get_type_hints
 
 import attrs
 from cattrs import BaseValidationError, Converter, transform_error
+from cattrs.gen import make_dict_structure_fn
 
 from smartmob_agent.api.kinds import (
     KINDS,
     Digest,
+    HttpPath,
+    Line,
     Name,
+    Pattern,
+    Port,
+    Restart,
+    RootPath,
+    Seconds,
     SignalName,
     SourceUrl,
+    StopTo,
     Text,
     ValueKind,
     VariableName,
     VariableValue,
+    Yes,
+    json_name,
     json_path,
     parse_object,
 )
@@ -41,6 +52,7 @@ from smartmob_agent.api.schemas import (
     count,
     document,
     document_of,
+    exactly_one,
     field_of,
     or_null,
     request_of,
@@ -52,6 +64,7 @@ from smartmob_agent.api.schemas import (
 from smartmob_agent.errors import BadRequestError
 from smartmob_agent.output.batch import rfc3339
 from smartmob_agent.process.lifecycle import ProcessView
+from smartmob_agent.process.policies import PortWish, Readiness, RestartPolicy, StopPolicy
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.process.states import State
@@ -81,14 +94,71 @@ def _asked(about: str, example: object = NO_EXAMPLE) -> Mapping[str, Field]:
 
 
 @attrs.frozen(kw_only=True)
+class ReadyRequest:
+    """When a start counts as good."""
+
+    EXACTLY_ONE: ClassVar = ("port", "http", "log", "notify", "after")
+
+    port: Yes | None = attrs.field(
+        default=None, metadata=_asked("Its port accepts a TCP connection.", example=True)
+    )
+    http: HttpPath | None = attrs.field(
+        default=None,
+        metadata=_asked("A GET of this path at its port is answered with a status of 200 to 399."),
+    )
+    log: Pattern | None = attrs.field(
+        default=None,
+        metadata=_asked("A line of its output has a match of this regular expression, of Python."),
+    )
+    notify: Yes | None = attrs.field(
+        default=None, metadata=_asked("It says READY=1 at NOTIFY_SOCKET, as sd_notify(3) does.")
+    )
+    after: Seconds | None = attrs.field(
+        default=None, metadata=_asked("It has run for so many seconds.")
+    )
+    timeout: Seconds = attrs.field(
+        default=Seconds(60.0),
+        metadata=_asked("Seconds after which `error` says that it is not ready; it goes on."),
+    )
+    interval: Seconds = attrs.field(
+        default=Seconds(1.0), metadata=_asked("Seconds between two probes of a port or path.")
+    )
+
+
+@attrs.frozen(kw_only=True)
+class StopRequest:
+    """How the child is asked to end."""
+
+    signal: SignalName = attrs.field(
+        default=SignalName("SIGTERM"), metadata=_asked("What it is sent.", "INT")
+    )
+    timeout: Seconds | None = attrs.field(
+        default=None,
+        metadata=_asked("Seconds from that to SIGKILL; by default the agent's `--stop-timeout`."),
+    )
+    to: StopTo = attrs.field(
+        default=StopTo("group"),
+        metadata=_asked("All of its process group, or the app alone, which sees to the rest."),
+    )
+
+
+@attrs.frozen(kw_only=True)
 class CreateRequest:
     """What is to run, and where it comes from."""
+
+    EXACTLY_ONE: ClassVar = ("process_type", "command")
 
     app: Name = attrs.field(metadata=_asked("With a dot and `node` it is the slug.", "hello"))
     node: Name = attrs.field(
         metadata=_asked("The slug must be unique; `app` need not be.", "web.0")
     )
-    process_type: Text = attrs.field(metadata=_asked("A type of the Procfile.", "web"))
+    process_type: Text | None = attrs.field(
+        default=None, metadata=_asked("A type of the Procfile.", "web")
+    )
+    command: Line | None = attrs.field(
+        default=None,
+        metadata=_asked("For /bin/sh, in the files of the app; in place of `process_type`."),
+    )
     source_url: SourceUrl = attrs.field(
         metadata=_asked(
             "Where the archive is: http, https, or the name that an upload got.  "
@@ -101,6 +171,33 @@ class CreateRequest:
     )
     env: dict[VariableName, VariableValue] = attrs.field(
         factory=dict, metadata=_asked("Variables for the environment of the child; never shown.")
+    )
+    root: RootPath | None = attrs.field(
+        default=None,
+        metadata=_asked("The directory of the archive that holds the Procfile."),
+    )
+    restart: Restart = attrs.field(
+        default=Restart("always"),
+        metadata=_asked(
+            "After which ends the child is followed by another.  After others the process is "
+            "`finished`."
+        ),
+    )
+    port: Port = attrs.field(
+        default=Port("auto"),
+        metadata=_asked(
+            "Its TCP port, which it finds as PORT: one that the agent chooses, none or this one."
+        ),
+    )
+    ready: ReadyRequest | None = attrs.field(
+        default=None,
+        metadata=_asked(
+            'When a start counts as good.  By default `{"port": true}` for the type `web` with '
+            'a port that the agent chooses, else `{"after": 1}`.'
+        ),
+    )
+    stop: StopRequest = attrs.field(
+        factory=StopRequest, metadata=_asked("How the child is asked to end.")
     )
 
 
@@ -177,8 +274,10 @@ class ProcessStatus:
 
     app: str = _seen(text("As in the create request."), "hello", lambda view: view.spec.app)
     node: str = _seen(text("As in the create request."), "web.0", lambda view: view.spec.node)
-    process_type: str = _seen(
-        text("As in the create request."), "web", lambda view: view.spec.process_type
+    process_type: str | None = _seen(
+        or_null(text("As in the create request; null where that has a command.")),
+        "web",
+        lambda view: view.spec.process_type,
     )
     slug: str = _seen(SLUG_SCHEMA, EXAMPLE_SLUG, lambda view: view.spec.slug)
     state: str = _seen(STATE, "running", lambda view: view.state.value)
@@ -189,7 +288,22 @@ class ProcessStatus:
     pid: int | None = _seen(
         or_null({**PID, "description": "Of the child that runs."}), 1000, lambda view: view.pid
     )
+    port: int | None = _seen(
+        or_null(count("Its TCP port, if the agent gave it one.", minimum=1, maximum=65535)),
+        20000,
+        lambda view: view.port,
+    )
+    ready: bool = _seen(
+        {"type": "boolean", "description": "Whether the child that runs counts as started well."},
+        True,
+        lambda view: view.ready,
+    )
     restarts: int = _seen(count("Starts after the first."), 0, lambda view: view.restarts)
+    failures: int = _seen(
+        count("Starts in a row that came to nothing: no child, or one that was never ready."),
+        0,
+        lambda view: view.failures,
+    )
     created_at: str = _shown(
         time("When it was created"), EXAMPLE_TIME, lambda process: _time(process.created_at)
     )
@@ -281,11 +395,26 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
         app=request.app,
         node=request.node,
         process_type=request.process_type,
+        command=request.command,
         source_url=request.source_url,
         source_sha256=request.source_sha256,
+        root=request.root,
         env={str(name): str(value) for name, value in request.env.items()},
+        restart=RestartPolicy(request.restart),
+        port=cast("PortWish", request.port),
+        ready=None if request.ready is None else _readiness(request.ready),
+        stop=StopPolicy(
+            signal=signal.Signals[request.stop.signal],
+            timeout=request.stop.timeout,
+            to=cast("Literal['group', 'app']", str(request.stop.to)),
+        ),
         request_id=request_id,
     )
+
+
+def _readiness(request: ReadyRequest) -> Readiness:
+    asked = {name: value for name, value in attrs.asdict(request).items() if value is not None}
+    return Readiness(**asked)
 
 
 def parse_signal_request(body: bytes) -> signal.Signals:
@@ -301,16 +430,39 @@ def parse_empty_request(body: bytes) -> None:
 
 
 def _parse_document(body: bytes, kind: type[DocumentT], name: str) -> DocumentT:
-    data = parse_object(body)
-    fields = attrs.fields_dict(kind)
-    errors = [f"unknown field @ {json_path('$', key)}" for key in data if key not in fields]
+    errors: list[str] = []
+    data = _known_fields(parse_object(body), kind, "$", errors)
     try:
-        parsed = _converter.structure({key: data[key] for key in data if key in fields}, kind)
+        parsed = _converter.structure(data, kind)
     except BaseValidationError as exc:
         errors = transform_error(exc, format_exception=_describe) + errors
     if errors:
         raise BadRequestError(f"the {name} request is not valid", errors)
     return parsed
+
+
+def _known_fields(data: dict[str, Any], kind: type, path: str, errors: list[str]) -> dict[str, Any]:
+    """Return the fields that a document may have; tell the others, and those that are too many."""
+    fields = attrs.fields_dict(kind)
+    errors += [f"unknown field @ {json_path(path, key)}" for key in data if key not in fields]
+    known = {key: value for key, value in data.items() if key in fields}
+    choice = exactly_one(kind)
+    found = [key for key in choice if key in known]
+    if choice and not found:
+        errors.append(f"required field missing: one of {', '.join(choice)} @ {path}")
+    errors += [f"expected one of {', '.join(choice)} alone @ {path}.{key}" for key in found[1:]]
+    for key, value in known.items():
+        nested = _request_in(kind, key)
+        if nested is not None and type(value) is dict:
+            known[key] = _known_fields(value, nested, json_path(path, key), errors)
+    return known
+
+
+@functools.cache
+def _request_in(kind: type, field: str) -> type | None:
+    """Return the class of a field that is an object itself."""
+    found = get_type_hints(kind)[field]
+    return next((one for one in (found, *get_args(found)) if attrs.has(one)), None)
 
 
 def _describe(exc: BaseException, _type: object) -> str:
@@ -327,7 +479,20 @@ def _make_converter() -> Converter:
         # What may be left out has no other form in which it says nothing, such as null.
         for type_ in (kind, kind | None):
             converter.register_structure_hook(type_, _hook(known))
+    for request in (ReadyRequest, StopRequest):
+        nested = _nested_hook(make_dict_structure_fn(request, converter))
+        for optional in (request, request | None):
+            converter.register_structure_hook(optional, nested)
     return converter
+
+
+def _nested_hook(structure: Callable[[Any, Any], Any]) -> Callable[[object, type], Any]:
+    def checked(value: object, type_: type) -> Any:
+        if type(value) is not dict:
+            raise ValueError(f"expected an object, found {json_name(value)}")
+        return structure(value, type_)
+
+    return checked
 
 
 def _hook(known: ValueKind) -> Callable[[object, type], Any]:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 import attrs
 
 from smartmob_agent.errors import BadRequestError
+from smartmob_agent.output.line_pattern import MAX_PATTERN_CHARS, LinePattern
 from smartmob_agent.source.app.assignments import VARIABLE_NAME
 from smartmob_agent.source.digests import DIGEST, SCHEME, check_digest, digest_of_upload
 from smartmob_agent.source.download.urls import check_source_url
@@ -28,14 +29,24 @@ __all__ = [
     "SWITCH",
     "TEXT",
     "Digest",
+    "HttpPath",
+    "Line",
     "Name",
+    "Pattern",
+    "Port",
     "QueryOption",
+    "Restart",
+    "RootPath",
+    "Seconds",
     "SignalName",
     "SourceUrl",
+    "StopTo",
     "Text",
     "ValueKind",
     "VariableName",
     "VariableValue",
+    "Yes",
+    "json_name",
     "json_path",
     "number",
     "one_of",
@@ -65,6 +76,15 @@ Digest = NewType("Digest", str)
 VariableName = NewType("VariableName", str)
 VariableValue = NewType("VariableValue", str)
 SignalName = NewType("SignalName", str)
+Line = NewType("Line", str)
+RootPath = NewType("RootPath", str)
+Restart = NewType("Restart", str)
+Port = NewType("Port", object)
+HttpPath = NewType("HttpPath", str)
+Pattern = NewType("Pattern", str)
+Yes = NewType("Yes", bool)
+Seconds = NewType("Seconds", float)
+StopTo = NewType("StopTo", str)
 
 # fmt: off
 SIGNALS = (
@@ -79,6 +99,11 @@ SIGNALS = (
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SLUG_PATTERN = rf"^{_NAME.pattern}\.{_NAME.pattern}$"
 """Of a slug, as JSON Schema wants it."""
+
+_LAST_PORT = 65535
+_MOST_SECONDS = 86400
+_ROOT = re.compile(r"[^/\x00]+(?:/[^/\x00]+)*/?")
+_PATH = re.compile(r"/[!-~]{0,1023}")
 
 _JSON_NAMES: Mapping[type, str] = {
     type(None): "null",
@@ -146,6 +171,65 @@ def _signal_name(value: object) -> str:
     return f"SIG{name}"
 
 
+def _line(value: object) -> str:
+    text = _not_empty(value)
+    if "\0" in text:
+        raise ValueError("expected a command without NUL")
+    return text
+
+
+def _root_path(value: object) -> str:
+    text = _not_empty(value)
+    if not _ROOT.fullmatch(text) or ".." in text.split("/"):
+        raise ValueError("expected the path of a directory in the archive, such as backend/app")
+    return text.rstrip("/")
+
+
+def _port(value: object) -> object:
+    if value in ("auto", "none") or (type(value) is int and 1 <= value <= _LAST_PORT):
+        return value
+    found = f"{value!a}" if type(value) in (str, int) else _JSON_NAMES[type(value)]
+    raise ValueError(f"expected 'auto', 'none' or a number from 1 to {_LAST_PORT}, found {found}")
+
+
+def _http_path(value: object) -> str:
+    text = _text(value)
+    if not _PATH.fullmatch(text):
+        raise ValueError("expected a path, and perhaps a query, of visible ASCII, such as /health")
+    return text
+
+
+def _pattern(value: object) -> str:
+    text = _not_empty(value)
+    LinePattern(text)
+    return text
+
+
+def _yes(value: object) -> bool:
+    if value is not True:
+        raise ValueError("expected true; leave it out for anything else")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if type(value) not in (int, float):
+        raise ValueError(f"expected a number of seconds, found {_JSON_NAMES[type(value)]}")
+    assert isinstance(value, int | float)  # noqa: S101  # for type checkers
+    if not 0 <= value <= _MOST_SECONDS:
+        raise ValueError(f"expected 0 to {_MOST_SECONDS} seconds, found {value!r}")
+    return float(value)
+
+
+def _word_of(*words: str) -> ValueKind:
+    def check(value: object) -> str:
+        text = _text(value)
+        if text not in words:
+            raise ValueError(f"expected one of {', '.join(words)}, found {text!a}")
+        return text
+
+    return ValueKind(check, {"type": "string", "enum": list(words)})
+
+
 def _string(**rules: object) -> Mapping[str, object]:
     return {"type": "string", **rules}
 
@@ -162,6 +246,23 @@ KINDS: Mapping[Any, ValueKind] = {
     SignalName: ValueKind(
         _signal_name, _string(enum=[f"{start}{name}" for name in SIGNALS for start in ("", "SIG")])
     ),
+    Line: ValueKind(_line, _string(minLength=1, pattern=r"^[^\x00]*$")),
+    RootPath: ValueKind(_root_path, _string(pattern=f"^{_ROOT.pattern}$")),
+    Restart: _word_of("always", "on-failure", "never"),
+    Port: ValueKind(
+        _port,
+        {
+            "oneOf": [
+                {"type": "string", "enum": ["auto", "none"]},
+                {"type": "integer", "minimum": 1, "maximum": _LAST_PORT},
+            ]
+        },
+    ),
+    HttpPath: ValueKind(_http_path, _string(pattern=f"^{_PATH.pattern}$")),
+    Pattern: ValueKind(_pattern, _string(format="regex", minLength=1, maxLength=MAX_PATTERN_CHARS)),
+    Yes: ValueKind(_yes, {"const": True}),
+    Seconds: ValueKind(_seconds, {"type": "number", "minimum": 0, "maximum": _MOST_SECONDS}),
+    StopTo: _word_of("group", "app"),
 }
 """Type of a field → what it may be."""
 
@@ -196,6 +297,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
+
+
+def json_name(value: object) -> str:
+    """Return what a human calls a value of JSON, such as `a string`."""
+    return _JSON_NAMES[type(value)]
 
 
 def json_path(parent: str, key: str) -> str:

@@ -35,9 +35,11 @@ LOG_RECORD = Document(
             ),
             document(
                 "A child was started.",
+                optional=("port",),
                 event={"const": "started"},
                 time=time("When"),
                 pid=PID,
+                port=count("Its TCP port, if the agent gave it one.", minimum=1, maximum=65535),
             ),
             document(
                 "A child ended; its last line came before.",
@@ -69,7 +71,7 @@ _LOG = Document(
     ),
     example={
         "records": [
-            {"event": "started", "time": EXAMPLE_TIME, "pid": 1000},
+            {"event": "started", "time": EXAMPLE_TIME, "pid": 1000, "port": 20000},
             {"seq": 1, "time": EXAMPLE_TIME, "stream": "stdout", "line": "tick 1"},
         ]
     },

@@ -28,6 +28,7 @@ __all__ = [
     "document",
     "document_of",
     "document_with",
+    "exactly_one",
     "field_of",
     "or_null",
     "request_of",
@@ -177,13 +178,23 @@ def request_of(kind: type) -> Document:
         "type": "object",
         "description": kind.__doc__,
         "properties": {
-            name: {**_schema_of(types[name]), "description": field.about}
-            for name, field in fields.items()
+            name: _described(_schema_of(types[name]), field.about) for name, field in fields.items()
         },
         "required": [one.name for one in attributes if one.default is attrs.NOTHING],
         "additionalProperties": False,
+        **_one_of_rule(exactly_one(kind)),
     }
     return Document(name=kind.__name__, schema=schema, example=_example_of(fields))
+
+
+def exactly_one(kind: type) -> tuple[str, ...]:
+    """Return the fields of a request of which exactly one must be there; mostly none."""
+    names: tuple[str, ...] = getattr(kind, "EXACTLY_ONE", ())
+    return names
+
+
+def _one_of_rule(names: tuple[str, ...]) -> Schema:
+    return {"oneOf": [{"required": [name]} for name in names]} if names else {}
 
 
 def _example_of(fields: Mapping[str, Field]) -> Mapping[str, object]:
@@ -194,7 +205,16 @@ def _example_of(fields: Mapping[str, Field]) -> Mapping[str, object]:
     }
 
 
-def _schema_of(kind: Any) -> Schema:
+def _described(schema: Schema | Document, about: str) -> Schema:
+    # Beside a reference OpenAPI 3.1 allows a description of its own.
+    return (
+        {"allOf": [schema], "description": about}
+        if isinstance(schema, Document)
+        else {**schema, "description": about}
+    )
+
+
+def _schema_of(kind: Any) -> Schema | Document:
     if get_origin(kind) is dict:
         names, values = get_args(kind)
         return {
@@ -202,6 +222,9 @@ def _schema_of(kind: Any) -> Schema:
             "propertyNames": _schema_of(names),
             "additionalProperties": _schema_of(values),
         }
+    for one in (kind, *get_args(kind)):
+        if attrs.has(one):
+            return request_of(one)
     # What may be left out is not null where it stands: only the other type counts.
     [known] = [one for one in (kind, *get_args(kind)) if one in KINDS]
     return KINDS[known].schema

@@ -85,11 +85,12 @@ class GuardedChild:
         """See `Child.wait_settled`."""
         await self._settled.wait()
 
-    def terminate(self) -> None:
+    def terminate(self, number: signal.Signals = signal.SIGTERM, *, app_only: bool = False) -> None:
         """See `Child.terminate`."""
-        if self._exit is None:
-            self._is_terminated = True
-            self._tell(b"t")
+        if self._exit is not None:
+            return
+        self._is_terminated = not app_only
+        self._tell(bytes([ord("a" if app_only else "t"), number]))
 
     def kill(self) -> None:
         """See `Child.kill`."""

@@ -121,8 +121,12 @@ class Child(Protocol):
         """
         ...
 
-    def terminate(self) -> None:
-        """Send SIGTERM to the child's process group; no effect on a child that has ended."""
+    def terminate(self, number: signal.Signals = signal.SIGTERM, *, app_only: bool = False) -> None:
+        """Ask the child to end, by a signal to its process group; no effect on one that has ended.
+
+        app_only: the signal goes to the app alone.  What it has started was not told then, and is
+            killed when the child has ended.
+        """
         ...
 
     def kill(self) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -68,27 +68,31 @@ class Client:
         *,
         app: str,
         node: str,
-        process_type: str,
+        process_type: str | None = None,
         source_url: str,
         source_sha256: str | None = None,
         env: Mapping[str, str] | None = None,
+        **wishes: object,
     ) -> Process:
         """Create a process and return its first status, before anything is downloaded.
 
         source_url: URL of the archive, or the `source_url` that `upload` returned.
         source_sha256: required SHA-256 digest of the archive, as 64 hexadecimal digits.
+        process_type: of the Procfile; None if `wishes` have a `command`.
         env: variable name → value.
+        wishes: further fields of the request, as JSON, such as `command`, `restart`, `port`,
+            `ready` and `stop`; those that are None are left out.
 
-        Raises `ConflictError` when a process of this app and node exists.
+        Raises `ConflictError` when a process of this app and node exists, or has this port.
         """
-        document = {
+        document: dict[str, object] = {
             "app": app,
             "node": node,
-            "process_type": process_type,
             "source_url": source_url,
             "env": dict(env or {}),
-            **({} if source_sha256 is None else {"source_sha256": source_sha256}),
         }
+        wishes |= {"process_type": process_type, "source_sha256": source_sha256}
+        document |= {name: value for name, value in wishes.items() if value is not None}
         body = json.dumps(document).encode()
         answer = await self._requests.request("POST", "/create-process", body=body)
         return parse_process(answer.document())
@@ -131,10 +135,25 @@ class Client:
             await self.status(slug)
         # A process leaves a failure state only when it is deleted.
         ends = {GONE} if {"stopping", GONE} & {*states} else {*FAILURES, GONE}
+        return await self._wait(slug, lambda state, _ready: state in states, ends)
+
+    async def wait_ready(self, slug: str) -> None:
+        """Wait until the child of a process counts as started well.
+
+        Raises `NoSuchProcessError`, and `ProcessFailedError` when the process has finished, fails
+        for good or is deleted.
+        """
+        await self.status(slug)
+        await self._wait(slug, lambda _state, ready: ready, {*FAILURES, "finished", GONE})
+
+    async def _wait(
+        self, slug: str, is_it: Callable[[str, bool], bool], ends: Collection[str]
+    ) -> str:
+        """Follow the states of a process until `is_it`, which is told state and readiness."""
         async with self.events(slugs=[slug]) as events:
             async for happening in events:
-                state, error = state_in(happening)
-                if state in states:
+                state, error, ready = state_in(happening)
+                if is_it(state, ready):
                     return state
                 if state in ends:
                     raise ProcessFailedError(slug, state, error)

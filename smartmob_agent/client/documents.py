@@ -42,7 +42,8 @@ FAILURES = frozenset(
 GONE = "gone"
 """The state of a process that was deleted."""
 STATES = (
-    *("pending", "downloading", "unpacking", "processing", "running", "backoff", "stopping"),
+    *("pending", "downloading", "unpacking", "processing", "running", "backoff"),
+    *("finished", "stopping"),
     *sorted(FAILURES),
     GONE,
 )
@@ -65,6 +66,8 @@ class Process:
     """The status of a process at the moment of the answer.
 
     state: one of the documented states; newer agents may have more.
+    port: its TCP port, if the agent gave it one.
+    ready: whether the child that runs counts as started well.
     exit: how the last child ended, None before the first end.
     error: one line on why the process does not run.
     next_start_at: time of the next start, while the process is in `backoff`.
@@ -73,7 +76,7 @@ class Process:
 
     app: str
     node: str
-    process_type: str
+    process_type: str | None
     slug: str
     state: str
     attach: str
@@ -86,6 +89,8 @@ class Process:
     exit: Exit | None
     error: str | None
     next_start_at: datetime | None
+    port: int | None = None
+    ready: bool = False
     document: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
 
     @property
@@ -112,6 +117,7 @@ class Change:
     restarts: int
     exit: Exit | None
     error: str | None
+    ready: bool = False
     document: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
 
 
@@ -192,7 +198,7 @@ def _time(value: object, _type: object) -> datetime:
 
 def _make_converter() -> Converter:
     converter = Converter(detailed_validation=True)
-    for kind in (str, int):
+    for kind in (str, int, bool):
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(datetime, _time)
     return converter

@@ -115,15 +115,19 @@ def _parse(message: ServerSentEvent) -> Happening | None:
     return Gap(missed=document.get("missed"))
 
 
-def state_in(happening: Happening) -> tuple[str, str | None]:
-    """Return state and error of the only process that was requested; an empty state for a gap."""
+def state_in(happening: Happening) -> tuple[str, str | None, bool]:
+    """Return state, error and readiness of the only process that was requested.
+
+    The state is empty for a gap.
+    """
     if isinstance(happening, Gap):
-        return "", None
+        return "", None, False
     if isinstance(happening, Change):
-        return happening.state, happening.error
+        return happening.state, happening.error, happening.ready
     if not happening.processes:
-        return GONE, None
-    return happening.processes[0].state, happening.processes[0].error
+        return GONE, None, False
+    process = happening.processes[0]
+    return process.state, process.error, process.ready
 
 
 @attrs.frozen(kw_only=True)

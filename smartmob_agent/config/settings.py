@@ -19,6 +19,7 @@ from smartmob_agent.config.types import (
     COUNT_OR_0,
     PATH,
     PORT,
+    PORTS,
     PROCESSES,
     PROXY,
     RATE,
@@ -571,6 +572,14 @@ class AgentConfig:
         metadata=setting(
             RATE,
             "Starts of children per second, for all processes together; 0 means no limit.",
+            section="Processes",
+        ),
+    )
+    ports: tuple[int, int] = attrs.field(
+        default=(20000, 29999),
+        metadata=setting(
+            PORTS,
+            "TCP ports from which each process gets one, as PORT.",
             section="Processes",
         ),
     )

@@ -21,6 +21,7 @@ __all__ = [
     "COUNT_OR_0",
     "PATH",
     "PORT",
+    "PORTS",
     "PROCESSES",
     "PROXY",
     "RATE",
@@ -185,6 +186,29 @@ _MOST_PROCESSES = 2**22
 PORT = _between("PORT", 0, 65535, _parse_count)
 PROCESSES = _between("N", 1, _MOST_PROCESSES, _parse_count)
 RATE = _between("N", 0, _MOST_STARTS, _parse_number, or_inf=True)
+
+
+def _check_ports(value: tuple[int, int]) -> None:
+    first, last = value
+    if not 1 <= first <= last <= 65535:
+        raise ValueError(f"expected ports from 1 to 65535, found {first}-{last}")
+
+
+def _read_ports(text: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    try:
+        value = _parse_count(first), _parse_count(last if dash else first)
+        _check_ports(value)
+    except ValueError:
+        raise ValueError(
+            f"expected FIRST-LAST, two ports from 1 to 65535, found {text!r}"
+        ) from None
+    return value
+
+
+PORTS = SettingType(
+    metavar="FIRST-LAST", read=_read_ports, check=_check_ports, show="{0[0]}-{0[1]}".format
+)
 
 
 def _check_text(value: str) -> None:

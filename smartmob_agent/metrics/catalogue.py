@@ -123,7 +123,7 @@ _PROCESS = ("slug", "app", "node", "process_type")
 
 def _values_of(process: ManagedProcess) -> tuple[str, ...]:
     spec = process.spec
-    return spec.slug, spec.app, spec.node, spec.process_type
+    return spec.slug, spec.app, spec.node, spec.process_type or ""
 
 
 def _labels_of(process: ManagedProcess) -> dict[str, str]:

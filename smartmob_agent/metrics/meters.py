@@ -131,6 +131,8 @@ class Lives:
     def observe(self, event: TransitionEvent) -> None:
         """Count a step: an observer of `Events`."""
         step = event.transition
+        if step.state is step.previous is State.RUNNING:
+            return  # It is about readiness.
         if step.state is State.RUNNING:
             self.starts += 1
             self._running.add(step.spec.slug)

@@ -28,6 +28,9 @@ class ProcessView:
     exit: how the last child ended.
     error: one line for a human on what keeps it from running.
     starts: how many children it has had.
+    port: the TCP port that the agent gave it.
+    ready: whether the child that runs counts as started well: see `Readiness`.
+    failures: starts in a row that came to nothing: no child, or one that was never ready.
     """
 
     spec: ProcessSpec
@@ -38,6 +41,9 @@ class ProcessView:
     started_at: datetime | None = None
     next_start_at: datetime | None = None
     starts: int = 0
+    port: int | None = None
+    ready: bool = False
+    failures: int = 0
 
     @property
     def restarts(self) -> int:
@@ -47,9 +53,9 @@ class ProcessView:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Transition(ProcessView):
-    """A process has entered a state; what could be seen of it then.
+    """A process has entered a state, or its readiness has changed; what could be seen of it then.
 
-    previous: None when it was created.
+    previous: None when it was created; the same state when that has not changed.
     """
 
     previous: State | None
@@ -122,6 +128,40 @@ class ProcessLifecycle(ProcessView):
         self._publish(self.transition(previous))
         self._changed.unpark_all()
 
+    async def wait_ready(self) -> bool:
+        """Wait until a child is ready; False if it is clear that none will be without help."""
+        await trio.lowlevel.checkpoint()
+        while not self.ready and self.state not in ENDS and self.state is not State.FINISHED:
+            await self._changed.park()
+        return self.ready
+
+    def _tell(self) -> None:
+        """Something has changed that is seen, and the state has not."""
+        self._publish(self.transition(self.state))
+        self._changed.unpark_all()
+
+    def _become_ready(self) -> None:
+        """The child counts as started well."""
+        if self.state is not State.RUNNING or self.pid is None:
+            return  # It has ended, or is to.
+        self.ready, self.failures, self.error = True, 0, None
+        logger.info("ready", extra={"slug": self.slug, "pid": self.pid})
+        self._tell()
+
+    def _become_unready(self) -> None:
+        """The child is to end."""
+        if self.ready:
+            self.ready = False
+            self._tell()
+
+    def _report_late(self, reason: str) -> None:
+        """The child is not ready in time; it goes on."""
+        if self.state is not State.RUNNING:
+            return
+        self.error = reason
+        logger.warning("not ready", extra={"slug": self.slug, "error": reason})
+        self._tell()
+
     def _enter_running(self, pid: int) -> None:
         """A child was started."""
         self.pid = pid
@@ -131,7 +171,7 @@ class ProcessLifecycle(ProcessView):
 
     def _note_exit(self, how: Exit) -> None:
         """The child has ended; what becomes of the process is not known yet."""
-        self.pid, self.exit = None, how
+        self.pid, self.exit, self.ready = None, how, False
         logger.info("exit", extra={"slug": self.slug, "exit": str(how)})
 
     def _back_off(self, delay: float, *, error: str) -> None:

@@ -83,7 +83,7 @@ class Preparation:
             enter(State.DOWNLOADING)
             archive = await self.source.get()
             enter(State.UNPACKING)
-            app = await self._workspace.unpack(archive)
+            app = await self._workspace.unpack(archive, self._spec.root)
             enter(State.PROCESSING)
             command = _command(self._spec, app, self._environ)
         except SourceError:
@@ -106,19 +106,31 @@ class Preparation:
 
 
 def _command(spec: ProcessSpec, app: Unpacked, environ: Mapping[str, str]) -> Command:
+    if spec.command is not None:
+        return _make_command(spec.command, {}, spec, app, environ)
     if app.procfile is None:
         raise NoProcfileError(
             "expected a file 'Procfile' at the top of the archive, or in its only directory"
         )
     types = parse_procfile(app.procfile)
-    if spec.process_type not in types:
+    if spec.process_type is None or spec.process_type not in types:
         raise UnknownProcessTypeError(
             f"expected one of the Procfile's process types ({', '.join(sorted(types))}), "
             f"found {spec.process_type!r}"
         )
     chosen = types[spec.process_type]
+    return _make_command(chosen.command, chosen.env, spec, app, environ)
+
+
+def _make_command(
+    line: str,
+    assignments: Mapping[str, str],
+    spec: ProcessSpec,
+    app: Unpacked,
+    environ: Mapping[str, str],
+) -> Command:
     return Command(
-        argv=("/bin/sh", "-c", replace_shell(chosen.command)),
-        env=child_environment(environ, chosen.env, spec.env),
+        argv=("/bin/sh", "-c", replace_shell(line)),
+        env=child_environment(environ, assignments, spec.env),
         cwd=app.root,
     )

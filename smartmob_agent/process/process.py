@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
+import re
 import signal
 from collections.abc import Callable
 
@@ -16,7 +19,11 @@ from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.pump import pump_all
 from smartmob_agent.process.backoff import Backoff
 from smartmob_agent.process.lifecycle import ProcessLifecycle, Transition
+from smartmob_agent.process.network import Notifications
+from smartmob_agent.process.policies import DEFAULT_READINESS, PORT_READINESS, Readiness
+from smartmob_agent.process.ports import PortLease
 from smartmob_agent.process.preparation import Preparation, failure_state
+from smartmob_agent.process.readiness import ReadinessProbe
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import ENDS, FAILURES, TRANSITIONS, State, WrongStateError
 from smartmob_agent.process.termination import Termination
@@ -25,6 +32,9 @@ from smartmob_agent.source.disk.timeouts import REMOVE_TREE_TIMEOUT
 __all__ = ["ManagedProcess"]
 
 logger = logging.getLogger(__name__)
+
+_PORT_NUMBER = re.compile("[0-9]{1,5}")
+_ASKED = "it is started again because someone asked for it"
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -38,6 +48,7 @@ class ManagedProcess(ProcessLifecycle):
     _backoff: Backoff
     _end: ConsoleEnd = ConsoleEnd.AGENT
     _termination: Termination
+    _lease: PortLease
     _child: Child | None = None
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _turn: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -60,7 +71,8 @@ class ManagedProcess(ProcessLifecycle):
             now=services.now,
             services=services,
             backoff=Backoff(services.config.restart, services.random),
-            termination=Termination(stop_timeout=services.config.stop_timeout),
+            termination=Termination(policy=spec.stop, stop_timeout=services.config.stop_timeout),
+            lease=services.ports.open(spec.port, spec.slug),
         )
         publish(process.transition(None))
         return process
@@ -83,6 +95,7 @@ class ManagedProcess(ProcessLifecycle):
             self._termination.wait_no_longer()
         if self.state not in (State.STOPPING, State.GONE):
             self._end = end
+            self.ready = False
             self._enter(State.STOPPING)
             self._scope.cancel(reason="the process is to stop")
 
@@ -103,7 +116,11 @@ class ManagedProcess(ProcessLifecycle):
             raise WrongStateError("that can be started again", self.state)
         self._backoff.reset()
         if self.state is State.RUNNING:
+            self._become_unready()
             self._turn.cancel(reason="the process is to be started again")
+        elif self.state is State.FINISHED:
+            self._back_off(0.0, error=_ASKED)
+            self._pause.cancel(reason="the process is to be started again")
         elif self.state is State.BACKOFF:
             self.next_start_at = self._put_off(0.0)
             self._pause.cancel(reason="the process is to be started now")
@@ -133,6 +150,7 @@ class ManagedProcess(ProcessLifecycle):
                 self.stop(ConsoleEnd.AGENT)
                 with trio.move_on_after(REMOVE_TREE_TIMEOUT, shield=True):
                     await self.files.remove()
+                self._lease.close()
         except Exception:  # What goes wrong in one process while it stops must not end the others.
             logger.exception("process failed while it stopped", extra={"slug": self.slug})
         finally:
@@ -148,29 +166,72 @@ class ManagedProcess(ProcessLifecycle):
                     self._backoff.reset()
                 await self._run_child(command)
                 if self.state is State.RUNNING:
-                    self._back_off(0.0, error="it is started again because someone asked for it")
+                    self._finish()
             except SourceError as exc:
                 self._fail(exc)
             except TransientError as exc:
+                self.failures += 1
                 self._back_off(self._backoff.after_failure(), error=str(exc))
             except Exception as exc:  # noqa: BLE001  # The border of one tenant.
                 self._report_internal_error(exc)
-            if self.state is State.BACKOFF:
+            if self.state in (State.BACKOFF, State.FINISHED):
                 with trio.CancelScope() as self._pause:
                     await trio.sleep_until(self._next_start)
         await trio.sleep_forever()
 
+    def _finish(self) -> None:
+        """The child has ended, and nothing has put off the next one."""
+        if self._turn.cancel_called:
+            self._back_off(0.0, error=_ASKED)
+        else:
+            self._next_start = math.inf
+            self._enter(State.FINISHED)
+
     async def _run_child(self, command: Command) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            readiness = self._readiness_of(command)
+            env = dict(command.env)
+            if "PORT" not in env:
+                self.port = await self._lease.secure()
+            if self.port is not None:
+                env["PORT"] = str(self.port)
+            text = env.get("PORT", "")
+            notifications: Notifications | None = None
+            if readiness.notify:
+                opening = self._services.network.open_notifications()
+                notifications = await stack.enter_async_context(opening)
+                env["NOTIFY_SOCKET"] = notifications.address
+            probe = ReadinessProbe(
+                wish=readiness,
+                network=self._services.network,
+                port=int(text) if _PORT_NUMBER.fullmatch(text) else None,
+                notifications=notifications,
+                output=self.console.subscribe(),
+            )
+            await self._run_child_until(attrs.evolve(command, env=env), probe)
+
+    def _readiness_of(self, command: Command) -> Readiness:
+        spec = self.spec
+        if spec.ready is not None:
+            return spec.ready
+        is_web = spec.process_type == "web" and spec.port == "auto" and "PORT" not in command.env
+        return PORT_READINESS if is_web else DEFAULT_READINESS
+
+    async def _run_child_until(self, command: Command, probe: ReadinessProbe) -> None:
         child = await self._services.spawner.spawn(command)
         started = trio.current_time()
         output = trio.CancelScope(shield=True)  # Its deadline is set below, on every path.
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read_output, child, output)
+                watch = trio.CancelScope()
                 try:
                     with trio.CancelScope() as self._turn:
                         self._started(child)
-                        self._exited(await child.wait(), trio.current_time() - started)
+                        nursery.start_soon(self._watch_readiness, probe, watch)
+                        how = await child.wait()
+                        watch.cancel(reason="the child has ended")
+                        self._exited(how, trio.current_time() - started)
                         await child.wait_settled()
                         self._report_stuck(child)
                         await child.wait_empty()
@@ -180,6 +241,7 @@ class ManagedProcess(ProcessLifecycle):
                         self.stop(ConsoleEnd.AGENT)
                     raise
                 finally:
+                    watch.cancel(reason="the child is to end")
                     try:
                         # Bounded by the stop time-out and by what `Child` says of a kill.
                         with trio.CancelScope(shield=True):
@@ -190,6 +252,16 @@ class ManagedProcess(ProcessLifecycle):
         finally:
             if self.pid is None and self.exit is not None:
                 self.console.publish_event("exited", {"pid": child.pid, **self.exit.record})
+
+    async def _watch_readiness(self, probe: ReadinessProbe, scope: trio.CancelScope) -> None:
+        """Tell when the child is ready, or that it is late."""
+        with scope:
+            try:
+                await probe.wait_ready(self._report_late)
+            except Exception:  # A child is not to end by a fault of who looks at it.
+                logger.exception("readiness probe failed", extra={"slug": self.slug})
+            else:
+                self._become_ready()
 
     async def _read_output(self, child: Child, scope: trio.CancelScope) -> None:
         pipes = {Stream.STDOUT: child.stdout, Stream.STDERR: child.stderr}
@@ -211,15 +283,20 @@ class ManagedProcess(ProcessLifecycle):
     def _started(self, child: Child) -> None:
         self._child = child
         self._enter_running(child.pid)
-        self.console.publish_event("started", {"pid": child.pid})
+        port = {} if self.port is None else {"port": self.port}
+        self.console.publish_event("started", {"pid": child.pid, **port})
 
     def _exited(self, how: Exit, uptime: float) -> None:
         """The child ended by itself: see to the next start."""
+        if not self.ready:
+            self.failures += 1
         self._note_exit(how)
         error = f"the child ended with {how} after {uptime:.1f} s{how.shell_hint}"
         # Someone may have asked for a new child when this one had ended and nobody had noticed.
-        asked = self._turn.cancel_called
-        self._back_off(0.0 if asked else self._backoff.after_run(uptime), error=error)
+        if self._turn.cancel_called:
+            self._back_off(0.0, error=error)
+        elif self.spec.restart.restarts_after(how):
+            self._back_off(self._backoff.after_run(uptime), error=error)
 
     def _note_exit(self, how: Exit) -> None:
         self._child = None

@@ -9,6 +9,9 @@ import attrs
 
 from smartmob_agent.child.seam import Spawner
 from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.process.network import LocalNetwork
+from smartmob_agent.process.policies import PortWish, Readiness, RestartPolicy, StopPolicy
+from smartmob_agent.process.ports import Ports
 from smartmob_agent.source.app.workspace import Workspaces
 from smartmob_agent.source.store import Store
 
@@ -19,17 +22,27 @@ __all__ = ["ProcessSpec", "Services"]
 class ProcessSpec:
     """What a client asked for.
 
+    process_type: of the Procfile; None where there is a `command` instead.
+    command: for /bin/sh, in the files of the app.
+    root: directory of the archive that holds the Procfile; None if it is to be found.
     source_sha256: what the digest of the archive must be: 64 hexadecimal digits, lower case.
     env: variable name → value, on top of everything else.
+    ready: None for what is usual for such a process.
     request_id: of the request that created it, sent along with the download.
     """
 
     app: str
     node: str
-    process_type: str
+    process_type: str | None
     source_url: str
+    command: str | None = None
+    root: str | None = None
     source_sha256: str | None = None
     env: Mapping[str, str] = attrs.field(factory=dict)
+    restart: RestartPolicy = RestartPolicy.ALWAYS
+    port: PortWish = "auto"
+    ready: Readiness | None = None
+    stop: StopPolicy = attrs.field(factory=StopPolicy)
     request_id: str = ""
 
     @property
@@ -51,6 +64,8 @@ class Services:
     spawner: Spawner
     store: Store
     workspaces: Workspaces
+    network: LocalNetwork
+    ports: Ports
     environ: Mapping[str, str]
     random: Callable[[], float]
     now: Callable[[], datetime]

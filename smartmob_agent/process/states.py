@@ -30,6 +30,8 @@ class State(enum.StrEnum):
     RUNNING = "running"
     BACKOFF = "backoff"
     """Its child ended, or something that may mend itself failed: it tries again soon."""
+    FINISHED = "finished"
+    """Its child ended as it was asked to run: once.  It waits to be deleted or started again."""
     STOPPING = "stopping"
     GONE = "gone"
     """Nothing is left of it; never seen over HTTP."""
@@ -64,6 +66,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
             State.PROCESSING,
             State.DOWNLOAD_FAILURE,
             State.UNPACK_FAILURE,
+            State.NO_PROCFILE,
             State.INVALID_PROCFILE,
             State.BACKOFF,
             State.STOPPING,
@@ -79,7 +82,8 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
             State.STOPPING,
         }
     ),
-    State.RUNNING: frozenset({State.BACKOFF, State.STOPPING}),
+    State.RUNNING: frozenset({State.BACKOFF, State.FINISHED, State.STOPPING}),
+    State.FINISHED: frozenset({State.BACKOFF, State.STOPPING}),
     State.BACKOFF: frozenset({State.DOWNLOADING, State.RUNNING, State.BACKOFF, State.STOPPING}),
     State.STOPPING: frozenset({State.GONE}),
     State.GONE: frozenset(),

@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from smartmob_agent.child.seam import Child
+from smartmob_agent.process.policies import StopPolicy
 
 __all__ = ["Termination"]
 
@@ -16,9 +17,11 @@ __all__ = ["Termination"]
 class Termination:
     """Ends the children of one process, one after the other, and knows how long it may take.
 
-    stop_timeout: seconds from SIGTERM to SIGKILL.
+    policy: how they are asked to end.
+    stop_timeout: seconds from that to SIGKILL, unless the policy says it.
     """
 
+    policy: StopPolicy
     stop_timeout: float
     _child: Child | None = None
     _asks_first: bool = True
@@ -41,7 +44,7 @@ class Termination:
 
         report_stuck: called when not even SIGKILL has ended it.
 
-        It takes `stop_timeout` and what `Child` says of a kill, and longer only for what is
+        It takes the time-out and what `Child` says of a kill, and longer only for what is
         stuck, unless `wait_no_longer` was called.
 
         If cancelled: the tree is killed, and nobody waits for its end.
@@ -59,8 +62,9 @@ class Termination:
 
     async def _ask(self, child: Child) -> None:
         if self._asks_first:
-            child.terminate()
-            with trio.move_on_after(self.stop_timeout):
+            child.terminate(self.policy.signal, app_only=self.policy.to == "app")
+            timeout = self.policy.timeout
+            with trio.move_on_after(self.stop_timeout if timeout is None else timeout):
                 await child.wait_empty()
 
     async def _wait(self, child: Child) -> None:

@@ -4,7 +4,7 @@
 
     spawner = FakeSpawner()
     fakes = {"spawner": spawner, "fetcher": FakeFetcher(), "workspaces": FakeWorkspaces()}
-    agent = await nursery.start(partial(serve, config, **fakes))
+    agent = await nursery.start(partial(serve, config, network=FakeNetwork(), **fakes))
     child = await spawner.next_child()
     child.exit(1)
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 from smartmob_agent.testing.cache import FakeArchive, FakeCache, FakePart
 from smartmob_agent.testing.checkpoints import cancel_at_every_checkpoint, explore_schedules
 from smartmob_agent.testing.children import FakeChild, FakeSpawner
+from smartmob_agent.testing.network import FakeNetwork, FakeNotifications
 from smartmob_agent.testing.sources import FakeFetcher, FakeWorkspace, FakeWorkspaces
 from smartmob_agent.testing.trial import Scenario, StuckError, Trial, run_trial
 
@@ -27,6 +28,8 @@ __all__ = [
     "FakeCache",
     "FakeChild",
     "FakeFetcher",
+    "FakeNetwork",
+    "FakeNotifications",
     "FakePart",
     "FakeSpawner",
     "FakeWorkspace",

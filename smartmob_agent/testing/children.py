@@ -25,11 +25,13 @@ class FakeChild:
     """A child that does what a test tells it.
 
     command: what it was started with.
-    obeys: whether it ends at once by SIGTERM when asked to; else the test calls `exit`.
+    obeys: whether it ends at once when asked to, by that signal; else the test calls `exit`.
     lingers: whether a process of its group outlives it after `terminate`.
     closes_pipes: whether its output ends with its tree; else another process has the pipes.
     unkillable: whether SIGKILL has no effect, as in uninterruptible sleep, until `let_go`.
     terminated, killed: set by `terminate` and `kill`.
+    asked_by: the signal of `terminate`; None before.
+    is_asked_alone: whether that went to the app alone.
     signals: all others that it was sent; SIGKILL ends it.
     """
 
@@ -44,6 +46,8 @@ class FakeChild:
         self.closes_pipes = True
         self.unkillable = False
         self.stuck: tuple[int, ...] = ()
+        self.asked_by: signal.Signals | None = None
+        self.is_asked_alone = False
         self.terminated = trio.Event()
         self.killed = trio.Event()
         self.signals: list[signal.Signals] = []
@@ -88,10 +92,11 @@ class FakeChild:
         if not self._empty.is_set():
             self.stuck = (self.pid,)
 
-    def terminate(self) -> None:
+    def terminate(self, number: signal.Signals = signal.SIGTERM, *, app_only: bool = False) -> None:
+        self.asked_by, self.is_asked_alone = number, app_only
         self.terminated.set()
         if self.obeys:
-            self.die(signal.SIGTERM)
+            self.die(number)
 
     def kill(self) -> None:
         self.killed.set()
@@ -121,7 +126,7 @@ class FakeChild:
             return
         self._exit = how
         self._exited.set()
-        if not (self.lingers and self.terminated.is_set()):
+        if not (self.lingers and self.terminated.is_set() and not self.is_asked_alone):
             self._vanish()
 
     def _vanish(self) -> None:
@@ -137,7 +142,7 @@ class FakeSpawner:
 
     errors: raised by the next calls of `spawn`, one each, instead of starting a child.
     delay: seconds that `spawn` takes.
-    obey: whether new children end at once by SIGTERM.
+    obey: whether new children end at once when they are asked to.
     missing: programs that do not exist.
     children: all that were started, in order.
     """

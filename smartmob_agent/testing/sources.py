@@ -67,11 +67,15 @@ class FakeWorkspace:
         self.directory = NOWHERE / slug
         self.removed = trio.Event()
 
-    async def unpack(self, archive: Path) -> Unpacked:  # noqa: ARG002  # nothing to read
+    async def unpack(
+        self,
+        archive: Path,  # noqa: ARG002  # nothing to read
+        root: str | None = None,
+    ) -> Unpacked:
         await trio.sleep(self._factory.delay)
         if self._factory.errors:
             raise self._factory.errors.pop(0)
-        return Unpacked(root=self.directory / "app", procfile=self._factory.procfile)
+        return Unpacked(root=self.directory / "app" / (root or ""), procfile=self._factory.procfile)
 
     async def remove(self) -> None:
         await trio.sleep(self._factory.remove_delay)

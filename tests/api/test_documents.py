@@ -114,8 +114,13 @@ def test_a_missing_field_is_named() -> None:
     with pytest.raises(BadRequestError) as caught:
         parse_create_request(b"{}", request_id="r")
     assert caught.value.errors == tuple(
-        f"required field missing @ $.{field}"
-        for field in ("app", "node", "process_type", "source_url")
+        f"required field missing{field}"
+        for field in (
+            " @ $.app",
+            " @ $.node",
+            " @ $.source_url",
+            ": one of process_type, command @ $",
+        )
     )
 
 

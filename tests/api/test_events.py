@@ -75,12 +75,12 @@ async def test_a_stream_begins_with_all_that_is_and_goes_on_to_the_end(
             await site.supervisor.delete("app.web.0")
             site.supervisor.close()
     snapshot, *steps, end = found
-    assert (snapshot.kind, snapshot.last_id) == ("snapshot", str(START + 4))
-    assert snapshot.data["seq"] == START + 4
+    assert (snapshot.kind, snapshot.last_id) == ("snapshot", str(START + 5))
+    assert snapshot.data["seq"] == START + 5
     status = (snapshot.data["processes"])[0]
     assert (status["slug"], status["state"]) == ("app.web.0", "running")
     assert status["details"] == "http://agent/process-status/app.web.0"
-    assert states(steps) == [(5, "app.web.0", "stopping"), (6, "app.web.0", "gone")]
+    assert states(steps) == [(6, "app.web.0", "stopping"), (7, "app.web.0", "gone")]
     assert (end.kind, end.data) == ("end", {"reason": "agent"})
 
 
@@ -94,7 +94,7 @@ async def test_a_step_as_json(autojump_clock: Clock) -> None:
         steps = parse((await ask(site, f"?follow=0&after={START}")).text)
     (record,) = [step.data for step in steps if step.data["state"] == "backoff"]
     assert record == {
-        "seq": START + 5,
+        "seq": START + 6,
         "time": "2026-01-01T00:00:02.000Z",
         "slug": "app.web.0",
         "app": "app",
@@ -103,7 +103,10 @@ async def test_a_step_as_json(autojump_clock: Clock) -> None:
         "previous": "running",
         "state": "backoff",
         "pid": None,
+        "port": 20000,
+        "ready": False,
         "restarts": 0,
+        "failures": 0,
         "exit": {"code": 3},
         "error": "the child ended with exit code 3 after 2.0 s",
         "started_at": "2026-01-01T00:00:00.000Z",
@@ -123,13 +126,14 @@ async def test_a_reader_goes_on_where_it_was(autojump_clock: Clock, *, by_header
         assert states(parse(answer.text)) == [
             (3, "app.web.0", "processing"),
             (4, "app.web.0", "running"),
+            (5, "app.web.0", "running"),
         ]
 
 
 async def test_who_has_everything_gets_nothing(autojump_clock: Clock) -> None:
     async with open_site() as site:
         await running(site.supervisor)
-        answer = await ask(site, "?follow=0", Last_Event_ID=str(START + 4))
+        answer = await ask(site, "?follow=0", Last_Event_ID=str(START + 5))
         assert answer.text == ""
 
 
@@ -138,8 +142,8 @@ async def test_a_gap_is_told_and_followed_by_all_that_is(autojump_clock: Clock) 
     async with open_site(world) as site:
         await running(site.supervisor)
         gap, snapshot = parse((await ask(site, "?follow=0", Last_Event_ID=str(START))).text)
-        assert (gap.kind, gap.data) == ("gap", {"missed": 2})
-        assert (snapshot.kind, snapshot.last_id) == ("snapshot", str(START + 4))
+        assert (gap.kind, gap.data) == ("gap", {"missed": 3})
+        assert (snapshot.kind, snapshot.last_id) == ("snapshot", str(START + 5))
 
 
 @pytest.mark.parametrize("last", ["7", str(START + 1000), "x", ""])
@@ -196,7 +200,7 @@ async def test_a_quiet_stream_gives_signs_of_life_with_the_number_it_has_come_to
             nursery.start_soon(read)
             await settle()
             await running(site.supervisor)
-        assert parts == [b"id: %d\n\n" % (START + 4), 20]
+        assert parts == [b"id: %d\n\n" % (START + 5), 20]
 
 
 async def test_a_reader_that_is_too_slow_is_told_and_cut(autojump_clock: Clock) -> None:
@@ -204,9 +208,9 @@ async def test_a_reader_that_is_too_slow_is_told_and_cut(autojump_clock: Clock) 
     async with open_site(world) as site:
         stream = await follow(site, {})
         process = await running(site.supervisor)
-        await process.wait_state(State.RUNNING)
+        assert process.ready
         parts = [part async for part in stream]
-        assert parts == [b'event: gap\ndata: {"missed": 3}\n\n']
+        assert parts == [b'event: gap\ndata: {"missed": 4}\n\n']
 
 
 @pytest.mark.parametrize("query", ["?x=1", "?follow=2", "?follow=1&follow=1", "?after=x"])

@@ -59,7 +59,7 @@ async def test_json_is_one_document_of_records(autojump_clock: Clock) -> None:
         await make_log(world, site)
         answer = await site.client.get("/process-log/app.web.0?format=json")
         assert answer.json()["records"] == [
-            {"event": "started", "time": NOW, "pid": 1000},
+            {"event": "started", "time": NOW, "pid": 1000, "port": 20000},
             {"seq": 1, "time": NOW, "stream": "stdout", "line": "1"},
             {"seq": 2, "time": NOW, "stream": "stderr", "line": "2"},
             {"seq": 3, "time": NOW, "stream": "stdout", "line": "3"},

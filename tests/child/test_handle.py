@@ -157,7 +157,7 @@ async def test_a_terminated_child_has_all_the_time(scene: Scene, autojump_clock:
     scene.child.terminate()
     await trio.sleep(1000)
     assert scene.child.stuck == ()
-    assert scene.shim.recv(10, socket.MSG_DONTWAIT) == b"t"
+    assert scene.shim.recv(10, socket.MSG_DONTWAIT) == b"t\x0f"
 
 
 async def test_who_is_stuck_is_at_least_the_child(scene: Scene, autojump_clock: MockClock) -> None:

@@ -12,7 +12,7 @@ import trio
 
 import smartmob_agent
 from smartmob_agent import Agent, AgentConfig
-from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
+from smartmob_agent.testing import FakeFetcher, FakeNetwork, FakeSpawner, FakeWorkspaces
 
 __all__ = ["CREATE", "LIMIT", "World", "open_world", "raw_server", "serving", "silent_server"]
 
@@ -48,6 +48,7 @@ async def open_world(config: AgentConfig | None = None) -> AsyncGenerator[World]
         spawner=spawner,
         fetcher=FakeFetcher(),
         workspaces=FakeWorkspaces(),
+        network=FakeNetwork(),
     )
     with trio.fail_after(LIMIT):
         async with trio.open_nursery() as nursery:

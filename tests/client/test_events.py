@@ -164,8 +164,8 @@ async def test_what_is_no_event_is_told(stream: bytes, found: str) -> None:
 
 
 def test_no_news_is_no_state() -> None:
-    assert state_in(Gap(missed=None)) == ("", None)
-    assert state_in(Snapshot(processes=[])) == ("gone", None)
+    assert state_in(Gap(missed=None)) == ("", None, False)
+    assert state_in(Snapshot(processes=[])) == ("gone", None, False)
 
 
 async def wait(states: tuple[str, ...], *streams: bytes) -> str:
@@ -201,12 +201,25 @@ async def test_a_state_that_will_not_come_is_not_waited_for(
         await wait(("running",), SNAPSHOT + message("state", {**CHANGE, **change}, 8) + END)
 
 
+async def test_readiness_is_waited_for() -> None:
+    running, ready = {"state": "running"}, {"state": "running", "ready": True}
+    changes = [message("state", {**CHANGE, **change}, 8) for change in (running, ready)]
+    async with open_over(Agent([SNAPSHOT, *changes]), unused, reconnect_timeout=5) as client:
+        await client.wait_ready(SLUG)
+    last = message("state", {**CHANGE, "state": "finished"}, 8)
+    async with open_over(Agent([SNAPSHOT + last]), unused, reconnect_timeout=5) as client:
+        with pytest.raises(ProcessFailedError, match="finished"):
+            await client.wait_ready(SLUG)
+
+
 async def test_a_real_process_is_waited_for_and_restarted() -> None:
     async with open_world() as world, open_client(world.url) as client:
         with pytest.raises(NoSuchProcessError):
             await client.wait_state(SLUG, "running")
         await client.create(**CREATE)
         assert await client.wait_state(SLUG, "running") == "running"
+        await client.wait_ready(SLUG)
+        assert (await client.status(SLUG)).ready
         child = await world.spawner.next_child()
         await client.send_signal(SLUG, "HUP")
         with pytest.raises(ClientError, match="signal"):

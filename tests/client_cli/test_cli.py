@@ -81,7 +81,7 @@ async def test_an_app_is_run_listed_and_removed(capsys: pytest.CaptureFixture[st
         slug, state, pid, restarts, started, *rest = shell.out.rstrip("\n").split("\t")
         assert (slug, state, pid, restarts) == (SLUG, "running", str(child.pid), "0")
         assert started.endswith("Z")
-        assert rest == ["-", "-", shell.world.url]
+        assert rest == ["-", "-", shell.world.url, "20000", "ready"]
         assert await shell.on("rm", SLUG) == 0
         assert (shell.out, shell.err) == (f"{SLUG}\n", "")
         assert await shell.on("ps") == 0
@@ -228,7 +228,7 @@ async def test_logs_come_from_several_agents_at_once(capsys: pytest.CaptureFixtu
         assert await shell("logs", "one.web.0", *agents, "-a", NOBODY) == 3
         assert shell.err.startswith(f"smartmob: {NOBODY}: cannot reach")
         assert await shell("ps", *agents) == 0
-        assert shell.out.count(f"\t{other.url}\n") == 2
+        assert shell.out.count(f"\t{other.url}\t") == 2
 
 
 async def test_options_may_stand_before_the_command(

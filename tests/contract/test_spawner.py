@@ -149,6 +149,28 @@ async def test_terminate_gives_the_group_time_until_kill(rig: Rig) -> None:
     await puppet.child.wait_empty()
 
 
+async def test_terminate_can_use_another_signal(rig: Rig) -> None:
+    puppet = await rig.start()
+    puppet.fork()
+    await done(puppet)
+    puppet.child.terminate(signal.SIGUSR1)
+    assert await puppet.child.wait() == Exit(signal=signal.SIGUSR1)
+    await puppet.child.wait_empty()
+
+
+async def test_terminate_of_the_app_alone_leaves_it_the_rest(rig: Rig) -> None:
+    """What it leaves itself is killed: nobody else has told it to end."""
+    puppet = await rig.start()
+    puppet.ignore_term()
+    puppet.detach()
+    await done(puppet)
+    puppet.child.terminate(app_only=True)
+    puppet.exit(3)
+    assert await puppet.child.wait() == Exit(code=3)
+    await puppet.child.wait_empty()
+    assert await read_all(puppet.child.stdout) == b""
+
+
 async def test_kill_ends_what_ignores_terminate(rig: Rig) -> None:
     puppet = await rig.start()
     puppet.ignore_term()

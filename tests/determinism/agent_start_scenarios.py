@@ -47,6 +47,7 @@ async def start_agent(nursery: trio.Nursery, world: World, config: AgentConfig) 
         spawner=world.spawner,
         fetcher=world.fetcher,
         workspaces=world.workspaces,
+        network=world.network,
     )
     agent: Agent = await nursery.start(run)
     world.supervisors.append(agent.supervisor)

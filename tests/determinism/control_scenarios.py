@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import pairwise
 
 import trio
 
@@ -116,8 +117,12 @@ async def events(trial: Trial) -> None:
             assert len(stage.supervisor.events.readers) == 1
             stage.agent.stop()
     begun = ["snapshot", "pending", "downloading", "unpacking", "processing", "running"]
+    # When its child is ready, and when it is no more so since it is to end.
+    readiness = [one for one in seen if one == "running"]
+    told = [one for one, before in pairwise([*seen, ""]) if one != before]
     again = ["backoff", "running"] if process.starts == 2 else []
-    assert seen == [*begun, *again, "stopping", "gone", "end"]
+    assert told == [*begun, *again, "stopping", "gone", "end"]
+    assert len(readiness) <= 2 * process.starts + 1
     assert trio.current_time() == (1 if trial.cancelled_at is None else trial.cancelled_at)
     check_nothing_left(world)
     check_ended(process, end=ConsoleEnd.AGENT)

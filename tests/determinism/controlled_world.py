@@ -13,6 +13,7 @@ from smartmob_agent.child.seam import Command
 from smartmob_agent.errors import (
     DownloadError,
     InvalidProcfileError,
+    NoProcfileError,
     SpawnError,
     TransientDownloadError,
     TransientError,
@@ -44,6 +45,7 @@ OTHER_ERRORS: dict[Answer, Callable[[], Exception]] = {
     Answer.DEFECT: ZeroDivisionError,
     Answer.NO_ARCHIVE: lambda: DownloadError("not an archive"),
     Answer.DAMAGED: lambda: UnpackError("damaged"),
+    Answer.NO_ROOT: lambda: NoProcfileError("no such directory"),
     Answer.TOO_BIG_PROCFILE: lambda: InvalidProcfileError("too long", line=1),
 }
 
@@ -104,7 +106,7 @@ class PuppetWorkspace(FakeWorkspace):
         self._questions = factory.questions
         self._slug = slug
 
-    async def unpack(self, archive: Path) -> Unpacked:
+    async def unpack(self, archive: Path, root: str | None = None) -> Unpacked:
         answer = await self._questions.ask(self._slug, Waiting.UNPACK)
         return Unpacked(root=self.directory / self._slug, procfile=PROCFILES[answer])
 

@@ -14,9 +14,10 @@ import attrs
 
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.output.console import ConsoleEnd
+from smartmob_agent.process.policies import RestartPolicy
 from smartmob_agent.process.states import FAILURES, State
 
-__all__ = ["Answer", "Model", "ModelProcess", "Waiting"]
+__all__ = ["POLICIES", "Answer", "Model", "ModelProcess", "Waiting"]
 
 STOP_TIMEOUT = 10.0
 STEADY_UPTIME = 10.0
@@ -31,6 +32,10 @@ class Waiting(enum.Enum):
     SPAWN = "spawn"
 
 
+POLICIES = {"b": RestartPolicy.ON_FAILURE, "c": RestartPolicy.NEVER}
+"""By slug; others are always started again."""
+
+
 class Answer(enum.Enum):
     """What the world may answer."""
 
@@ -40,6 +45,7 @@ class Answer(enum.Enum):
     NO_ARCHIVE = "no archive"
     DAMAGED = "damaged"
     TOO_BIG_PROCFILE = "too big a Procfile"
+    NO_ROOT = "no such root"
     NO_PROCFILE = "no Procfile"
     BROKEN_PROCFILE = "a broken Procfile"
     OTHER_TYPES = "other process types"
@@ -49,6 +55,7 @@ FINAL = {
     Answer.NO_ARCHIVE: State.DOWNLOAD_FAILURE,
     Answer.DAMAGED: State.UNPACK_FAILURE,
     Answer.TOO_BIG_PROCFILE: State.INVALID_PROCFILE,
+    Answer.NO_ROOT: State.NO_PROCFILE,
     Answer.NO_PROCFILE: State.NO_PROCFILE,
     Answer.BROKEN_PROCFILE: State.INVALID_PROCFILE,
     Answer.OTHER_TYPES: State.UNKNOWN_PROCESS_TYPE,
@@ -109,6 +116,8 @@ class ModelProcess:
             self._vanish()
         elif self.due is not None:  # It was asked to make way for the next one.
             self._put_off(now, 0.0)
+        elif not POLICIES.get(self.slug, RestartPolicy.ALWAYS).restarts_after(how):
+            self.state = State.FINISHED
         elif now - self.started >= STEADY_UPTIME:
             self.bound = 1.0
             self._put_off(now, 0.0)
@@ -138,7 +147,7 @@ class ModelProcess:
         self.bound = 1.0
         if self.state is State.RUNNING and self.due is None:
             self.due = now + STOP_TIMEOUT
-        elif self.state is State.BACKOFF and self.waiting is None:
+        elif self.state is State.FINISHED or (self.state is State.BACKOFF and self.waiting is None):
             self._put_off(now, 0.0)
         elif self.state is State.BACKOFF:
             self.shown = now
@@ -157,6 +166,11 @@ class ModelProcess:
             self._put_off(due, 0.0)
         else:
             self._try_again()
+
+    @property
+    def ready(self) -> bool:
+        """Its port answers as soon as there is a child, which is not to end."""
+        return self.state is State.RUNNING and self.due is None
 
     def _try_again(self) -> None:
         if self.prepared:

@@ -12,6 +12,7 @@ import trio
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.errors import ProcessNotFoundError, SlugInUseError, StoppingError
 from smartmob_agent.process.events import TransitionEvent
+from smartmob_agent.process.policies import RestartPolicy
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.states import State, WrongStateError
 from smartmob_agent.process.supervisor import Supervisor
@@ -22,7 +23,7 @@ from tests.determinism.controlled_world import (
     Questions,
 )
 from tests.determinism.memory_agent import check_nothing_left
-from tests.determinism.model import Answer, Model, ModelProcess
+from tests.determinism.model import POLICIES, Answer, Model, ModelProcess
 from tests.process.world import EPOCH, World, lines_until_end, make_spec, settle
 
 Step = Callable[["Stagehand"], Awaitable[None]]
@@ -53,10 +54,14 @@ class Stagehand:
         return self.world.spawner
 
     def note(self, event: TransitionEvent) -> None:
-        self.taken.add((event.transition.previous, event.transition.state))
+        step = event.transition
+        if step.previous is not step.state or step.state is State.BACKOFF:  # else of readiness
+            self.taken.add((step.previous, step.state))
 
     async def create(self, slug: str) -> None:
-        spec = make_spec(app=slug, node="0", source_url=f"http://{slug}.0/app.zip")
+        policy = POLICIES.get(slug, RestartPolicy.ALWAYS)
+        url = f"http://{slug}.0/app.zip"
+        spec = make_spec(app=slug, node="0", source_url=url, restart=policy)
         refusal = StoppingError if self.model.stopping else SlugInUseError
         if self.model.create(slug):
             self.known[slug] = self.supervisor.create(spec)
@@ -149,14 +154,16 @@ def look(process: ManagedProcess) -> tuple[object, ...]:
     """What can be seen of a process."""
     shown = process.next_start_at and (process.next_start_at - EPOCH).total_seconds()
     has_child = process.pid is not None
-    return process.slug, process.state, process.starts, has_child, shown, process.exit
+    seen = process.slug, process.state, process.starts, has_child, shown, process.exit
+    return *seen, process.ready
 
 
 def expect(process: ModelProcess) -> tuple[object, ...]:
     """The same of one of the model."""
     shown = process.shown if process.state is State.BACKOFF else None
     slug = f"{process.slug}.0"
-    return slug, process.state, process.starts, process.has_child, shown, process.exit
+    seen = slug, process.state, process.starts, process.has_child, shown, process.exit
+    return *seen, process.ready
 
 
 async def play(steps: Iterator[Step] | list[Step]) -> set[Pair]:

@@ -179,6 +179,11 @@ def answered(program: list[Step], answer: Answer) -> list[Step]:
     return [*program, partial(Stagehand.answer, slug="a", answer=answer)]
 
 
+FINISHED: list[Step] = [
+    partial(Stagehand.create, slug="c"),
+    *(partial(Stagehand.answer, slug="c", answer=Answer.GOOD) for _ in Waiting),
+    partial(Stagehand.exit, slug="c"),
+]
 BACKOFF = answered(DOWNLOADING, Answer.PASSING)
 LATER: Step = partial(Stagehand.elapse, seconds=1.0)
 FAILED = {
@@ -201,7 +206,10 @@ PROGRAMS: list[list[Step]] = [
     [create_and_delete],
     *([*program, DELETE] for program in (DOWNLOADING, UNPACKING, PROCESSING, RUNNING, BACKOFF)),
     *([*program, DELETE] for program in FAILED.values()),
+    [*FINISHED, partial(Stagehand.delete, slug="c")],
+    [*FINISHED, partial(Stagehand.restart, slug="c")],
     answered(UNPACKING, Answer.NO_ARCHIVE),
+    answered(UNPACKING, Answer.NO_ROOT),
     answered(UNPACKING, Answer.TOO_BIG_PROCFILE),
     answered(UNPACKING, Answer.PASSING),
     answered(PROCESSING, Answer.PASSING),
@@ -226,6 +234,7 @@ def test_every_other_transition_is_refused_and_changes_nothing(state: State) -> 
         State.PROCESSING: PROCESSING,
         State.RUNNING: RUNNING,
         State.BACKOFF: BACKOFF,
+        State.FINISHED: FINISHED,
         State.STOPPING: [*RUNNING, DELETE],
         State.GONE: [*DOWNLOADING, DELETE],
         **FAILED,
@@ -234,7 +243,7 @@ def test_every_other_transition_is_refused_and_changes_nothing(state: State) -> 
     async def try_all(hand: Stagehand) -> None:
         if state is State.PENDING:
             await hand.create("a")
-        process = hand.known["a"]
+        process = hand.known["c" if state is State.FINISHED else "a"]
         before = (look(process), process.error, len(hand.taken))
         assert process.state is state
         for new in set(State) - TRANSITIONS[state]:

@@ -14,7 +14,7 @@ import trio
 
 import smartmob_agent
 from smartmob_agent import Agent, AgentConfig, ProcessSpec, StartError, State, StoppingError
-from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
+from smartmob_agent.testing import FakeFetcher, FakeNetwork, FakeSpawner, FakeWorkspaces
 from tests.e2e.agent import LIMIT, alive, archive_server, shell_app
 
 CONFIG = AgentConfig(port=0, stop_timeout=0.5)
@@ -30,6 +30,7 @@ async def start(nursery: trio.Nursery, spawner: FakeSpawner | None = None) -> Ag
             spawner=spawner or FakeSpawner(),
             fetcher=FakeFetcher(),
             workspaces=FakeWorkspaces(),
+            network=FakeNetwork(),
         )
     )
     return agent

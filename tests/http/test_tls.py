@@ -20,7 +20,7 @@ from smartmob_agent.http.body_limits import Bodies
 from smartmob_agent.http.listeners import open_listeners
 from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.tls import open_tls
-from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
+from smartmob_agent.testing import FakeFetcher, FakeNetwork, FakeSpawner, FakeWorkspaces
 from tests.http.memory import Client, hello
 
 TIME_LIMIT = 30
@@ -223,6 +223,7 @@ async def test_an_agent_reloads_its_certificate(renewable: Files) -> None:
                     spawner=FakeSpawner(),
                     fetcher=FakeFetcher(),
                     workspaces=FakeWorkspaces(),
+                    network=FakeNetwork(),
                 )
             )
             port = int(agent.url.rsplit(":", 1)[1])

@@ -51,12 +51,14 @@ async def test_a_life_is_told_step_by_step(autojump_clock: Clock) -> None:
         (2, State.DOWNLOADING, State.UNPACKING),
         (3, State.UNPACKING, State.PROCESSING),
         (4, State.PROCESSING, State.RUNNING),
-        (5, State.RUNNING, State.BACKOFF),
-        (6, State.BACKOFF, State.STOPPING),
-        (7, State.STOPPING, State.GONE),
+        (5, State.RUNNING, State.RUNNING),
+        (6, State.RUNNING, State.BACKOFF),
+        (7, State.BACKOFF, State.STOPPING),
+        (8, State.STOPPING, State.GONE),
     ]
     assert found[4].transition.pid == 1000
-    assert found[5].transition.exit == Exit(code=3)
+    assert [one.transition.ready for one in found[4:7]] == [False, True, False]
+    assert found[6].transition.exit == Exit(code=3)
 
 
 async def test_a_step_is_rendered_once_for_all_readers() -> None:
@@ -127,7 +129,7 @@ async def test_how_much_is_kept_can_be_set(autojump_clock: Clock) -> None:
     async with world.open() as supervisor:
         await running(supervisor)
         assert len(supervisor.events.items) == 1
-        assert supervisor.events.last_seq == START + 4
+        assert supervisor.events.last_seq == START + 5
 
 
 @pytest.mark.parametrize("kill", [False, True])

@@ -11,6 +11,7 @@ import trio.testing
 from smartmob_agent.child.seam import Command
 from smartmob_agent.errors import DownloadError, SourceError, UnpackError
 from smartmob_agent.output.console import ConsoleEnd
+from smartmob_agent.process.policies import StopPolicy
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.process.termination import Termination
@@ -81,7 +82,7 @@ async def test_a_child_that_cannot_be_asked_is_killed(autojump_clock: Clock) -> 
         process = await running(supervisor)
         child = await world.spawner.next_child()
         child.closes_pipes = False
-        child.terminate = lambda: 1 / 0  # type: ignore[method-assign, assignment]
+        child.terminate = lambda *_, **__: 1 / 0  # type: ignore[method-assign, assignment]
         await supervisor.delete(process.slug)
         assert child.killed.is_set()
         assert trio.current_time() == 1  # To drain the output.
@@ -107,7 +108,7 @@ async def test_a_cancellation_from_outside_is_a_stop_at_once(autojump_clock: Clo
 
 async def test_patience_is_lost_for_good(autojump_clock: Clock) -> None:
     """Also for children that get stuck later, one after the other."""
-    ending, told = Termination(stop_timeout=0), list[int]()
+    ending, told = Termination(policy=StopPolicy(), stop_timeout=0), list[int]()
     for patient in (True, False, False):
         child = FakeChild(1, Command(argv=("app",), env={}, cwd=Path("/")), obeys=False)
         child.unkillable = True

@@ -79,7 +79,13 @@ async def test_the_child_gets_its_command_its_directory_and_its_environment() ->
         command = world.spawner.children[0].command
         assert command.argv == ("/bin/sh", "-c", "exec serve --fast")
         assert command.cwd == world.workspaces.opened[0].directory / "app"
-        assert command.env == {"PATH": "/usr/bin", "PYTHONUNBUFFERED": "1", "A": "1", "B": "3"}
+        assert command.env == {
+            "PATH": "/usr/bin",
+            "PYTHONUNBUFFERED": "1",
+            "PORT": "20000",
+            "A": "1",
+            "B": "3",
+        }
         assert process.state is State.RUNNING
 
 

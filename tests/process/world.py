@@ -14,12 +14,12 @@ import trio.testing
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.output.batch import Batch, Event
 from smartmob_agent.output.cursor import Cursor
+from smartmob_agent.process.ports import Ports
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.spec import ProcessSpec, Services
-from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.source.store import Store, open_store
-from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces
+from smartmob_agent.testing import FakeFetcher, FakeNetwork, FakeSpawner, FakeWorkspaces
 from tests.process.tasks import check_tasks, count_tasks
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,6 +51,7 @@ class World:
     spawner: FakeSpawner = attrs.field(factory=FakeSpawner)
     fetcher: FakeFetcher = attrs.field(factory=FakeFetcher)
     workspaces: FakeWorkspaces = attrs.field(factory=FakeWorkspaces)
+    network: FakeNetwork = attrs.field(factory=FakeNetwork)
     config: AgentConfig = attrs.field(factory=AgentConfig)
     supervisors: list[Supervisor] = attrs.field(factory=list)
 
@@ -68,6 +69,8 @@ class World:
             spawner=self.spawner,
             store=store,
             workspaces=self.workspaces,
+            network=self.network,
+            ports=Ports(*self.config.ports, self.network.is_free),
             environ={"PATH": "/usr/bin", "SECRET": "x"},
             random=lambda: 1.0,
             now=wall_clock,
@@ -119,7 +122,7 @@ async def lines_until_end(process: ManagedProcess) -> list[bytes]:
 
 
 async def running(supervisor: Supervisor, spec: ProcessSpec | None = None) -> ManagedProcess:
-    """Create a process and wait until its child runs."""
+    """Create a process and wait until its child is ready."""
     process = supervisor.create(spec or make_spec())
-    await process.wait_state(State.RUNNING)
+    await process.wait_ready()
     return process

@@ -44,20 +44,32 @@ class Group:
         self.calm = Calm()
         self._poll = poll
         self._member = -1
+        self._mode = 0
+        """The word before the next signal, which says what is to become of it."""
 
     def tell(self, words: bytes) -> None:
         """Send the signals that words of the agent ask for, if there still is a leader."""
         for word in words:
-            number = signal.SIGTERM if word == ord("t") else word
-            if number > _LAST_SIGNAL or not self.leader:
+            if word > _LAST_SIGNAL:
+                self._mode = word
                 continue
-            if word == ord("t") or not _signal_below_shell(self.leader, number):
-                _signal(self.leader, number)
-        if b"t" in words:
-            self.was_told = True
-            if self.leader:
-                self.calm.begin()
-                _signal(self.leader, signal.SIGCONT)  # who is stopped cannot do as told
+            mode, self._mode = self._mode, 0
+            if mode == ord("t"):
+                self._ask(word)
+            elif not self.leader:
+                pass
+            elif mode == ord("a"):
+                _signal_app(self.leader, word)
+            elif not _signal_below_shell(self.leader, word):
+                _signal(self.leader, word)
+
+    def _ask(self, number: int) -> None:
+        """All are to end by this signal."""
+        self.was_told = True
+        if self.leader:
+            _signal(self.leader, number)
+            self.calm.begin()
+            _signal(self.leader, signal.SIGCONT)  # who is stopped cannot do as told
 
     def kill(self, group: int) -> None:
         """Send SIGKILL to all members."""
@@ -111,6 +123,23 @@ def _signal_below_shell(leader: int, number: int) -> bool:
                 signal_member(pid, leader, number)
         seen |= members
     return True
+
+
+def _signal_app(leader: int, number: int) -> None:
+    """Send a signal to the app alone, and let it go on, so that it can do as told.
+
+    The app is the leader, or what a shell that only waits has started.
+    """
+    shells, apps = [leader], []
+    while shells:
+        pid = shells.pop()
+        if _is_waiting_shell(pid, number):
+            shells += children(pid)
+        else:
+            apps.append(pid)
+    for pid in apps:
+        signal_member(pid, leader, number)
+        signal_member(pid, leader, signal.SIGCONT)
 
 
 def _is_waiting_shell(pid: int, number: int) -> bool:

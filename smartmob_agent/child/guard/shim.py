@@ -6,8 +6,8 @@ the agent alone: end of file there means that the agent is gone.  It is done whe
 
 On the lifeline it says `started PID OWN_PID`, `failed ERRNO STEP`, `exited STATUS` (as wait(2)
 has it), `left PID…` (each second that they resist SIGKILL) and `empty`; it is told
-`t` (SIGTERM to the app's process group), `k` (SIGKILL to all of it), and the numbers of
-other signals to the group, each as one byte.
+`k` (SIGKILL to all of it), and the numbers of signals to the app's process group, each as one byte.
+`t` before a number: the group is to end by it; `a`: it goes to the app alone.
 
 Standard library only: the guard imports this module without the rest of the package.
 """

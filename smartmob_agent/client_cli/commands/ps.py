@@ -1,6 +1,7 @@
 """List processes.
 
-In a pipe: slug, state, pid, restarts, start, exit, error and agent, with tabs between them.
+In a pipe: slug, state, pid, restarts, start, exit, error, agent, port and ready, with tabs between
+them.
 --agent may be given more than once.
 """
 
@@ -83,6 +84,8 @@ def _write(rows: Sequence[tuple[str, Process]], *, as_json: bool, many: bool) ->
                 process.exit,
                 process.error,
                 agent,
+                process.port,
+                "ready" if process.ready else None,
             )
             for agent, process in rows
         )
@@ -91,10 +94,16 @@ def _write(rows: Sequence[tuple[str, Process]], *, as_json: bool, many: bool) ->
 def _show(rows: Sequence[tuple[str, Process]], *, many: bool) -> None:
     from smartmob_agent.client_cli.terminal import ago, show_table
 
-    header = ["SLUG", "STATE", "PID", "RESTARTS", "STARTED", "EXIT", *["AGENT"] * many, "ERROR"]
+    header = [
+        *("SLUG", "STATE", "READY", "PORT", "PID", "RESTARTS", "STARTED", "EXIT"),
+        *["AGENT"] * many,
+        "ERROR",
+    ]
     table = [
         [
-            *map(format_cell, (process.slug, process.state, process.pid, process.restarts)),
+            *map(format_cell, (process.slug, process.state)),
+            "yes" if process.ready else "no" if process.state == "running" else "",
+            *map(format_cell, (process.port, process.pid, process.restarts)),
             ago(process.started_at),
             format_cell(process.exit),
             *[agent] * many,

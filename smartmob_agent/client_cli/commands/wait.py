@@ -1,4 +1,4 @@
-"""Wait until a process is in a state."""
+"""Wait until a process is in a state, or ready."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ __all__ = ["command"]
     "--state",
     "states",
     multiple=True,
-    default=["running"],
-    show_default=True,
     metavar="STATE",
-    help="One of the states, or gone; may be given again.",
+    help="One of the states, or gone; may be given again.  [default: running]",
     shell_complete=complete_state,
 )
+@click.option("--ready", is_flag=True, help="Wait until its child counts as started well.")
 @click.option(
     "--timeout",
     type=Duration(0),
@@ -45,9 +44,15 @@ def command(agents: Sequence[str], token_file: str | None, slug: str, **options:
 
 
 async def _wait(
-    agent: Settings, slug: str, *, states: Sequence[str], timeout: float | None, as_json: bool
+    agent: Settings,
+    slug: str,
+    *,
+    states: Sequence[str],
+    ready: bool,
+    timeout: float | None,
+    as_json: bool,
 ) -> int:
-    """Wait until a process is in one of these states, and write which."""
+    """Wait until a process is in one of these states, or ready, and write which."""
     import trio
 
     from smartmob_agent.client.documents import STATES
@@ -57,12 +62,20 @@ async def _wait(
             hint = suggest_word(state, STATES) or f"there are {', '.join(STATES)}"
             raise CommandError(f"no state is called {state!r}", hint=hint, code=WRONG_USE)
 
+    if ready and states:
+        raise CommandError("expected --ready or --state, found both", code=WRONG_USE)
+    states = states or ["running"]
+
     async def work(client: Client) -> int:
+        state = "ready"
         try:
             with trio.fail_after(float("inf") if timeout is None else timeout):
-                state = await client.wait_state(slug, *states)
+                if ready:
+                    await client.wait_ready(slug)
+                else:
+                    state = await client.wait_state(slug, *states)
         except trio.TooSlowError:
-            wanted = " or ".join(states)
+            wanted = "ready" if ready else " or ".join(states)
             raise CommandError(
                 f"{slug}: not {wanted} within {timeout:g} s", code=TIMED_OUT
             ) from None

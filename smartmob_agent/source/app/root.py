@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from smartmob_agent.errors import InvalidProcfileError
+from smartmob_agent.errors import InvalidProcfileError, NoProcfileError
 
 __all__ = ["locate"]
 
@@ -17,26 +17,47 @@ PROCFILE = "Procfile"
 IGNORED = frozenset({"__MACOSX"})
 
 
-def locate(app: Path, limit_bytes: int) -> tuple[Path, bytes | None]:
+def locate(app: Path, limit_bytes: int, wanted: str | None = None) -> tuple[Path, bytes | None]:
     """Find the root of the app below `app`, and read its Procfile.
 
     The root is the directory with a Procfile: the archive's top, or else its only directory.
-    Without a Procfile, the root is the top, and the bytes are None.
+    Without a Procfile, the root is the top, or its only directory if nothing else is there;
+    the bytes are None.
 
-    Raises `InvalidProcfileError` for a Procfile over the limit, and `OSError`.
+    wanted: what the root is, seen from the top or from the only directory.
+
+    Raises `InvalidProcfileError` for a Procfile over the limit, `NoProcfileError` when there is no
+    directory of the name that is wanted, and `OSError`.
     """
     with os.scandir(app) as entries:
-        found = (
+        found = (entry for entry in entries if entry.name not in IGNORED)
+        kept = list(itertools.islice(found, 2))  # there may be a hundred thousand
+    with os.scandir(app) as entries:
+        found_directories = (
             Path(entry)
             for entry in entries
             if entry.is_dir(follow_symlinks=False) and entry.name not in IGNORED
         )
-        directories = list(itertools.islice(found, 2))  # there may be a hundred thousand
-    for root in (app, *(directories if len(directories) == 1 else ())):
+        directories = list(itertools.islice(found_directories, 2))
+    roots = [app, *(directories if len(directories) == 1 else ())]
+    if wanted is not None:
+        roots = [root / wanted for root in roots if _is_directory(app, root / wanted)]
+        if not roots:
+            raise NoProcfileError(f"expected a directory {wanted!a} in the archive, found none")
+    for root in roots:
         procfile = _read(app, root / PROCFILE, limit_bytes)
         if procfile is not None:
             return root, procfile
-    return app, None
+    return roots[-1] if len(kept) == 1 or wanted is not None else app, None
+
+
+def _is_directory(app: Path, path: Path) -> bool:
+    """Whether it is a directory inside the app, perhaps by way of links."""
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return False
+    return target.is_dir() and target.is_relative_to(app.resolve())
 
 
 def _read(app: Path, path: Path, limit_bytes: int) -> bytes | None:

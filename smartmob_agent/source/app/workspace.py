@@ -52,12 +52,15 @@ class Unpacked:
 class Workspace(Protocol):
     """The directory of one process, which is made at its first use."""
 
-    async def unpack(self, archive: Path) -> Unpacked:
+    async def unpack(self, archive: Path, root: str | None = None) -> Unpacked:
         """Unpack an archive, which stays unchanged; files of an earlier try are removed first.
+
+        root: the directory of the app in the archive; None if it is to be found.
 
         Raises `DownloadError` when the file is no archive or over a limit, `UnpackError` when the
         archive is damaged or must not be unpacked, `TransientError` when the disk is full or
-        cannot be written.  No unpacked file is left then.
+        cannot be written, `NoProcfileError` for a `root` that is not there.  No unpacked file is
+        left then.
 
         If cancelled: stops soon; the files unpacked so far stay until `remove`.
         """
@@ -173,10 +176,10 @@ class _Workspace:
     parent: _Workspaces
     _directory: Path | None = None
 
-    async def unpack(self, archive: Path) -> Unpacked:
+    async def unpack(self, archive: Path, root: str | None = None) -> Unpacked:
         with _disk_errors():
             async with self.parent.unpackers.hold(archive) as limiter:
-                return await trio.to_thread.run_sync(self._unpack, archive, limiter=limiter)
+                return await trio.to_thread.run_sync(self._unpack, archive, root, limiter=limiter)
 
     async def remove(self) -> None:
         if self._directory is None:
@@ -185,14 +188,14 @@ class _Workspace:
         await trio.to_thread.run_sync(_remove, self._directory, limiter=self.parent.removers)
         self._directory = None
 
-    def _unpack(self, archive: Path) -> Unpacked:
+    def _unpack(self, archive: Path, wanted: str | None) -> Unpacked:
         """Unpack; in a thread that trio started."""
         limits, app = self.parent.limits, self._make_directory() / "app"
         remove_tree(app, check_cancelled)
         app.mkdir(mode=0o700)
         try:
             unpack(archive, app, limits, check_cancelled)
-            root, procfile = locate(app, limits.procfile_bytes)
+            root, procfile = locate(app, limits.procfile_bytes, wanted)
         except (SourceError, OSError):
             remove_tree(app, check_cancelled)
             raise
