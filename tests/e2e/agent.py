@@ -124,19 +124,18 @@ class RunningAgent:
         return await self.status(slug)
 
     async def create(self, source_url: str, app: str = "app", **fields: Any) -> dict[str, Any]:
-        answer = await self.client.post(
-            "/create-process",
-            json={
-                "app": app,
-                "node": "web.0",
-                "process_type": "web",
-                "source_url": source_url,
-                **fields,
-            },
-        )
+        asked = {
+            "app": app,
+            "node": "web.0",
+            "process_type": "web",
+            "source_url": source_url,
+            **fields,
+        }
+        document = {name: value for name, value in asked.items() if value is not None}
+        answer = await self.client.post("/create-process", json=document)
         assert answer.status_code == 201, answer.text
-        document: dict[str, Any] = answer.json()
-        return document
+        status: dict[str, Any] = answer.json()
+        return status
 
     async def status(self, slug: str) -> dict[str, Any]:
         answer = await self.client.get(f"/process-status/{slug}")
