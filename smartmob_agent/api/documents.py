@@ -16,6 +16,7 @@ from cattrs import BaseValidationError, Converter, transform_error
 
 from smartmob_agent.api.kinds import (
     KINDS,
+    BuildMode,
     Digest,
     Name,
     SignalName,
@@ -102,6 +103,10 @@ class CreateRequest:
     env: dict[VariableName, VariableValue] = attrs.field(
         factory=dict, metadata=_asked("Variables for the environment of the child; never shown.")
     )
+    build: BuildMode = attrs.field(
+        default=BuildMode("auto"),
+        metadata=_asked("Whether what the app needs is installed, if there is a builder for it."),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -142,6 +147,18 @@ _DOWNLOAD = Document(
         "How far a download has come.",
         received=count("Bytes."),
         total=or_null(count("Bytes; null if its server does not tell.")),
+    ),
+)
+_BUILD = Document(
+    name="Build",
+    schema=document(
+        "What the app was built by.",
+        builder=text("The name of the builder."),
+        cached={
+            "type": "boolean",
+            "description": "Whether it was built before, or for another process.",
+        },
+        seconds={"type": "number", "description": "That the build took.", "minimum": 0},
     ),
 )
 PID: Schema = {"type": "integer", "description": "Of a child.", "minimum": 1}
@@ -231,6 +248,11 @@ class ProcessStatus:
             process.files.source.download and attrs.asdict(process.files.source.download)
         ),
     )
+    build: Mapping[str, object] | None = _shown(
+        or_null(_BUILD),
+        None,
+        lambda process: process.files.build and attrs.asdict(process.files.build),
+    )
 
 
 PROCESS_STATUS = document_of(ProcessStatus)
@@ -284,6 +306,7 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
         source_url=request.source_url,
         source_sha256=request.source_sha256,
         env={str(name): str(value) for name, value in request.env.items()},
+        build="auto" if request.build == "auto" else "never",
         request_id=request_id,
     )
 

@@ -27,6 +27,7 @@ __all__ = [
     "SLUG_PATTERN",
     "SWITCH",
     "TEXT",
+    "BuildMode",
     "Digest",
     "Name",
     "QueryOption",
@@ -65,6 +66,7 @@ Digest = NewType("Digest", str)
 VariableName = NewType("VariableName", str)
 VariableValue = NewType("VariableValue", str)
 SignalName = NewType("SignalName", str)
+BuildMode = NewType("BuildMode", str)
 
 # fmt: off
 SIGNALS = (
@@ -146,6 +148,16 @@ def _signal_name(value: object) -> str:
     return f"SIG{name}"
 
 
+BUILD_MODES = ("auto", "never")
+
+
+def _build_mode(value: object) -> str:
+    mode = _not_empty(value)
+    if mode not in BUILD_MODES:
+        raise ValueError(f"expected one of {', '.join(BUILD_MODES)}")
+    return mode
+
+
 def _string(**rules: object) -> Mapping[str, object]:
     return {"type": "string", **rules}
 
@@ -159,6 +171,7 @@ KINDS: Mapping[Any, ValueKind] = {
     Digest: ValueKind(_digest, _string(pattern=f"^{DIGEST.pattern}$")),
     VariableName: ValueKind(_variable_name, _string(pattern=f"^{VARIABLE_NAME.pattern}$")),
     VariableValue: ValueKind(_variable_value, _string(pattern="^[^\0]*$")),
+    BuildMode: ValueKind(_build_mode, _string(enum=list(BUILD_MODES))),
     SignalName: ValueKind(
         _signal_name, _string(enum=[f"{start}{name}" for name in SIGNALS for start in ("", "SIG")])
     ),

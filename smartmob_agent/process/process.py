@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 from collections.abc import Callable
 
@@ -18,7 +19,14 @@ from smartmob_agent.process.backoff import Backoff
 from smartmob_agent.process.lifecycle import ProcessLifecycle, Transition
 from smartmob_agent.process.preparation import Preparation, failure_state
 from smartmob_agent.process.spec import ProcessSpec, Services
-from smartmob_agent.process.states import ENDS, FAILURES, TRANSITIONS, State, WrongStateError
+from smartmob_agent.process.states import (
+    ENDS,
+    FAILURES,
+    REPEATABLE,
+    TRANSITIONS,
+    State,
+    WrongStateError,
+)
 from smartmob_agent.process.termination import Termination
 from smartmob_agent.source.disk.timeouts import REMOVE_TREE_TIMEOUT
 
@@ -51,11 +59,12 @@ class ManagedProcess(ProcessLifecycle):
 
         publish: is called with each step that it takes, also with this first one.
         """
+        console = Console(services.config.output.console_bytes, services.now)
         process = cls(
             spec=spec,
             created_at=services.now(),
-            files=Preparation.open(spec, services),
-            console=Console(services.config.output.console_bytes, services.now),
+            files=Preparation.open(spec, services, console),
+            console=console,
             publish=publish,
             now=services.now,
             services=services,
@@ -95,14 +104,18 @@ class ManagedProcess(ProcessLifecycle):
         """Begin to start a new child, without any delay, and return at once.
 
         One that runs is ended first, as by `stop`.  A process that is about to start a child
-        anyway goes on.  `wait_started` waits for the outcome.
+        anyway goes on, and one whose build has failed is built again.  `wait_started` waits for
+        the outcome.
 
         Raises `WrongStateError` when it will never start a child again.
         """
-        if self.state in ENDS:
+        if self.state in ENDS - REPEATABLE:
             raise WrongStateError("that can be started again", self.state)
         self._backoff.reset()
-        if self.state is State.RUNNING:
+        if self.state in REPEATABLE:
+            self._back_off(0.0, error="it is tried again because someone asked for it")
+            self._pause.cancel(reason="the process is to be tried again")
+        elif self.state is State.RUNNING:
             self._turn.cancel(reason="the process is to be started again")
         elif self.state is State.BACKOFF:
             self.next_start_at = self._put_off(0.0)
@@ -141,7 +154,7 @@ class ManagedProcess(ProcessLifecycle):
 
     async def _live(self) -> None:
         command: Command | None = None
-        while self.state not in FAILURES:
+        while True:
             try:
                 if command is None:
                     command = await self.files.prepare(self._enter)
@@ -155,10 +168,10 @@ class ManagedProcess(ProcessLifecycle):
                 self._back_off(self._backoff.after_failure(), error=str(exc))
             except Exception as exc:  # noqa: BLE001  # The border of one tenant.
                 self._report_internal_error(exc)
-            if self.state is State.BACKOFF:
-                with trio.CancelScope() as self._pause:
-                    await trio.sleep_until(self._next_start)
-        await trio.sleep_forever()
+            # A failure is final, unless someone asks for another try.
+            until = math.inf if self.state in FAILURES else self._next_start
+            with trio.CancelScope() as self._pause:
+                await trio.sleep_until(until)
 
     async def _run_child(self, command: Command) -> None:
         child = await self._services.spawner.spawn(command)

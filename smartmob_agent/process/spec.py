@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Literal
 
 import attrs
 
+from smartmob_agent.build.builds import Builds
 from smartmob_agent.child.seam import Spawner
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.source.app.workspace import Workspaces
@@ -21,6 +23,7 @@ class ProcessSpec:
 
     source_sha256: what the digest of the archive must be: 64 hexadecimal digits, lower case.
     env: variable name → value, on top of everything else.
+    build: whether what the app needs is installed: `auto` or `never`.
     request_id: of the request that created it, sent along with the download.
     """
 
@@ -30,6 +33,7 @@ class ProcessSpec:
     source_url: str
     source_sha256: str | None = None
     env: Mapping[str, str] = attrs.field(factory=dict)
+    build: Literal["auto", "never"] = "auto"
     request_id: str = ""
 
     @property
@@ -50,6 +54,7 @@ class Services:
     config: AgentConfig
     spawner: Spawner
     store: Store
+    builds: Builds
     workspaces: Workspaces
     environ: Mapping[str, str]
     random: Callable[[], float]

@@ -16,6 +16,7 @@ from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.states import State, WrongStateError
 from smartmob_agent.process.supervisor import Supervisor
 from tests.determinism.controlled_world import (
+    PuppetBuilder,
     PuppetFetcher,
     PuppetSpawner,
     PuppetWorkspaces,
@@ -56,7 +57,8 @@ class Stagehand:
         self.taken.add((event.transition.previous, event.transition.state))
 
     async def create(self, slug: str) -> None:
-        spec = make_spec(app=slug, node="0", source_url=f"http://{slug}.0/app.zip")
+        env = {"SLUG": f"{slug}.0"}  # So that a build says whose it is.
+        spec = make_spec(app=slug, node="0", source_url=f"http://{slug}.0/app.zip", env=env)
         refusal = StoppingError if self.model.stopping else SlugInUseError
         if self.model.create(slug):
             self.known[slug] = self.supervisor.create(spec)
@@ -166,6 +168,7 @@ async def play(steps: Iterator[Step] | list[Step]) -> set[Pair]:
         spawner=PuppetSpawner(questions),
         fetcher=PuppetFetcher(questions),
         workspaces=PuppetWorkspaces(questions),
+        builders=[PuppetBuilder()],
     )
     async with trio.open_nursery() as nursery, world.open() as supervisor:
         hand = Stagehand(world, questions, supervisor, nursery)

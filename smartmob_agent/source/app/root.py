@@ -9,7 +9,7 @@ from pathlib import Path
 
 from smartmob_agent.errors import InvalidProcfileError
 
-__all__ = ["locate"]
+__all__ = ["locate", "read_within"]
 
 PROCFILE = "Procfile"
 
@@ -33,14 +33,18 @@ def locate(app: Path, limit_bytes: int) -> tuple[Path, bytes | None]:
         )
         directories = list(itertools.islice(found, 2))  # there may be a hundred thousand
     for root in (app, *(directories if len(directories) == 1 else ())):
-        procfile = _read(app, root / PROCFILE, limit_bytes)
+        procfile = read_within(app, root / PROCFILE, limit_bytes + 1)
         if procfile is not None:
+            _check_length(procfile, limit_bytes)
             return root, procfile
     return app, None
 
 
-def _read(app: Path, path: Path, limit_bytes: int) -> bytes | None:
-    """Read a Procfile, which may be a link to a file inside; None if there is no such file."""
+def read_within(app: Path, path: Path, max_bytes: int) -> bytes | None:
+    """Read the start of a file, which may be a link to one inside; None if there is no such file.
+
+    Raises `OSError`.
+    """
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
@@ -49,10 +53,12 @@ def _read(app: Path, path: Path, limit_bytes: int) -> bytes | None:
     if not (inside and stat.S_ISREG(target.stat().st_mode)):
         return None
     with target.open("rb") as file:
-        data = file.read(limit_bytes + 1)
+        return file.read(max_bytes)
+
+
+def _check_length(data: bytes, limit_bytes: int) -> None:
     if len(data) > limit_bytes:
         line = data.count(b"\n", 0, limit_bytes) + 1
         raise InvalidProcfileError(
             f"expected a file of at most {limit_bytes} bytes, found a longer one", line=line
         )
-    return data
