@@ -16,18 +16,27 @@ from smartmob_agent.process.states import FAILURES, TRANSITIONS, State
 __all__ = ["draw"]
 
 _SVG = "http://www.w3.org/2000/svg"
-_WIDTH, _HEIGHT = 760, 500
-_MAIN = (State.PENDING, State.DOWNLOADING, State.UNPACKING, State.PROCESSING, State.RUNNING)
+_WIDTH, _HEIGHT = 760, 580
+_MAIN = (
+    State.PENDING,
+    State.DOWNLOADING,
+    State.UNPACKING,
+    State.PROCESSING,
+    State.BUILDING,
+    State.RUNNING,
+)
 _SIDE = (
     State.DOWNLOAD_FAILURE,
     State.UNPACK_FAILURE,
     State.INVALID_PROCFILE,
     State.NO_PROCFILE,
     State.UNKNOWN_PROCESS_TYPE,
+    State.INVALID_APP_JSON,
+    State.BUILD_FAILURE,
 )
 _LIVING = frozenset(TRANSITIONS) - {State.STOPPING, State.GONE}
 """What the frame holds: whatever goes on, it can be stopped."""
-_FRAME = "M 10 10 H 750 V 400 H 10 Z"
+_FRAME = "M 10 10 H 750 V 480 H 10 Z"
 _STYLE = """
 .states text { fill: currentColor; font: 14px system-ui, sans-serif; text-anchor: middle; }
 .states rect, .states .edge { fill: none; stroke: currentColor; stroke-width: 1.4; }
@@ -70,11 +79,11 @@ class _Box:
 
 _BOXES = {
     **{state: _Box(370, 45 + 78 * row) for row, state in enumerate(_MAIN)},
-    **{state: _Box(640, 84 + 66 * row, width=180) for row, state in enumerate(_SIDE)},
-    State.BACKOFF: _Box(120, 201, width=110, height=110),
-    State.FINISHED: _Box(120, 357, width=110),
-    State.STOPPING: _Box(370, 470),
-    State.GONE: _Box(640, 470),
+    **{state: _Box(640, 70 + 58 * row, width=180) for row, state in enumerate(_SIDE)},
+    State.BACKOFF: _Box(120, 240, width=110, height=130),
+    State.FINISHED: _Box(120, 435, width=110),
+    State.STOPPING: _Box(370, 550),
+    State.GONE: _Box(640, 550),
 }
 
 
@@ -117,8 +126,8 @@ def _draw_stop() -> Iterator[str]:
         raise ValueError("expected that what lives can be stopped, and nothing else")
     box = _BOXES[State.STOPPING]
     yield f'<path class="frame" d="{_FRAME}"/>'
-    yield _edge(f"M {box.x:g} 400 V {box.top:g}", ",".join(sorted(_LIVING)), State.STOPPING)
-    yield f'<text class="note" x="{box.x + 115:g}" y="430">deleted, or the agent stops</text>'
+    yield _edge(f"M {box.x:g} 480 V {box.top:g}", ",".join(sorted(_LIVING)), State.STOPPING)
+    yield f'<text class="note" x="{box.x + 115:g}" y="510">deleted, or the agent stops</text>'
 
 
 def _draw_edges() -> Iterator[str]:
@@ -138,6 +147,10 @@ def _path(old: State, new: State) -> str:
         # The lines keep their order on the tall box, so that none crosses another.
         y = end.top + end.height * (0.5 + _MAIN.index(old)) / len(_MAIN)
         return f"M {start.left:g} {start.y:g} L {end.right:g} {y:g}"
+    if new is State.BACKOFF and old in FAILURES:  # Someone asks for another try.
+        return f"M {start.x:g} {start.bottom:g} V 466 H {end.x:g} V {end.bottom:g}"
+    if (old, new) == (State.PROCESSING, State.RUNNING):  # Nobody builds it.
+        return f"M {start.left:g} {start.y + 8:g} C 270 330 270 390 {end.left:g} {end.y - 8:g}"
     if old in _MAIN and new in _MAIN and _MAIN.index(new) == _MAIN.index(old) + 1:
         return f"M {start.x:g} {start.bottom:g} V {end.top:g}"
     if old is State.RUNNING and new is State.FINISHED:

@@ -4,6 +4,10 @@ from smartmob_agent.agent import (
     Agent as Agent,
     serve as serve,
 )
+from smartmob_agent.build.seam import (
+    BuildDirectories as BuildDirectories,
+    Builder as Builder,
+)
 from smartmob_agent.child.seam import (
     Child as Child,
     Command as Command,
@@ -12,6 +16,7 @@ from smartmob_agent.child.seam import (
 )
 from smartmob_agent.config.settings import (
     AgentConfig as AgentConfig,
+    BuildLimits as BuildLimits,
     Cache as Cache,
     Containment as Containment,
     EgressRules as EgressRules,
@@ -25,7 +30,10 @@ from smartmob_agent.errors import (
     AgentError as AgentError,
     BadRequestError as BadRequestError,
     BodyTooLargeError as BodyTooLargeError,
+    BuildError as BuildError,
     DownloadError as DownloadError,
+    ExecError as ExecError,
+    InvalidAppJsonError as InvalidAppJsonError,
     InvalidProcfileError as InvalidProcfileError,
     NoProcfileError as NoProcfileError,
     PortInUseError as PortInUseError,

@@ -13,6 +13,9 @@ import trio
 
 from smartmob_agent.api.app import ROUTES, make_app
 from smartmob_agent.api.route import ApiContext, rules_of
+from smartmob_agent.build.builders import open_builders
+from smartmob_agent.build.builds import open_builds
+from smartmob_agent.build.seam import Builder
 from smartmob_agent.child.seam import Spawner
 from smartmob_agent.child.spawner import open_spawner
 from smartmob_agent.config.settings import AgentConfig, HttpLimits
@@ -96,12 +99,14 @@ async def serve(
     fetcher: Fetcher | None = None,
     workspaces: Workspaces | None = None,
     network: LocalNetwork | None = None,
+    builders: Sequence[Builder] | None = None,
     task_status: trio.TaskStatus[Agent] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run an agent until `Agent.stop` is called; its `Agent` is the value of `nursery.start`.
 
     spawner, fetcher, workspaces, network: in place of the real ones, such as those of
         `smartmob_agent.testing`.
+    builders: in place of those of the config and those for Python and Node.
 
     Installs no signal handler, configures no logging and keeps no global state: a program
     may run several.  Raises `StartError` when it cannot begin.
@@ -130,14 +135,27 @@ async def serve(
             )
         )
         network = network or Loopback()
+        environ = dict(os.environ)
+        if builders is None:
+            builders = await open_builders(config.build.builders, environ)
+        builds = await stack.enter_async_context(
+            open_builds(
+                config,
+                builders,
+                spawner=spawner,
+                trees=workspaces.cache.trees,
+                environ=environ,
+            )
+        )
         services = Services(
             config=config,
             spawner=PacedSpawner(metrics.meter_spawner(spawner), StartRate(config.max_start_rate)),
             store=store,
+            builds=builds,
             workspaces=workspaces,
             network=network,
             ports=Ports(*config.ports, network.is_free),
-            environ=dict(os.environ),
+            environ=environ,
             random=random.Random().random,  # noqa: S311  # It spreads restarts, it guards nothing.
             now=lambda: datetime.now(UTC),
         )

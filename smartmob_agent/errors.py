@@ -17,24 +17,31 @@
     │   ├── UnpackError
     │   ├── NoProcfileError
     │   ├── InvalidProcfileError  `line` is the number of the line
-    │   └── UnknownProcessTypeError
+    │   ├── UnknownProcessTypeError
+    │   ├── InvalidAppJsonError
+    │   └── BuildError
     └── TransientError              the world's: trying again may mend it
         ├── TransientDownloadError
         ├── PortUnavailableError
         └── SpawnError
+            └── ExecError
 
 Every message is one line, names what was expected and found, and holds no secret.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 __all__ = [
     "AgentError",
     "BadRequestError",
     "BodyTooLargeError",
+    "BuildError",
     "DownloadError",
+    "ExecError",
+    "InvalidAppJsonError",
     "InvalidProcfileError",
     "NoProcfileError",
     "PortInUseError",
@@ -50,6 +57,7 @@ __all__ = [
     "TransientError",
     "UnknownProcessTypeError",
     "UnpackError",
+    "copy_error",
 ]
 
 
@@ -159,6 +167,14 @@ class UnknownProcessTypeError(SourceError):
     """The Procfile does not name the requested process type."""
 
 
+class InvalidAppJsonError(SourceError):
+    """The app.json breaks a rule, or requires variables that nobody has set."""
+
+
+class BuildError(SourceError):
+    """What the app needs cannot be installed."""
+
+
 class TransientError(AgentError):
     """Something that may mend itself: try again later."""
 
@@ -173,3 +189,22 @@ class PortUnavailableError(TransientError):
 
 class SpawnError(TransientError):
     """The operating system did not start the child."""
+
+
+class ExecError(SpawnError):
+    """There is no such program, or it is none."""
+
+
+def copy_error(error: Exception) -> Exception:
+    """Copy an error that several waiting processes raise: one exception has one traceback.
+
+    Its class may be an embedder's, so nothing is known of its `__init__`, which is not called.
+    """
+    kind = type(error)
+    copy = kind.__new__(kind, *error.args)
+    vars(copy).update(vars(error))
+    for base in kind.__mro__:
+        for name in vars(base).get("__slots__", ()):
+            with contextlib.suppress(AttributeError):
+                object.__setattr__(copy, name, getattr(error, name))
+    return copy

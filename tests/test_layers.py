@@ -19,9 +19,10 @@ FLOORS = {
     # It speaks with an agent and shares no code with it: see the test of that below.
     "client": 2,
     "http": 2,
-    "child": 4,
-    "source": 4,
-    "output": 4,
+    "child": 3,
+    "source": 3,
+    "output": 3,
+    "build": 4,
     "process": 5,
     "metrics": 6,
     "api": 8,
@@ -37,14 +38,16 @@ FLOORS = {
 SUB_FLOORS = {
     # Within `source`: which of its rooms a room may import.
     "source.disk": set[str](),
+    # Directories that are kept, and copied.
+    "source.trees": {"source.disk"},
     # Bytes of an archive → files.
     "source.archive": {"source.disk"},
     # Nothing of what becomes of the file: it could be used alone.
     "source.download": {"source.disk"},
     # Which file is an archive, `open_cache` is told.
-    "source.cache": {"source.disk"},
+    "source.cache": {"source.disk", "source.trees"},
     # A workspace is made of an archive, and the agent's own directory may have the cache in it.
-    "source.app": {"source.archive", "source.cache", "source.disk"},
+    "source.app": {"source.archive", "source.cache", "source.disk", "source.trees"},
 }
 # Modules of `source` without a room: these lie below its rooms and import none of them; all others
 # stand on top and may import any.

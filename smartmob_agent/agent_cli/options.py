@@ -34,6 +34,7 @@ _SECTIONS = (
     "Processes",
     "Sources",
     "Cache",
+    "Builds",
     "Output",
     "Containment",
     "HTTP",

@@ -17,6 +17,7 @@ from cattrs.gen import make_dict_structure_fn
 
 from smartmob_agent.api.kinds import (
     KINDS,
+    BuildMode,
     Digest,
     HttpPath,
     Line,
@@ -199,6 +200,10 @@ class CreateRequest:
     stop: StopRequest = attrs.field(
         factory=StopRequest, metadata=_asked("How the child is asked to end.")
     )
+    build: BuildMode = attrs.field(
+        default=BuildMode("auto"),
+        metadata=_asked("Whether what the app needs is installed, if there is a builder for it."),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -239,6 +244,18 @@ _DOWNLOAD = Document(
         "How far a download has come.",
         received=count("Bytes."),
         total=or_null(count("Bytes; null if its server does not tell.")),
+    ),
+)
+_BUILD = Document(
+    name="Build",
+    schema=document(
+        "What the app was built by.",
+        builder=text("The name of the builder."),
+        cached={
+            "type": "boolean",
+            "description": "Whether it was built before, or for another process.",
+        },
+        seconds={"type": "number", "description": "That the build took.", "minimum": 0},
     ),
 )
 PID: Schema = {"type": "integer", "description": "Of a child.", "minimum": 1}
@@ -345,6 +362,11 @@ class ProcessStatus:
             process.files.source.download and attrs.asdict(process.files.source.download)
         ),
     )
+    build: Mapping[str, object] | None = _shown(
+        or_null(_BUILD),
+        None,
+        lambda process: process.files.build and attrs.asdict(process.files.build),
+    )
 
 
 PROCESS_STATUS = document_of(ProcessStatus)
@@ -408,6 +430,7 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
             timeout=request.stop.timeout,
             to=cast("Literal['group', 'app']", str(request.stop.to)),
         ),
+        build="auto" if request.build == "auto" else "never",
         request_id=request_id,
     )
 

@@ -28,6 +28,7 @@ __all__ = [
     "SLUG_PATTERN",
     "SWITCH",
     "TEXT",
+    "BuildMode",
     "Digest",
     "HttpPath",
     "Line",
@@ -85,6 +86,7 @@ Pattern = NewType("Pattern", str)
 Yes = NewType("Yes", bool)
 Seconds = NewType("Seconds", float)
 StopTo = NewType("StopTo", str)
+BuildMode = NewType("BuildMode", str)
 
 # fmt: off
 SIGNALS = (
@@ -186,9 +188,13 @@ def _root_path(value: object) -> str:
 
 
 def _port(value: object) -> object:
-    if value in ("auto", "none") or (type(value) is int and 1 <= value <= _LAST_PORT):
+    if value in ("auto", "none"):
         return value
-    found = f"{value!a}" if type(value) in (str, int) else _JSON_NAMES[type(value)]
+    if type(value) is float and value.is_integer():
+        value = int(value)  # To JSON Schema 80.0 is an integer, too.
+    if type(value) is int and 1 <= value <= _LAST_PORT:
+        return value
+    found = f"{value!a}" if type(value) in (str, int, float) else _JSON_NAMES[type(value)]
     raise ValueError(f"expected 'auto', 'none' or a number from 1 to {_LAST_PORT}, found {found}")
 
 
@@ -243,6 +249,7 @@ KINDS: Mapping[Any, ValueKind] = {
     Digest: ValueKind(_digest, _string(pattern=f"^{DIGEST.pattern}$")),
     VariableName: ValueKind(_variable_name, _string(pattern=f"^{VARIABLE_NAME.pattern}$")),
     VariableValue: ValueKind(_variable_value, _string(pattern="^[^\0]*$")),
+    BuildMode: _word_of("auto", "never"),
     SignalName: ValueKind(
         _signal_name, _string(enum=[f"{start}{name}" for name in SIGNALS for start in ("", "SIG")])
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno as errors
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ import trio
 from smartmob_agent.child.pipes import ChildPipes
 from smartmob_agent.child.seam import Command, Exit
 from smartmob_agent.child.zygote_client import ZygoteClient, receive_lines
-from smartmob_agent.errors import SpawnError
+from smartmob_agent.errors import ExecError, SpawnError
 
 __all__ = ["GuardedChild", "ShimHandle"]
 
@@ -26,6 +27,12 @@ _SHIM_TIMEOUT = 5.0
 Twice as long after a kill, what is left counts as stuck; what was never started has as long
 again, without its zygote.
 """
+
+
+_NO_PROGRAM = frozenset(
+    {errors.ENOENT, errors.EACCES, errors.ENOEXEC, errors.ENOTDIR, errors.EISDIR, errors.ELOOP}
+)
+"""Of execve(2): trying again does not help."""
 
 
 @attrs.frozen(kw_only=True)
@@ -223,7 +230,9 @@ def _explain(command: Command, errno: int, step: str) -> SpawnError:
     if step == "cgroup":
         return SpawnError(f"cannot start {_name(command)} in a cgroup of its own: {reason}")
     if step == "interpreter":
-        return SpawnError(f"cannot start {_name(command)}: the interpreter it names is missing")
+        return ExecError(f"cannot start {_name(command)}: the interpreter it names is missing")
+    if step == "exec" and errno in _NO_PROGRAM:
+        return ExecError(f"cannot start {_name(command)}: {reason}")
     if step != "exec":
         reason = f"{step}: {reason}"
     return SpawnError(f"cannot start {_name(command)}: {reason}")

@@ -36,14 +36,19 @@ FAILURES = frozenset(
         "no procfile",
         "invalid procfile",
         "unknown process type",
+        "invalid app.json",
+        "build failure",
     }
 )
-"""States from which a process does not recover: delete it."""
+"""States from which a process does not recover by itself: delete it.
+
+After `build failure` a restart builds again.
+"""
 GONE = "gone"
 """The state of a process that was deleted."""
 STATES = (
-    *("pending", "downloading", "unpacking", "processing", "running", "backoff"),
-    *("finished", "stopping"),
+    *("pending", "downloading", "unpacking", "processing", "building", "running"),
+    *("backoff", "finished", "stopping"),
     *sorted(FAILURES),
     GONE,
 )

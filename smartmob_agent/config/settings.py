@@ -35,6 +35,7 @@ from smartmob_agent.config.types import (
 
 __all__ = [
     "AgentConfig",
+    "BuildLimits",
     "Cache",
     "Containment",
     "EgressRules",
@@ -192,13 +193,36 @@ class Cache:
         default=4 * GiB,
         metadata=setting(
             BYTES,
-            "Total size of the cache; beyond it, the least recently used archive is removed.",
+            "Total size of the cache; beyond it, the least recently used archive or build is "
+            "removed.",
             section="Cache",
         ),
     )
     upload_timeout: float = attrs.field(
         default=3600.0,
         metadata=setting(SECONDS, "Time for which an unused upload is kept.", section="Cache"),
+    )
+
+
+@attrs.frozen(kw_only=True, field_transformer=check_settings)
+class BuildLimits:
+    """Who installs what apps need, and how long that may take."""
+
+    builders: tuple[Path, ...] = attrs.field(
+        default=(),
+        metadata=setting(
+            PATH,
+            "Directory of a builder, with the programs `detect` and `build`; it is asked before "
+            "those for Python and Node.",
+            section="Builds",
+            option="builder",
+            metavar="DIR",
+            many=True,
+        ),
+    )
+    timeout: float = attrs.field(
+        default=900.0,
+        metadata=setting(SECONDS, "Time for one build.", section="Builds", option="build-timeout"),
     )
 
 
@@ -586,6 +610,7 @@ class AgentConfig:
     source: SourceLimits = attrs.field(factory=SourceLimits)
     cache: Cache = attrs.field(factory=Cache)
     egress: EgressRules = attrs.field(factory=EgressRules)
+    build: BuildLimits = attrs.field(factory=BuildLimits)
     restart: RestartDelays = attrs.field(factory=RestartDelays)
     output: OutputLimits = attrs.field(factory=OutputLimits)
     http: HttpLimits = attrs.field(factory=HttpLimits)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import trio
 
 from smartmob_agent.output.batch import Stream
-from smartmob_agent.output.console import Console
 from smartmob_agent.output.lines import LineSplitter
 
-__all__ = ["pump", "pump_all"]
+__all__ = ["Sink", "pump", "pump_all"]
+
+
+class Sink(Protocol):
+    """Takes lines: a console, mostly."""
+
+    def publish(self, stream: Stream, text: bytes) -> None:
+        r"""Take lines, each with `\n` at its end; empty text is none."""
+        ...
+
 
 _READ_BYTES = 64 * 1024
 """For more than that the allocator maps memory, and unmaps it again."""
@@ -20,7 +29,7 @@ _READS = 4
 
 
 async def pump(
-    source: trio.abc.ReceiveStream, console: Console, stream: Stream, line_bytes: int
+    source: trio.abc.ReceiveStream, console: Sink, stream: Stream, line_bytes: int
 ) -> None:
     """Publish all that comes from `source`, as lines, until it ends; close it.
 
@@ -62,7 +71,7 @@ async def _read_pipe(fd: int, take: Callable[[bytes], None]) -> None:
 
 
 async def pump_all(
-    sources: Mapping[Stream, trio.abc.ReceiveStream], console: Console, line_bytes: int
+    sources: Mapping[Stream, trio.abc.ReceiveStream], console: Sink, line_bytes: int
 ) -> None:
     """Pump from all pipes of a child at once; return when all have ended."""
     async with trio.open_nursery() as nursery:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
 
 import attrs
 import trio
 
+from smartmob_agent.build.builds import Builds, SeenApp
+from smartmob_agent.build.env_dir import place_environment
+from smartmob_agent.build.seam import Builder
 from smartmob_agent.child.seam import Command
 from smartmob_agent.errors import (
+    BuildError,
     DownloadError,
+    InvalidAppJsonError,
     InvalidProcfileError,
     NoProcfileError,
     SourceError,
@@ -17,16 +24,18 @@ from smartmob_agent.errors import (
     UnknownProcessTypeError,
     UnpackError,
 )
+from smartmob_agent.output.pump import Sink
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import State
-from smartmob_agent.source.app.environment import child_environment
-from smartmob_agent.source.app.procfile import parse_procfile
+from smartmob_agent.source.app.app_json import AppJson, parse_app_json, request_environment
+from smartmob_agent.source.app.environment import BuildEnvironment, child_environment
+from smartmob_agent.source.app.procfile import ProcessType, parse_procfile
 from smartmob_agent.source.app.shell_line import replace_shell
 from smartmob_agent.source.app.workspace import Unpacked, Workspace
 from smartmob_agent.source.disk.timeouts import MAKE_ROOM_TIMEOUT
 from smartmob_agent.source.store import Source
 
-__all__ = ["Preparation", "failure_state"]
+__all__ = ["BuildInfo", "Preparation", "failure_state"]
 
 _FAILURE_STATES: Mapping[type[SourceError], State] = {
     SourceError: State.DOWNLOAD_FAILURE,
@@ -35,6 +44,8 @@ _FAILURE_STATES: Mapping[type[SourceError], State] = {
     NoProcfileError: State.NO_PROCFILE,
     InvalidProcfileError: State.INVALID_PROCFILE,
     UnknownProcessTypeError: State.UNKNOWN_PROCESS_TYPE,
+    InvalidAppJsonError: State.INVALID_APP_JSON,
+    BuildError: State.BUILD_FAILURE,
 }
 
 
@@ -46,21 +57,41 @@ def failure_state(error: SourceError) -> State:
     return next(_FAILURE_STATES[kind] for kind in type(error).__mro__ if kind in _FAILURE_STATES)
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(kw_only=True)
+class BuildInfo:
+    """What a process was built by.
+
+    cached: whether it was there already, or made for another process at the same time.
+    seconds: that the build took when it was made.
+    """
+
+    builder: str
+    cached: bool
+    seconds: float
+
+
+@attrs.define(eq=False, kw_only=True)
 class Preparation:
     """The files of one process: its archive while it needs it, and the app that comes out of it.
 
     source: knows the archive's digest, and how far its download is.
+    build: what the app was built by; None if it was not built.
     """
 
     source: Source
+    build: BuildInfo | None = None
     _spec: ProcessSpec
     _environ: Mapping[str, str]
     _workspace: Workspace
+    _builds: Builds
+    _output: Sink
 
     @classmethod
-    def open(cls, spec: ProcessSpec, services: Services) -> Preparation:
-        """Have none yet, but let the store know that the archive is going to be wanted."""
+    def open(cls, spec: ProcessSpec, services: Services, output: Sink) -> Preparation:
+        """Have none yet, but let the store know that the archive is going to be wanted.
+
+        output: gets what a build writes.
+        """
         source = services.store.open_source(
             spec.source_url, sha256=spec.source_sha256, request_id=spec.request_id
         )
@@ -69,13 +100,15 @@ class Preparation:
             spec=spec,
             environ=services.environ,
             workspace=services.workspaces.open(spec.slug),
+            builds=services.builds,
+            output=output,
         )
 
     async def prepare(self, enter: Callable[[State], None]) -> Command:
-        """Download, unpack and read the Procfile; tell `enter` the state of each step.
+        """Download, unpack, read the Procfile and build; tell `enter` the state of each step.
 
         Raises `SourceError` when trying again cannot mend it, else `TransientError`: then the
-        archive is kept for the next try.
+        archive is kept for the next try, and also after a `BuildError`.
 
         If cancelled: what there is stays until `remove`.
         """
@@ -83,9 +116,12 @@ class Preparation:
             enter(State.DOWNLOADING)
             archive = await self.source.get()
             enter(State.UNPACKING)
-            app = await self._workspace.unpack(archive, self._spec.root)
-            enter(State.PROCESSING)
-            command = _command(self._spec, app, self._environ)
+            if self._spec.build == "auto" and self._builds.builders:
+                command = await self._prepare_to_build(archive, enter)
+            else:
+                command = await self._prepare_as_it_is(archive, enter)
+        except BuildError:
+            raise
         except SourceError:
             await self.source.aclose()
             raise
@@ -104,33 +140,123 @@ class Preparation:
         await self.source.aclose()
         await self._workspace.remove()
 
+    async def _prepare_as_it_is(self, archive: Path, enter: Callable[[State], None]) -> Command:
+        app = await self._workspace.unpack(archive, self._spec.root)
+        enter(State.PROCESSING)
+        return self._plan(SeenApp.of(app, None)).command(app.root)
 
-def _command(spec: ProcessSpec, app: Unpacked, environ: Mapping[str, str]) -> Command:
-    if spec.command is not None:
-        return _make_command(spec.command, {}, spec, app, environ)
-    if app.procfile is None:
-        raise NoProcfileError(
-            "expected a file 'Procfile' at the top of the archive, or in its only directory"
+    async def _prepare_to_build(self, archive: Path, enter: Callable[[State], None]) -> Command:
+        """Let one process look for all that have the same archive; build if someone wants to."""
+        assert self.source.sha256 is not None  # noqa: S101  # It has the archive.
+        app, look = None, self._builds.look(self.source.sha256, self._spec.root)
+        async with look.turn:
+            if look.seen is None:
+                app = await self._workspace.unpack(archive, self._spec.root)
+                enter(State.PROCESSING)
+                self._plan(SeenApp.of(app, None))
+                look.seen = SeenApp.of(app, await self._builds.choose(app, self._output))
+        if look.seen.builder is not None:
+            if app is None:
+                enter(State.PROCESSING)
+            plan, has_files = self._plan(look.seen), app is not None
+            enter(State.BUILDING)
+            again = partial(self._workspace.unpack, archive, self._spec.root)
+            unpack = None if has_files else again
+            return await self._build(plan, look.seen, look.seen.builder, unpack)
+        if app is None:
+            return await self._prepare_as_it_is(archive, enter)
+        return self._plan(look.seen).command(app.root)
+
+    async def _build(
+        self,
+        plan: _Plan,
+        seen: SeenApp,
+        builder: Builder,
+        unpack: Callable[[], Awaitable[Unpacked]] | None,
+    ) -> Command:
+        """Wait for the build, and copy it.
+
+        unpack: None if the workspace has the app's files already.
+        """
+        gave = False
+        use = await self._builds.use(
+            builder,
+            source_sha256=self.source.sha256 or "",
+            root=seen.root,
+            env=plan.env,
+            sink=self._output,
         )
-    types = parse_procfile(app.procfile)
-    if spec.process_type is None or spec.process_type not in types:
-        raise UnknownProcessTypeError(
-            f"expected one of the Procfile's process types ({', '.join(sorted(types))}), "
-            f"found {spec.process_type!r}"
+        try:
+            async with use.shared.giving() as wanted:
+                if wanted:
+                    if unpack is not None:
+                        await _again(unpack)
+                    await use.shared.give(self._workspace.hand_over)
+                    gave = True
+            tree = await use.wait()
+            directory = await self._workspace.copy(tree)
+            record = tree.record
+        finally:
+            await use.leave()
+        self.build = BuildInfo(
+            builder=record["builder"], cached=not gave, seconds=record["seconds"]
         )
-    chosen = types[spec.process_type]
-    return _make_command(chosen.command, chosen.env, spec, app, environ)
+        root = directory / record["root"]
+        return plan.command(root, place_environment(BuildEnvironment(**record["env"]), str(root)))
+
+    def _plan(self, seen: SeenApp) -> _Plan:
+        """Find the command of the process.
+
+        Raises `SourceError` if there is none, or what it needs is not set.
+        """
+        spec, chosen = self._spec, self._chosen(seen)
+        app_json = AppJson() if seen.app_json is None else parse_app_json(seen.app_json)
+        secret = self._builds.secret
+        env = request_environment(app_json, spec.env, secret=secret, app=spec.app)
+        return _Plan(chosen=chosen, env=env, environ=self._environ)
+
+    def _chosen(self, seen: SeenApp) -> ProcessType:
+        """Find what is to be run."""
+        spec = self._spec
+        if spec.command is not None:
+            return ProcessType(name="", command=spec.command, env={})
+        if seen.procfile is None:
+            raise NoProcfileError(
+                "expected a file 'Procfile' at the top of the archive, or in its only directory"
+            )
+        types = parse_procfile(seen.procfile)
+        if spec.process_type is None or spec.process_type not in types:
+            raise UnknownProcessTypeError(
+                f"expected one of the Procfile's process types ({', '.join(sorted(types))}), "
+                f"found {spec.process_type!r}"
+            )
+        return types[spec.process_type]
 
 
-def _make_command(
-    line: str,
-    assignments: Mapping[str, str],
-    spec: ProcessSpec,
-    app: Unpacked,
-    environ: Mapping[str, str],
-) -> Command:
-    return Command(
-        argv=("/bin/sh", "-c", replace_shell(line)),
-        env=child_environment(environ, assignments, spec.env),
-        cwd=app.root,
-    )
+async def _again(unpack: Callable[[], Awaitable[Unpacked]]) -> None:
+    """Unpack what was unpacked before: whatever is wrong now may mend itself."""
+    try:
+        await unpack()
+    except SourceError as exc:
+        raise TransientError(str(exc)) from exc
+
+
+@attrs.frozen(kw_only=True)
+class _Plan:
+    """How a process is started, once it is known where its app is.
+
+    env: of the create request, with the defaults of the app.
+    """
+
+    chosen: ProcessType
+    env: Mapping[str, str]
+    environ: Mapping[str, str]
+
+    def command(self, root: Path, build: BuildEnvironment | None = None) -> Command:
+        return Command(
+            argv=("/bin/sh", "-c", replace_shell(self.chosen.command)),
+            env=child_environment(
+                self.environ, self.chosen.env, self.env, build=build or BuildEnvironment()
+            ),
+            cwd=root,
+        )

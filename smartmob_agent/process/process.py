@@ -25,7 +25,14 @@ from smartmob_agent.process.ports import PortLease
 from smartmob_agent.process.preparation import Preparation, failure_state
 from smartmob_agent.process.readiness import ReadinessProbe
 from smartmob_agent.process.spec import ProcessSpec, Services
-from smartmob_agent.process.states import ENDS, FAILURES, TRANSITIONS, State, WrongStateError
+from smartmob_agent.process.states import (
+    ENDS,
+    FAILURES,
+    REPEATABLE,
+    TRANSITIONS,
+    State,
+    WrongStateError,
+)
 from smartmob_agent.process.termination import Termination
 from smartmob_agent.source.disk.timeouts import REMOVE_TREE_TIMEOUT
 
@@ -62,11 +69,12 @@ class ManagedProcess(ProcessLifecycle):
 
         publish: is called with each step that it takes, also with this first one.
         """
+        console = Console(services.config.output.console_bytes, services.now)
         process = cls(
             spec=spec,
             created_at=services.now(),
-            files=Preparation.open(spec, services),
-            console=Console(services.config.output.console_bytes, services.now),
+            files=Preparation.open(spec, services, console),
+            console=console,
             publish=publish,
             now=services.now,
             services=services,
@@ -108,14 +116,18 @@ class ManagedProcess(ProcessLifecycle):
         """Begin to start a new child, without any delay, and return at once.
 
         One that runs is ended first, as by `stop`.  A process that is about to start a child
-        anyway goes on.  `wait_started` waits for the outcome.
+        anyway goes on, and one whose build has failed is built again.  `wait_started` waits for
+        the outcome.
 
         Raises `WrongStateError` when it will never start a child again.
         """
-        if self.state in ENDS:
+        if self.state in ENDS - REPEATABLE:
             raise WrongStateError("that can be started again", self.state)
         self._backoff.reset()
-        if self.state is State.RUNNING:
+        if self.state in REPEATABLE:
+            self._back_off(0.0, error="it is tried again because someone asked for it")
+            self._pause.cancel(reason="the process is to be tried again")
+        elif self.state is State.RUNNING:
             self._become_unready()
             self._turn.cancel(reason="the process is to be started again")
         elif self.state is State.FINISHED:
@@ -159,7 +171,7 @@ class ManagedProcess(ProcessLifecycle):
 
     async def _live(self) -> None:
         command: Command | None = None
-        while self.state not in FAILURES:
+        while True:
             try:
                 if command is None:
                     command = await self.files.prepare(self._enter)
@@ -174,10 +186,10 @@ class ManagedProcess(ProcessLifecycle):
                 self._back_off(self._backoff.after_failure(), error=str(exc))
             except Exception as exc:  # noqa: BLE001  # The border of one tenant.
                 self._report_internal_error(exc)
-            if self.state in (State.BACKOFF, State.FINISHED):
-                with trio.CancelScope() as self._pause:
-                    await trio.sleep_until(self._next_start)
-        await trio.sleep_forever()
+            # A failure is final, unless someone asks for another try.
+            until = math.inf if self.state in FAILURES else self._next_start
+            with trio.CancelScope() as self._pause:
+                await trio.sleep_until(until)
 
     def _finish(self) -> None:
         """The child has ended, and nothing has put off the next one."""

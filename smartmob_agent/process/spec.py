@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Literal
 
 import attrs
 
+from smartmob_agent.build.builds import Builds
 from smartmob_agent.child.seam import Spawner
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.process.network import LocalNetwork
@@ -28,6 +30,7 @@ class ProcessSpec:
     source_sha256: what the digest of the archive must be: 64 hexadecimal digits, lower case.
     env: variable name → value, on top of everything else.
     ready: None for what is usual for such a process.
+    build: whether what the app needs is installed: `auto` or `never`.
     request_id: of the request that created it, sent along with the download.
     """
 
@@ -43,6 +46,7 @@ class ProcessSpec:
     port: PortWish = "auto"
     ready: Readiness | None = None
     stop: StopPolicy = attrs.field(factory=StopPolicy)
+    build: Literal["auto", "never"] = "auto"
     request_id: str = ""
 
     @property
@@ -63,6 +67,7 @@ class Services:
     config: AgentConfig
     spawner: Spawner
     store: Store
+    builds: Builds
     workspaces: Workspaces
     network: LocalNetwork
     ports: Ports

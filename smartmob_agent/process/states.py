@@ -10,6 +10,7 @@ from smartmob_agent.errors import RequestError
 __all__ = [
     "ENDS",
     "FAILURES",
+    "REPEATABLE",
     "TRANSITIONS",
     "IllegalTransitionError",
     "State",
@@ -27,6 +28,8 @@ class State(enum.StrEnum):
     UNPACKING = "unpacking"
     PROCESSING = "processing"
     """Its Procfile is read and its child started for the first time."""
+    BUILDING = "building"
+    """What it needs is being installed, or copied."""
     RUNNING = "running"
     BACKOFF = "backoff"
     """Its child ended, or something that may mend itself failed: it tries again soon."""
@@ -40,6 +43,8 @@ class State(enum.StrEnum):
     NO_PROCFILE = "no procfile"
     INVALID_PROCFILE = "invalid procfile"
     UNKNOWN_PROCESS_TYPE = "unknown process type"
+    INVALID_APP_JSON = "invalid app.json"
+    BUILD_FAILURE = "build failure"
 
 
 FAILURES = frozenset(
@@ -49,9 +54,14 @@ FAILURES = frozenset(
         State.NO_PROCFILE,
         State.INVALID_PROCFILE,
         State.UNKNOWN_PROCESS_TYPE,
+        State.INVALID_APP_JSON,
+        State.BUILD_FAILURE,
     }
 )
 """What trying again cannot mend: the process waits to be deleted."""
+
+REPEATABLE = frozenset({State.BUILD_FAILURE})
+"""Failures after which someone may ask for another try: the world may have changed."""
 
 ENDS = FAILURES | {State.STOPPING, State.GONE}
 """States in which no child will be started any more."""
@@ -74,20 +84,25 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     ),
     State.PROCESSING: frozenset(
         {
+            State.BUILDING,
             State.RUNNING,
             State.NO_PROCFILE,
             State.INVALID_PROCFILE,
             State.UNKNOWN_PROCESS_TYPE,
+            State.INVALID_APP_JSON,
+            State.BUILD_FAILURE,
             State.BACKOFF,
             State.STOPPING,
         }
     ),
     State.RUNNING: frozenset({State.BACKOFF, State.FINISHED, State.STOPPING}),
     State.FINISHED: frozenset({State.BACKOFF, State.STOPPING}),
+    State.BUILDING: frozenset({State.RUNNING, State.BUILD_FAILURE, State.BACKOFF, State.STOPPING}),
     State.BACKOFF: frozenset({State.DOWNLOADING, State.RUNNING, State.BACKOFF, State.STOPPING}),
     State.STOPPING: frozenset({State.GONE}),
     State.GONE: frozenset(),
-    **dict.fromkeys(sorted(FAILURES), frozenset({State.STOPPING})),
+    **dict.fromkeys(sorted(FAILURES - REPEATABLE), frozenset({State.STOPPING})),
+    **dict.fromkeys(sorted(REPEATABLE), frozenset({State.BACKOFF, State.STOPPING})),
 }
 """State → the states that may follow it."""
 

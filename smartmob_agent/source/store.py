@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from smartmob_agent.config.settings import Cache, SourceLimits
-from smartmob_agent.errors import TransientError
+from smartmob_agent.errors import TransientError, copy_error
 from smartmob_agent.source.cache.seam import ArchiveCache, make_room_after
 from smartmob_agent.source.digests import digest_of_upload
 from smartmob_agent.source.download.seam import Fetcher
@@ -120,7 +120,7 @@ class Source:
         if shared.error is not None:
             self._shared = None
             await shared.leave()
-            raise _copy(shared.error) from shared.error
+            raise copy_error(shared.error) from shared.error
         assert shared.archive is not None  # noqa: S101  # Only if nobody waits, it has neither.
         self.sha256 = shared.sha256
         return shared.archive.path
@@ -149,21 +149,6 @@ class Source:
             await shared.leave()
         if not demand.sources and demand.interrupted is not None:
             await demand.interrupted.part.remove()
-
-
-def _copy(error: Exception) -> Exception:
-    """Copy an error that each waiting process raises: one exception has one traceback.
-
-    Its class may be an embedder's, so nothing is known of its `__init__`, which is not called.
-    """
-    kind = type(error)
-    copy = kind.__new__(kind, *error.args)
-    vars(copy).update(vars(error))
-    for base in kind.__mro__:
-        for name in vars(base).get("__slots__", ()):
-            with contextlib.suppress(AttributeError):
-                object.__setattr__(copy, name, getattr(error, name))
-    return copy
 
 
 def _digest_of_upload(url: str) -> str | None:

@@ -16,6 +16,13 @@ The module `smartmob_agent.testing.plugin` has fixtures for pytest.
 
 from __future__ import annotations
 
+from smartmob_agent.testing.builds import (
+    FakeBuilder,
+    FakeScratch,
+    FakeToolCache,
+    FakeTree,
+    FakeTrees,
+)
 from smartmob_agent.testing.cache import FakeArchive, FakeCache, FakePart
 from smartmob_agent.testing.checkpoints import cancel_at_every_checkpoint, explore_schedules
 from smartmob_agent.testing.children import FakeChild, FakeSpawner
@@ -25,13 +32,18 @@ from smartmob_agent.testing.trial import Scenario, StuckError, Trial, run_trial
 
 __all__ = [
     "FakeArchive",
+    "FakeBuilder",
     "FakeCache",
     "FakeChild",
     "FakeFetcher",
     "FakeNetwork",
     "FakeNotifications",
     "FakePart",
+    "FakeScratch",
     "FakeSpawner",
+    "FakeToolCache",
+    "FakeTree",
+    "FakeTrees",
     "FakeWorkspace",
     "FakeWorkspaces",
     "Scenario",

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
 import trio
 
 from smartmob_agent.source.cache.etags import KnownETag
+from smartmob_agent.testing.builds import FakeTrees
+from smartmob_agent.testing.nowhere import NOWHERE
 
-__all__ = ["NOWHERE", "FakeArchive", "FakeCache", "FakePart"]
-
-NOWHERE = Path("/nonexistent")
-"""The directory of all fake files, which does not exist."""
+__all__ = ["FakeArchive", "FakeCache", "FakePart"]
 
 
 class FakeArchive:
@@ -80,6 +78,7 @@ class FakeCache:
     parts: all unfinished archives that were made, in order.
     errors: raised by the next calls of `FakePart.keep`, one each.
     etag_errors: raised by the next calls of `remember`, one each.
+    trees: what builds have made.
     """
 
     def __init__(self) -> None:
@@ -88,6 +87,7 @@ class FakeCache:
         self.parts: list[FakePart] = []
         self.errors: list[Exception] = []
         self.etag_errors: list[Exception] = []
+        self.trees = FakeTrees()
         self._numbers = itertools.count()
 
     def remove(self, sha256: str) -> None:

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.child.seam import Command, Exit
-from smartmob_agent.errors import SpawnError
+from smartmob_agent.errors import ExecError
 
 __all__ = ["FakeChild", "FakeSpawner"]
 
@@ -178,7 +178,7 @@ class FakeSpawner:
             raise self.errors.pop(0)
         program = command.argv[0]
         if program in self.missing:
-            raise SpawnError(f"cannot start {program!r}: No such file or directory")
+            raise ExecError(f"cannot start {program!r}: No such file or directory")
         child = FakeChild(next(self._pids), command, obeys=self.obey)
         self.children.append(child)
         self._send.send_nowait(child)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import trio
 
+from smartmob_agent.errors import TransientError
 from smartmob_agent.source.app.workspace import Unpacked
 from smartmob_agent.source.download.seam import Fetched, FetchRequest
-from smartmob_agent.testing.cache import NOWHERE, FakeCache
+from smartmob_agent.source.trees.seam import HeldTree
+from smartmob_agent.testing.builds import FakeTree
+from smartmob_agent.testing.cache import FakeCache
+from smartmob_agent.testing.nowhere import NOWHERE
 
 __all__ = ["FakeFetcher", "FakeWorkspace", "FakeWorkspaces"]
 
@@ -75,7 +79,22 @@ class FakeWorkspace:
         await trio.sleep(self._factory.delay)
         if self._factory.errors:
             raise self._factory.errors.pop(0)
-        return Unpacked(root=self.directory / "app" / (root or ""), procfile=self._factory.procfile)
+        return Unpacked(
+            root=self.directory / "app" / (root or ""),
+            procfile=self._factory.procfile,
+            app_json=self._factory.app_json,
+            files=self._factory.files,
+        )
+
+    async def hand_over(self, target: Path) -> None:  # noqa: ARG002  # nothing to move
+        await trio.sleep(self._factory.copy_delay)
+
+    async def copy(self, tree: HeldTree) -> Path:
+        await trio.sleep(self._factory.copy_delay)
+        if isinstance(tree, FakeTree) and tree.damaged:
+            await tree.discard()
+            raise TransientError("the build in the cache is damaged, and is made again")
+        return self.directory / "app"
 
     async def remove(self) -> None:
         await trio.sleep(self._factory.remove_delay)
@@ -87,7 +106,9 @@ class FakeWorkspaces:
 
     procfile: bytes of the Procfile; None for an app without one.
     errors: raised by the next calls of `unpack`, one each.
-    delay, remove_delay: seconds that `unpack` and `remove` take.
+    delay, copy_delay, remove_delay: seconds that `unpack`, `copy` and `remove` take.
+    app_json: bytes of the app.json; None for an app without one.
+    files: names of what lies beside the Procfile.
     opened: all workspaces, in order.
     cache: the archives.
     """
@@ -98,12 +119,18 @@ class FakeWorkspaces:
         procfile: bytes | None = b"web: serve\n",
         errors: Iterable[Exception] = (),
         delay: float = 0.0,
+        copy_delay: float = 0.0,
         remove_delay: float = 0.0,
+        app_json: bytes | None = None,
+        files: Collection[str] = (),
     ) -> None:
         self.procfile = procfile
         self.errors = list(errors)
         self.delay = delay
+        self.copy_delay = copy_delay
         self.remove_delay = remove_delay
+        self.app_json = app_json
+        self.files = files
         self.opened: list[FakeWorkspace] = []
         self.cache = FakeCache()
 

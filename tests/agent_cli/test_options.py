@@ -13,6 +13,7 @@ from smartmob_agent.config.settings import AgentConfig
 EXAMPLES = {
     "host": ("::1", "::1"),  # Others need credentials.
     "port": ("0", 0),
+    "ports": ("5000-5999", (5000, 5999)),
     "unix": ("/run/agent.sock", Path("/run/agent.sock")),
     "public-url": ("https://example.net/agent/", "https://example.net/agent"),
     "work-dir": ("work", Path("work")),
@@ -32,6 +33,8 @@ EXAMPLES = {
     "cache-dir": ("/var/cache/x", Path("/var/cache/x")),
     "cache-bytes": ("1000000", 1_000_000),
     "upload-timeout": ("60", 60.0),
+    "builder": ("builders/ruby", (Path("builders/ruby"),)),
+    "build-timeout": ("5m", 300.0),
     "unpacked-bytes": ("4000000", 4_000_000),
     "unpacked-ratio": ("12.5", 12.5),
     "unpacked-members": ("1000", 1000),
@@ -67,6 +70,7 @@ EXAMPLES = {
 BAD = {
     "host": "",
     "port": "65536",
+    "ports": "5999-5000",
     "unix": "",
     "public-url": "ftp://x",
     "work-dir": "",
@@ -86,6 +90,8 @@ BAD = {
     "cache-dir": "",
     "cache-bytes": "0",
     "upload-timeout": "0",
+    "builder": "",
+    "build-timeout": "0",
     "unpacked-bytes": "0",
     "unpacked-ratio": "x",
     "unpacked-members": "many",

@@ -77,6 +77,7 @@ async def test_a_created_process_is_pending_and_has_its_place(autojump_clock: Cl
             "containment": "tree",
             "source_sha256": None,
             "download": None,
+            "build": None,
         }
 
 

@@ -15,7 +15,7 @@ from smartmob_agent.agent import Agent
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.testing import FakeCache, FakeSpawner, FakeWorkspaces, Scenario, Trial
-from smartmob_agent.testing.cache import NOWHERE
+from smartmob_agent.testing.nowhere import NOWHERE
 from tests.determinism.memory_agent import check_nothing_left
 from tests.process.world import World, running
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import attrs
@@ -11,6 +11,7 @@ import trio
 
 from smartmob_agent.child.seam import Command
 from smartmob_agent.errors import (
+    BuildError,
     DownloadError,
     InvalidProcfileError,
     NoProcfileError,
@@ -21,24 +22,29 @@ from smartmob_agent.errors import (
 )
 from smartmob_agent.source.app.workspace import Unpacked
 from smartmob_agent.source.download.seam import Fetched, FetchRequest
+from smartmob_agent.source.trees.seam import HeldTree
 from smartmob_agent.testing import (
+    FakeBuilder,
     FakeChild,
     FakeFetcher,
     FakeSpawner,
     FakeWorkspace,
     FakeWorkspaces,
 )
-from tests.determinism.model import Answer, Waiting
+from tests.determinism.model import BUILT, Answer, Waiting
 
 PROCFILES = {
     Answer.GOOD: b"web: serve\n",
     Answer.NO_PROCFILE: None,
     Answer.BROKEN_PROCFILE: b"?\n",
     Answer.OTHER_TYPES: b"worker: work\n",
+    Answer.MISSING_VARIABLE: b"web: serve\n",
 }
+APP_JSONS = {Answer.MISSING_VARIABLE: b'{"env": {"MISSING": {"required": true}}}'}
 ERRORS: dict[tuple[Waiting, Answer], Callable[[], Exception]] = {
     (Waiting.DOWNLOAD, Answer.PASSING): lambda: TransientDownloadError("503"),
     (Waiting.UNPACK, Answer.PASSING): lambda: TransientError("disk full"),
+    (Waiting.BUILD, Answer.PASSING): lambda: SpawnError("no memory"),
     (Waiting.SPAWN, Answer.PASSING): lambda: SpawnError("no memory"),
 }
 OTHER_ERRORS: dict[Answer, Callable[[], Exception]] = {
@@ -108,17 +114,48 @@ class PuppetWorkspace(FakeWorkspace):
 
     async def unpack(self, archive: Path, root: str | None = None) -> Unpacked:
         answer = await self._questions.ask(self._slug, Waiting.UNPACK)
-        return Unpacked(root=self.directory / self._slug, procfile=PROCFILES[answer])
+        return Unpacked(
+            root=self.directory / self._slug,
+            procfile=PROCFILES[answer],
+            app_json=APP_JSONS.get(answer),
+            files={self._slug},
+        )
+
+    async def copy(self, tree: HeldTree) -> Path:
+        await super().copy(tree)
+        return self.directory
+
+
+class PuppetBuilder(FakeBuilder):
+    """Builds the processes of one slug.
+
+    broken: whether nobody can tell which ones those are.
+    """
+
+    broken = False
+
+    def wants(self, files: Collection[str]) -> bool:
+        if self.broken:
+            raise BuildError("the builder is broken")
+        return f"{BUILT}.0" in files
 
 
 class PuppetSpawner(FakeSpawner):
-    """The name of a child's directory is the slug of its process."""
+    """The name of a child's directory is the slug of its process.
+
+    That of a build has it in its environment, and ends at once.
+    """
 
     def __init__(self, questions: Questions) -> None:
         super().__init__(obey=False)
         self._questions = questions
 
     async def spawn(self, command: Command) -> FakeChild:
+        if command.argv[0] == "fake/build":
+            answer = await self._questions.ask(command.env["SLUG"], Waiting.BUILD)
+            child = await super().spawn(command)
+            child.exit(int(answer is Answer.BROKEN_BUILD))
+            return child
         await self._questions.ask(command.cwd.name, Waiting.SPAWN)
         return await super().spawn(command)
 

@@ -40,6 +40,10 @@ def check_nothing_left(world: World, *, closed: bool = True) -> None:
     cache = world.workspaces.cache
     assert {key: one.held for key, one in cache.archives.items() if one.held} == {}
     assert [part for part in cache.parts if not part.removed] == []
+    trees = cache.trees
+    assert {key: one.held for key, one in trees.trees.items() if one.held} == {}
+    assert [one for one in trees.scratches if not one.removed] == []
+    assert [one for one in trees.tool_caches if not one.released] == []
     assert [process.slug for supervisor in world.supervisors for process in supervisor] == []
     assert {(one.stopping, one.events.ended) for one in world.supervisors} <= {(closed, closed)}
 

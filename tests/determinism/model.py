@@ -15,9 +15,9 @@ import attrs
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.policies import RestartPolicy
-from smartmob_agent.process.states import FAILURES, State
+from smartmob_agent.process.states import FAILURES, REPEATABLE, State
 
-__all__ = ["POLICIES", "Answer", "Model", "ModelProcess", "Waiting"]
+__all__ = ["BUILT", "POLICIES", "Answer", "Model", "ModelProcess", "Waiting"]
 
 STOP_TIMEOUT = 10.0
 STEADY_UPTIME = 10.0
@@ -29,6 +29,7 @@ class Waiting(enum.Enum):
 
     DOWNLOAD = "download"
     UNPACK = "unpack"
+    BUILD = "build"
     SPAWN = "spawn"
 
 
@@ -49,6 +50,8 @@ class Answer(enum.Enum):
     NO_PROCFILE = "no Procfile"
     BROKEN_PROCFILE = "a broken Procfile"
     OTHER_TYPES = "other process types"
+    MISSING_VARIABLE = "a variable that nobody has set"
+    BROKEN_BUILD = "a build that fails"
 
 
 FINAL = {
@@ -59,10 +62,25 @@ FINAL = {
     Answer.NO_PROCFILE: State.NO_PROCFILE,
     Answer.BROKEN_PROCFILE: State.INVALID_PROCFILE,
     Answer.OTHER_TYPES: State.UNKNOWN_PROCESS_TYPE,
+    Answer.MISSING_VARIABLE: State.INVALID_APP_JSON,
+    Answer.BROKEN_BUILD: State.BUILD_FAILURE,
 }
+BUILT = "b"
+"""The slug of the processes that are built."""
+FAULTS = frozenset(
+    {
+        Answer.PASSING,
+        Answer.DEFECT,
+        Answer.NO_ARCHIVE,
+        Answer.DAMAGED,
+        Answer.TOO_BIG_PROCFILE,
+    }
+)
+"""Of an unpacking itself, not of what it brings."""
 ANSWERS = {
     Waiting.DOWNLOAD: (Answer.GOOD, Answer.PASSING, Answer.DEFECT, Answer.NO_ARCHIVE),
-    Waiting.UNPACK: tuple(Answer),
+    Waiting.UNPACK: tuple(answer for answer in Answer if answer is not Answer.BROKEN_BUILD),
+    Waiting.BUILD: (Answer.GOOD, Answer.PASSING, Answer.BROKEN_BUILD),
     Waiting.SPAWN: (Answer.GOOD, Answer.PASSING, Answer.DEFECT),
 }
 
@@ -88,6 +106,7 @@ class ModelProcess:
     bound: float = 1.0
     prepared: bool = False
     has_archive: bool = False
+    seen: bool = False
     lines: list[str] | None = None
     exit: Exit | None = None
     end: ConsoleEnd | None = None
@@ -95,13 +114,23 @@ class ModelProcess:
     def answer(self, answer: Answer, now: float) -> None:
         """The world answers what the process waits for."""
         asked, self.waiting = self.waiting, None
-        if answer in FINAL:
+        if asked is Waiting.UNPACK and self.seen:  # For a build, and not the first time.
+            if answer in FAULTS:
+                self._put_off(now, self._next_delay())
+            else:
+                self.waiting = Waiting.BUILD
+        elif answer in FINAL:
             self.state = FINAL[answer]
         elif answer is not Answer.GOOD:
             self._put_off(now, self._next_delay())
         elif asked is Waiting.DOWNLOAD:
             self.has_archive = True
             self.state, self.waiting = State.UNPACKING, Waiting.UNPACK
+        elif asked is Waiting.UNPACK and self.slug == BUILT:
+            self.seen = True
+            self.state, self.waiting = State.BUILDING, Waiting.BUILD
+        elif asked is Waiting.BUILD:
+            self.prepared, self.bound, self.waiting = True, 1.0, Waiting.SPAWN
         elif asked is Waiting.UNPACK:
             self.prepared, self.bound = True, 1.0
             self.state, self.waiting = State.PROCESSING, Waiting.SPAWN
@@ -142,9 +171,12 @@ class ModelProcess:
 
     def restart(self, now: float) -> bool:
         """Someone wants a new child; whether that is possible."""
-        if self.state in FAILURES | {State.STOPPING, State.GONE}:
+        if self.state in FAILURES - REPEATABLE | {State.STOPPING, State.GONE}:
             return False
         self.bound = 1.0
+        if self.state in REPEATABLE:
+            self._put_off(now, 0.0)
+            return True
         if self.state is State.RUNNING and self.due is None:
             self.due = now + STOP_TIMEOUT
         elif self.state is State.FINISHED or (self.state is State.BACKOFF and self.waiting is None):
@@ -175,6 +207,8 @@ class ModelProcess:
     def _try_again(self) -> None:
         if self.prepared:
             self.waiting = Waiting.SPAWN
+        elif self.seen:
+            self.state, self.waiting = State.BUILDING, Waiting.UNPACK
         elif self.has_archive:
             self.state, self.waiting = State.UNPACKING, Waiting.UNPACK
         else:

@@ -17,6 +17,7 @@ from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.states import State, WrongStateError
 from smartmob_agent.process.supervisor import Supervisor
 from tests.determinism.controlled_world import (
+    PuppetBuilder,
     PuppetFetcher,
     PuppetSpawner,
     PuppetWorkspaces,
@@ -61,7 +62,8 @@ class Stagehand:
     async def create(self, slug: str) -> None:
         policy = POLICIES.get(slug, RestartPolicy.ALWAYS)
         url = f"http://{slug}.0/app.zip"
-        spec = make_spec(app=slug, node="0", source_url=url, restart=policy)
+        env = {"SLUG": f"{slug}.0"}  # So that a build says whose it is.
+        spec = make_spec(app=slug, node="0", source_url=url, restart=policy, env=env)
         refusal = StoppingError if self.model.stopping else SlugInUseError
         if self.model.create(slug):
             self.known[slug] = self.supervisor.create(spec)
@@ -173,6 +175,7 @@ async def play(steps: Iterator[Step] | list[Step]) -> set[Pair]:
         spawner=PuppetSpawner(questions),
         fetcher=PuppetFetcher(questions),
         workspaces=PuppetWorkspaces(questions),
+        builders=[PuppetBuilder()],
     )
     async with trio.open_nursery() as nursery, world.open() as supervisor:
         hand = Stagehand(world, questions, supervisor, nursery)

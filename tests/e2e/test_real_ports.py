@@ -151,10 +151,10 @@ async def test_a_stop_is_heard_by_whom_it_is_for(to: str, said: list[str]) -> No
         await wait_ready(agent)
         async with agent.attach(SLUG) as console:
             await agent.delete(SLUG)
-            lines = []
+            lines: list[str] = []
             try:
                 while True:
-                    lines.append(await console.get_message())
+                    lines.append(str(await console.get_message()))
             except Exception:  # noqa: BLE001  # The end, by whatever name.
                 pass
         # A shell has a word of its own for a command that dies of a signal.

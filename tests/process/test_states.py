@@ -6,6 +6,7 @@ import pytest
 
 from smartmob_agent.process.states import (
     FAILURES,
+    REPEATABLE,
     TRANSITIONS,
     IllegalTransitionError,
     State,
@@ -24,7 +25,13 @@ def test_each_state_but_the_last_can_be_stopped() -> None:
 
 
 def test_a_failure_only_ends_by_a_stop() -> None:
-    assert {TRANSITIONS[state] for state in FAILURES} == {frozenset({State.STOPPING})}
+    final = {TRANSITIONS[state] for state in FAILURES - REPEATABLE}
+    assert final == {frozenset({State.STOPPING})}
+
+
+def test_a_build_that_failed_is_tried_again_if_someone_asks() -> None:
+    assert {State.BUILD_FAILURE} == REPEATABLE
+    assert TRANSITIONS[State.BUILD_FAILURE] == {State.BACKOFF, State.STOPPING}
 
 
 def test_each_state_can_be_reached() -> None:

@@ -11,6 +11,8 @@ import attrs
 import trio
 import trio.testing
 
+from smartmob_agent.build.builds import Builds, open_builds
+from smartmob_agent.build.seam import Builder
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.output.batch import Batch, Event
 from smartmob_agent.output.cursor import Cursor
@@ -22,6 +24,7 @@ from smartmob_agent.source.store import Store, open_store
 from smartmob_agent.testing import FakeFetcher, FakeNetwork, FakeSpawner, FakeWorkspaces
 from tests.process.tasks import check_tasks, count_tasks
 
+ENVIRON = {"PATH": "/usr/bin", "SECRET": "x"}
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -52,6 +55,7 @@ class World:
     fetcher: FakeFetcher = attrs.field(factory=FakeFetcher)
     workspaces: FakeWorkspaces = attrs.field(factory=FakeWorkspaces)
     network: FakeNetwork = attrs.field(factory=FakeNetwork)
+    builders: Sequence[Builder] = ()
     config: AgentConfig = attrs.field(factory=AgentConfig)
     supervisors: list[Supervisor] = attrs.field(factory=list)
 
@@ -60,18 +64,28 @@ class World:
         """What a supervisor needs, with a real store between the fakes."""
         config = self.config
         opening = open_store(self.fetcher, self.workspaces.cache, config.cache, config.source)
-        async with opening as store:
-            yield self._services(store)
+        async with (
+            opening as store,
+            open_builds(
+                config,
+                self.builders,
+                spawner=self.spawner,
+                trees=self.workspaces.cache.trees,
+                environ=ENVIRON,
+            ) as builds,
+        ):
+            yield self._services(store, builds)
 
-    def _services(self, store: Store) -> Services:
+    def _services(self, store: Store, builds: Builds) -> Services:
         return Services(
             config=self.config,
             spawner=self.spawner,
             store=store,
+            builds=builds,
             workspaces=self.workspaces,
             network=self.network,
             ports=Ports(*self.config.ports, self.network.is_free),
-            environ={"PATH": "/usr/bin", "SECRET": "x"},
+            environ=ENVIRON,
             random=lambda: 1.0,
             now=wall_clock,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from smartmob_agent.errors import InvalidProcfileError, NoProcfileError
 
-__all__ = ["locate"]
+__all__ = ["locate", "read_within"]
 
 PROCFILE = "Procfile"
 
@@ -45,8 +45,9 @@ def locate(app: Path, limit_bytes: int, wanted: str | None = None) -> tuple[Path
         if not roots:
             raise NoProcfileError(f"expected a directory {wanted!a} in the archive, found none")
     for root in roots:
-        procfile = _read(app, root / PROCFILE, limit_bytes)
+        procfile = read_within(app, root / PROCFILE, limit_bytes + 1)
         if procfile is not None:
+            _check_length(procfile, limit_bytes)
             return root, procfile
     return roots[-1] if len(kept) == 1 or wanted is not None else app, None
 
@@ -60,8 +61,11 @@ def _is_directory(app: Path, path: Path) -> bool:
     return target.is_dir() and target.is_relative_to(app.resolve())
 
 
-def _read(app: Path, path: Path, limit_bytes: int) -> bytes | None:
-    """Read a Procfile, which may be a link to a file inside; None if there is no such file."""
+def read_within(app: Path, path: Path, max_bytes: int) -> bytes | None:
+    """Read the start of a file, which may be a link to one inside; None if there is no such file.
+
+    Raises `OSError`.
+    """
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
@@ -70,10 +74,12 @@ def _read(app: Path, path: Path, limit_bytes: int) -> bytes | None:
     if not (inside and stat.S_ISREG(target.stat().st_mode)):
         return None
     with target.open("rb") as file:
-        data = file.read(limit_bytes + 1)
+        return file.read(max_bytes)
+
+
+def _check_length(data: bytes, limit_bytes: int) -> None:
     if len(data) > limit_bytes:
         line = data.count(b"\n", 0, limit_bytes) + 1
         raise InvalidProcfileError(
             f"expected a file of at most {limit_bytes} bytes, found a longer one", line=line
         )
-    return data

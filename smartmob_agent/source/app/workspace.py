@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import tempfile
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -15,21 +17,34 @@ import trio
 
 from smartmob_agent.config.settings import Cache, SourceLimits
 from smartmob_agent.errors import SourceError, StartError, TransientError
-from smartmob_agent.source.app.root import locate
+from smartmob_agent.source.app.app_json import MAX_BYTES
+from smartmob_agent.source.app.root import locate, read_within
 from smartmob_agent.source.archive.decompress import MAGIC_BYTES, codec_of
 from smartmob_agent.source.archive.unpack import check_archive, unpack
 from smartmob_agent.source.cache.disk import open_cache
 from smartmob_agent.source.cache.seam import ArchiveCache
+from smartmob_agent.source.disk.free_space import FreeSpace
 from smartmob_agent.source.disk.owned_dir import open_owned_dir, remove_dead
 from smartmob_agent.source.disk.rmtree import remove_tree
 from smartmob_agent.source.disk.timeouts import REMOVE_OWN_TIMEOUT
+from smartmob_agent.source.trees.copy import Tally, copy_tree, open_directory
+from smartmob_agent.source.trees.seam import HeldTree
+from smartmob_agent.source.trees.settle import move_texts
 
 __all__ = ["UnpackLimiter", "Unpacked", "Workspace", "Workspaces", "open_workspaces"]
 
 logger = logging.getLogger(__name__)
 
+APP_JSON = "app.json"
+
+APP_JSON_BYTES = MAX_BYTES + 1
+"""One that is too long shows it by its last byte."""
+
 UNPACKERS = 2
 """Unpacking keeps a processor busy; with more at once the event loop waits longer for its turn."""
+
+COPIERS = 2
+"""Of trees: each keeps a processor busy, too."""
 
 REMOVERS = 2
 """Removals wait for the disk; more at once would not make it faster."""
@@ -43,10 +58,16 @@ class Unpacked:
 
     root: the directory with the Procfile: the archive's top or its only directory.
     procfile: the bytes of the Procfile, None where there is none.
+    app_json: the same of `app.json`; one that is too long is cut behind the limit.
+    files: names of what lies beside the Procfile.
+    directory: in which the whole archive lies.
     """
 
     root: Path
     procfile: bytes | None
+    app_json: bytes | None = None
+    files: Collection[str] = ()
+    directory: Path | None = None
 
 
 class Workspace(Protocol):
@@ -63,6 +84,26 @@ class Workspace(Protocol):
         left then.
 
         If cancelled: stops soon; the files unpacked so far stay until `remove`.
+        """
+        ...
+
+    async def hand_over(self, target: Path) -> None:
+        """Move what was unpacked to `target`, which is made; the workspace is empty then.
+
+        Raises `TransientError`.
+
+        If cancelled: stops soon; what is in either place stays.
+        """
+        ...
+
+    async def copy(self, tree: HeldTree) -> Path:
+        """Fill the workspace with a copy of a tree, and return its directory.
+
+        Scripts and other texts name the new place instead of the one at which the tree was made.
+
+        Raises `TransientError`, also when the tree is damaged.
+
+        If cancelled: stops soon; the files copied so far stay until `remove`.
         """
         ...
 
@@ -164,6 +205,7 @@ class _Workspaces:
     limits: SourceLimits
     cache: ArchiveCache
     unpackers: UnpackLimiter = attrs.field(factory=UnpackLimiter)
+    copiers: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(COPIERS))
     removers: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(REMOVERS))
 
     def open(self, slug: str) -> Workspace:
@@ -180,6 +222,18 @@ class _Workspace:
         with _disk_errors():
             async with self.parent.unpackers.hold(archive) as limiter:
                 return await trio.to_thread.run_sync(self._unpack, archive, root, limiter=limiter)
+
+    async def hand_over(self, target: Path) -> None:
+        with _disk_errors():
+            await trio.to_thread.run_sync(self._hand_over, target, limiter=self.parent.copiers)
+
+    async def copy(self, tree: HeldTree) -> Path:
+        with _disk_errors():
+            copied = await trio.to_thread.run_sync(self._copy, tree, limiter=self.parent.copiers)
+        if copied is None:
+            await tree.discard()
+            raise TransientError("the build in the cache is damaged, and is made again")
+        return copied
 
     async def remove(self) -> None:
         if self._directory is None:
@@ -199,7 +253,38 @@ class _Workspace:
         except (SourceError, OSError):
             remove_tree(app, check_cancelled)
             raise
-        return Unpacked(root=root, procfile=procfile)
+        return Unpacked(
+            root=root,
+            procfile=procfile,
+            app_json=read_within(app, root / APP_JSON, APP_JSON_BYTES),
+            files=frozenset(os.listdir(root)),  # noqa: PTH208  # only names
+            directory=app,
+        )
+
+    def _hand_over(self, target: Path) -> None:
+        """Move, or copy where the target is on another disk; in a thread that trio started."""
+        app = self._make_directory() / "app"
+        try:
+            app.rename(target)
+        except OSError as exc:
+            if exc.errno != errno.EXDEV:
+                raise
+            self._copy_tree(app, target)
+            remove_tree(app, check_cancelled)
+
+    def _copy(self, tree: HeldTree) -> Path | None:
+        """Copy; None if the tree is damaged; in a thread that trio started."""
+        app, record = self._make_directory() / "app", tree.record
+        remove_tree(app, check_cancelled)
+        if attrs.asdict(self._copy_tree(tree.path, app)) != record["tally"]:
+            return None
+        move_texts(record["texts"], app, record["made_at"])
+        return app
+
+    def _copy_tree(self, source: Path, target: Path) -> Tally:
+        with open_directory(target.parent) as fd:
+            space = FreeSpace(fd=fd, min_free_bytes=self.parent.limits.min_free_bytes)
+            return copy_tree(source, target, check=check_cancelled, take=space.take)
 
     def _make_directory(self) -> Path:
         if self._directory is None:

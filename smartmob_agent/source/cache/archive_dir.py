@@ -18,13 +18,14 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
 
 from smartmob_agent.source.cache.archive_lock import ArchiveLock, Check, place, remove, take
 from smartmob_agent.source.cache.etags import KnownETag, etag_path, read_etag, write_etag
+from smartmob_agent.source.trees.tree_dir import TreeDir
 
 __all__ = ["ArchiveDir"]
 
@@ -46,15 +47,17 @@ _NAME = re.compile("[0-9a-f]{64}")
 class ArchiveDir:
     """Archives by digest, downloaded or uploaded, and the ETags of URLs.
 
-    limit_bytes: of all archives together; those that are in use may exceed it.
-    min_free_bytes: of the disk; archives are removed to keep so much free.
-    full: whether the archives in use exceeded the limit at the last `trim`.
+    limit_bytes: of all archives and trees together; those that are in use may exceed it.
+    min_free_bytes: of the disk; archives and trees are removed to keep so much free.
+    full: whether what is in use exceeded the limit at the last `trim`.
+    trees: what builds have made of archives.
     """
 
     directory: Path
     limit_bytes: int
     min_free_bytes: int = 0
     full: bool = False
+    trees: TreeDir | None = None
 
     def prepare(self) -> None:
         """Make missing directories; raises `OSError`, also if other users may write to them."""
@@ -81,23 +84,41 @@ class ArchiveDir:
         return place(part, directory / sha256, check)
 
     def trim(self) -> None:
-        """Remove the least recently used archives, until the others are within the limits."""
-        files = _oldest_first(self._downloads, self._uploads)
+        """Remove the least recently used archives and trees, until the others are within the
+        limits.
+        """
+        files = self._with_trees(_oldest_first(self._downloads, self._uploads))
         total, count = sum(file.size for file in files), len(files)
         lacking = self._lacking()
         for file in files:
             if total <= self.limit_bytes and count <= MAX_FILES and lacking <= 0:
                 break
-            if _evict(file):
+            if self._evict(file):
                 total, count, lacking = total - file.size, count - 1, lacking - file.size
         self.full = total > self.limit_bytes
         self._forget()
 
     def make_room(self) -> None:
-        """Remove all downloads that are not in use: the disk is full."""
-        for file in _oldest_first(self._downloads):
-            _evict(file)
+        """Remove all downloads and trees that are not in use: the disk is full."""
+        for file in self._with_trees(_oldest_first(self._downloads)):
+            self._evict(file)
         self._forget()
+
+    def _with_trees(self, files: Sequence[_File]) -> Sequence[_File]:
+        """Add the trees in their order of age."""
+        kept = () if self.trees is None else self.trees.kept()
+        trees = [_File(one.path, one.size, one.used, is_tree=True) for one in kept]
+        return sorted([*files, *trees], key=lambda file: file.used)
+
+    def _evict(self, file: _File) -> bool:
+        if file.is_tree and self.trees is not None:
+            removed = self.trees.remove(file.path)
+        else:
+            removed = remove(file.path)
+        if removed:
+            extra = {"build" if file.is_tree else "sha256": file.path.name}
+            logger.info("evicted", extra=extra)
+        return removed
 
     def _lacking(self) -> int:
         """Bytes that the disk lacks; negative if it has more than enough."""
@@ -172,13 +193,7 @@ class _File:
     path: Path
     size: int
     used: float
-
-
-def _evict(file: _File) -> bool:
-    removed = remove(file.path)
-    if removed:
-        logger.info("evicted", extra={"sha256": file.path.name})
-    return removed
+    is_tree: bool = False
 
 
 def _oldest_first(*directories: Path) -> list[_File]:

@@ -24,6 +24,8 @@ from smartmob_agent.source.disk.free_space import FreeSpace
 from smartmob_agent.source.disk.owned_dir import open_owned_dir, remove_dead
 from smartmob_agent.source.disk.rmtree import remove_tree
 from smartmob_agent.source.disk.timeouts import REMOVE_OWN_TIMEOUT
+from smartmob_agent.source.trees.disk import DiskTrees
+from smartmob_agent.source.trees.tree_dir import TreeDir
 
 __all__ = ["open_cache"]
 
@@ -60,22 +62,35 @@ async def open_cache(
     )
     with contextlib.ExitStack() as stack:
         try:
-            own = await trio.to_thread.run_sync(_make_own, stack, archives)
+            trees = await trio.to_thread.run_sync(_make_own, stack, archives)
         except OSError as exc:
             raise StartError(f"cannot keep archives in {directory}: {exc.strerror}") from exc
         try:
             await trio.to_thread.run_sync(remove_dead, directory, check_cancelled)
             await trio.to_thread.run_sync(_trim, archives)
-            yield _DiskCache(archives=archives, own=own, check_archive=check_archive)
+            yield _DiskCache(
+                archives=archives,
+                trees=DiskTrees(
+                    trees=trees,
+                    min_free_bytes=min_free_bytes,
+                    trim=partial(_trim, archives),
+                    limiter=trio.CapacityLimiter(THREADS),
+                ),
+                own=trees.own,
+                check_archive=check_archive,
+            )
         finally:
             with trio.move_on_after(REMOVE_OWN_TIMEOUT, shield=True):
-                await trio.to_thread.run_sync(_remove_own, own)
+                await trio.to_thread.run_sync(_remove_own, trees.own)
 
 
-def _make_own(stack: contextlib.ExitStack, archives: ArchiveDir) -> Path:
+def _make_own(stack: contextlib.ExitStack, archives: ArchiveDir) -> TreeDir:
     """Make the directories, of which `stack` holds the agent's own; in a thread."""
     archives.prepare()
-    return stack.enter_context(open_owned_dir(archives.directory))
+    own = stack.enter_context(open_owned_dir(archives.directory))
+    archives.trees = TreeDir(directory=archives.directory, own=own)
+    archives.trees.prepare()
+    return archives.trees
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -83,6 +98,7 @@ class _DiskCache:
     """own: the directory of this agent, for unfinished archives."""
 
     archives: ArchiveDir
+    trees: DiskTrees
     own: Path
     check_archive: Callable[[Path], None]
     _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(THREADS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,10 +11,10 @@ import trio
 
 from smartmob_agent.errors import TransientError
 from smartmob_agent.source.cache.etags import KnownETag
+from smartmob_agent.source.disk.free_space import DISK_FULL
+from smartmob_agent.source.trees.seam import TreeStore
 
 __all__ = ["ArchiveCache", "ArchivePart", "HeldArchive", "KnownETag", "make_room_after"]
-
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class HeldArchive(Protocol):
@@ -84,6 +83,11 @@ class ArchiveCache(Protocol):
     Every method raises `TransientError` when the disk is full or cannot be used.
     """
 
+    @property
+    def trees(self) -> TreeStore:
+        """What builds have made of archives; it counts for the size of the cache, too."""
+        ...
+
     async def find(self, sha256: str) -> HeldArchive | None:
         """Return the archive with that digest, in use from now on; None if there is none."""
         ...
@@ -93,7 +97,7 @@ class ArchiveCache(Protocol):
         ...
 
     async def make_room(self) -> None:
-        """Remove all downloads that are not in use, because the disk is full."""
+        """Remove all downloads and trees that are not in use, because the disk is full."""
         ...
 
     async def recall(self, url: str) -> KnownETag | None:

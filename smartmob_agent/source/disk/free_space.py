@@ -7,7 +7,9 @@ import os
 
 import attrs
 
-__all__ = ["FreeSpace"]
+__all__ = ["DISK_FULL", "FreeSpace"]
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 # Other programs write to the disk too, so its free space is read again after so many bytes.
 LOOK_BYTES = 16 * 1024 * 1024

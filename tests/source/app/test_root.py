@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smartmob_agent.errors import InvalidProcfileError
+from smartmob_agent.errors import InvalidProcfileError, NoProcfileError
 from smartmob_agent.source.app.root import locate
 
 
@@ -30,14 +30,48 @@ def test_the_root_holds_the_procfile(files: list[str], root: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "files", [[], ["a/b/Procfile"], ["a/Procfile", "b/file"], ["procfile"], ["Procfile/file"]]
+    ("files", "root"),
+    [
+        ([], "."),
+        (["a/b/Procfile"], "a"),
+        (["a/b/Procfile", "file"], "."),
+        (["a/Procfile", "b/file"], "."),
+        (["procfile"], "."),
+        (["Procfile/file"], "Procfile"),
+    ],
 )
-def test_elsewhere_there_is_none(files: list[str], tmp_path: Path) -> None:
-    """Nor is a directory one."""
+def test_elsewhere_there_is_none(files: list[str], root: str, tmp_path: Path) -> None:
+    """Nor is a directory one.  The root is the top all the same, or all that is there."""
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert locate(tmp_path, 100) == (tmp_path, None)
+    assert locate(tmp_path, 100) == (tmp_path / root, None)
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted", "root", "procfile"),
+    [
+        (["b/Procfile", "Procfile"], "b", "b", b"b/Procfile"),
+        (["top/b/Procfile", "top/Procfile"], "b", "top/b", b"top/b/Procfile"),
+        (["top/b/c/file"], "b/c", "top/b/c", None),
+    ],
+)
+def test_a_root_may_be_wanted(
+    files: list[str], wanted: str, root: str, procfile: bytes | None, tmp_path: Path
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert locate(tmp_path, 100, wanted) == (tmp_path / root, procfile)
+
+
+@pytest.mark.parametrize("target", ["/etc", "..", "file", "missing", "b"])
+def test_a_root_that_is_no_directory_inside_is_told(target: str, tmp_path: Path) -> None:
+    """Not there, a file, outside, or in a circle."""
+    (tmp_path / "file").touch()
+    (tmp_path / "b").symlink_to(target)
+    with pytest.raises(NoProcfileError, match="expected a directory 'b' in the archive"):
+        locate(tmp_path, 100, "b")
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "../secret", "missing", "Procfile"])

@@ -59,7 +59,10 @@ async def test_an_archive_becomes_an_app(archive: Path, parent: Path) -> None:
             app = await workspace.unpack(archive)
             assert content == read(archive)
         [directory] = entries(entries(parent)[0])
-        assert app == Unpacked(root=directory / "app" / "app", procfile=b"web: run")
+        root = directory / "app" / "app"
+        assert app == Unpacked(
+            root=root, procfile=b"web: run", files={"Procfile"}, directory=directory / "app"
+        )
         assert (app.root / "Procfile").read_bytes() == b"web: run"
         assert directory.name.startswith("app.node-")
         assert directory.stat().st_mode & 0o777 == 0o700

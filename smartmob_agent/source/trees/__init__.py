@@ -1,0 +1,1 @@
+"""Trees of files that are kept under a key, and copies of them."""
