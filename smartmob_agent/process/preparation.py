@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import attrs
 import trio
 
 from smartmob_agent.child.seam import Command
 from smartmob_agent.errors import (
+    CutShortError,
     DownloadError,
     InvalidProcfileError,
     NoProcfileError,
@@ -83,7 +85,7 @@ class Preparation:
             enter(State.DOWNLOADING)
             archive = await self.source.get()
             enter(State.UNPACKING)
-            app = await self._workspace.unpack(archive)
+            app = await self._unpack(archive)
             enter(State.PROCESSING)
             command = _command(self._spec, app, self._environ)
         except SourceError:
@@ -95,6 +97,13 @@ class Preparation:
             raise
         await self.source.aclose()
         return command
+
+    async def _unpack(self, archive: Path) -> Unpacked:
+        try:
+            return await self._workspace.unpack(archive)
+        except CutShortError as exc:
+            await self.source.reject(exc)
+            raise
 
     async def remove(self) -> None:
         """Leave nothing; safe to call again.

@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 
 import attrs
 
-from smartmob_agent.errors import DownloadError, UnpackError
+from smartmob_agent.errors import CutShortError, DownloadError, UnpackError
 from smartmob_agent.source.gunzip import DamagedError, Gunzip
 
 __all__ = ["CODECS", "MAGIC_BYTES", "Decompressor", "codec_of", "decompressed"]
@@ -91,7 +91,7 @@ def decompressed(
             if decompressor.needs_input:
                 data = data or file.read(INPUT_BYTES)
                 if not data:
-                    raise UnpackError(f"the {codec.name} data is cut short")
+                    raise CutShortError(f"the {codec.name} data is cut short")
             if piece := _decompress(decompressor, data, codec):
                 yield piece
             data = b""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from smartmob_agent.errors import UnpackError
+from smartmob_agent.errors import CutShortError, UnpackError
 from smartmob_agent.source.archive.members import Member, MemberKind, decode_name, excess, refusal
 
 __all__ = ["BLOCK_BYTES", "is_tar", "tar_members"]
@@ -171,8 +171,8 @@ def _exactly(read: Read, size: int) -> bytes:
     return data
 
 
-def _cut_short() -> UnpackError:
-    return UnpackError("the tar archive is cut short")
+def _cut_short() -> CutShortError:
+    return CutShortError("the tar archive is cut short")
 
 
 def _parse(block: bytes) -> _Header:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import attrs
 
-from smartmob_agent.errors import UnpackError
+from smartmob_agent.errors import CutShortError, UnpackError
 from smartmob_agent.source.archive.members import decode_name
 
 __all__ = [
@@ -80,7 +80,7 @@ def find_directory(file: BinaryIO) -> ZipDirectory:
     tail = file.read(END.size + COMMENT_BYTES)
     at = tail.rfind(b"PK\x05\x06", 0, max(len(tail) - END.size + 4, 0))
     if at < 0:
-        raise UnpackError("the zip archive is cut short: it has no directory at its end")
+        raise CutShortError("the zip archive is cut short: it has no directory at its end")
     _, disk, first_disk, _, count, length, offset, _ = END.unpack_from(tail, at)
     if FULL_16 in {disk, first_disk, count} or FULL_32 in {length, offset}:
         return _find_directory64(file, start + at)
