@@ -117,7 +117,8 @@ class Preparation:
 def _command(spec: ProcessSpec, app: Unpacked, environ: Mapping[str, str]) -> Command:
     if app.procfile is None:
         raise NoProcfileError(
-            "expected a file 'Procfile' at the top of the archive, or in its only directory"
+            "expected a file 'Procfile' at the top of the archive, or in its only directory, "
+            f"found {app.found}"
         )
     types = parse_procfile(app.procfile)
     if spec.process_type not in types:

@@ -76,7 +76,9 @@ class FakeWorkspace:
         await trio.sleep(self._factory.delay)
         if self._factory.errors:
             raise self._factory.errors.pop(0)
-        return Unpacked(root=self.directory / "app", procfile=self._factory.procfile)
+        procfile = self._factory.procfile
+        found = "nothing" if procfile is None else ""
+        return Unpacked(root=self.directory / "app", procfile=procfile, found=found)
 
     async def remove(self) -> None:
         await trio.sleep(self._factory.remove_delay)

@@ -106,7 +106,9 @@ class PuppetWorkspace(FakeWorkspace):
 
     async def unpack(self, archive: Path) -> Unpacked:
         answer = await self._questions.ask(self._slug, Waiting.UNPACK)
-        return Unpacked(root=self.directory / self._slug, procfile=PROCFILES[answer])
+        return Unpacked(
+            root=self.directory / self._slug, procfile=PROCFILES[answer], found="nothing"
+        )
 
 
 class PuppetSpawner(FakeSpawner):

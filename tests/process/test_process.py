@@ -267,7 +267,10 @@ async def test_a_spawn_that_fails_is_tried_again_without_a_download(
         (
             World(workspaces=FakeWorkspaces(procfile=None)),
             State.NO_PROCFILE,
-            "expected a file 'Procfile' at the top of the archive, or in its only directory",
+            (
+                "expected a file 'Procfile' at the top of the archive, or in its only directory, "
+                "found nothing"
+            ),
         ),
         (
             World(workspaces=FakeWorkspaces(procfile=b"worker: a\nclock: b\n")),

@@ -15,7 +15,7 @@ import trio
 
 from smartmob_agent.config.settings import Cache, SourceLimits
 from smartmob_agent.errors import SourceError, StartError, TransientError
-from smartmob_agent.source.app.root import locate
+from smartmob_agent.source.app.root import describe, locate
 from smartmob_agent.source.archive.decompress import MAGIC_BYTES, codec_of
 from smartmob_agent.source.archive.unpack import check_archive, unpack
 from smartmob_agent.source.cache.disk import open_cache
@@ -43,10 +43,12 @@ class Unpacked:
 
     root: the directory with the Procfile: the archive's top or its only directory.
     procfile: the bytes of the Procfile, None where there is none.
+    found: what there is instead of a Procfile.
     """
 
     root: Path
     procfile: bytes | None
+    found: str = ""
 
 
 class Workspace(Protocol):
@@ -193,10 +195,11 @@ class _Workspace:
         try:
             unpack(archive, app, limits, check_cancelled)
             root, procfile = locate(app, limits.procfile_bytes)
+            found = describe(app) if procfile is None else ""
         except (SourceError, OSError):
             remove_tree(app, check_cancelled)
             raise
-        return Unpacked(root=root, procfile=procfile)
+        return Unpacked(root=root, procfile=procfile, found=found)
 
     def _make_directory(self) -> Path:
         if self._directory is None:

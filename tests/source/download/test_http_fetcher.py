@@ -331,9 +331,9 @@ async def test_a_server_may_say_when_to_come_again(
     headers: dict[str, str], seconds: float | None, status: int, tmp_path: Path
 ) -> None:
     """In seconds, or as a date that counts from its own; nonsense is as nothing."""
-    raw = [(name, value.encode()) for name, value in headers.items()]
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     with pytest.raises(TransientDownloadError) as info:
-        await fetch(httpx.Response(status, headers=raw), tmp_path / "archive")
+        await fetch(httpx.Response(status, headers=httpx.Headers(raw)), tmp_path / "archive")
     assert info.value.retry_after == seconds
 
 
