@@ -47,6 +47,7 @@ FOUND = (
     (b"BZh", "bzip2 data"),
     (b"\xfd7zXZ\0", "xz data"),
     (b"PK\x03\x04", "a zip archive"),
+    (b"PK\x07\x08", "a part of a zip archive"),
     (b"070701", "a cpio archive"),
     (b"070702", "a cpio archive"),
     (b"070707", "a cpio archive"),

@@ -98,12 +98,15 @@ def find_directory(file: BinaryIO) -> ZipDirectory:
 
 
 def ends_as_zip(file: BinaryIO) -> bool:
-    """Whether a file that begins as something else is a zip archive by its end."""
+    """Whether a file that begins as something else is a zip archive by its end.
+
+    Raises the `UnpackError` of `find_directory` for a part of one.
+    """
     try:
         directory = find_directory(file)
-        return directory.count > 0 and _has_entry(file, directory.offset)
-    except UnpackError:
+    except CutShortError:
         return False
+    return directory.count > 0 and _has_entry(file, directory.offset)
 
 
 def _placed(file: BinaryIO, end: int, count: int, size: int, offset: int) -> ZipDirectory:
