@@ -102,8 +102,9 @@ class Preparation:
         try:
             return await self._workspace.unpack(archive)
         except CutShortError as exc:
-            await self.source.reject(exc)
-            raise
+            error = exc
+        await self.source.reject(error)
+        raise error
 
     async def remove(self) -> None:
         """Leave nothing; safe to call again.

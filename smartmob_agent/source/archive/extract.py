@@ -41,8 +41,8 @@ OVERHEAD_BYTES = 4096
 # Directories that are remembered as made: enough for the usual order of members.
 KNOWN_PARENTS = 1000
 
-# Errors by names or numbers that the file system does not support: the archive's fault.
-UNFIT = {errno.EILSEQ, errno.EINVAL, errno.EMLINK, errno.ENAMETOOLONG}
+# Errors by names, sizes or numbers that the file system does not support: the archive's fault.
+UNFIT = {errno.EFBIG, errno.EILSEQ, errno.EINVAL, errno.EMLINK, errno.ENAMETOOLONG}
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
