@@ -15,6 +15,7 @@
     ├── SourceError               the app's: trying again cannot mend it
     │   ├── DownloadError
     │   ├── UnpackError
+    │   │   └── CutShortError
     │   ├── NoProcfileError
     │   ├── InvalidProcfileError  `line` is the number of the line
     │   ├── UnknownProcessTypeError
@@ -39,6 +40,7 @@ __all__ = [
     "BadRequestError",
     "BodyTooLargeError",
     "BuildError",
+    "CutShortError",
     "DownloadError",
     "ExecError",
     "InvalidAppJsonError",
@@ -151,6 +153,10 @@ class UnpackError(SourceError):
     """The archive is damaged, or holds what must not be unpacked."""
 
 
+class CutShortError(UnpackError):
+    """The archive ends too early: it may be so at its server, or the transfer lost the rest."""
+
+
 class NoProcfileError(SourceError):
     """The archive has no Procfile at its top."""
 
@@ -176,11 +182,20 @@ class BuildError(SourceError):
 
 
 class TransientError(AgentError):
-    """Something that may mend itself: try again later."""
+    """Something that may mend itself: try again later.
+
+    retry_after: seconds to wait at least, by the word of who failed; None if nothing was said.
+    """
+
+    retry_after: float | None = None
 
 
 class TransientDownloadError(TransientError):
     """The archive cannot be had now: connection refused, time-out, 5xx, cut short."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class PortUnavailableError(TransientError):

@@ -44,12 +44,14 @@ NOT_MINE = 100
 class SeenApp:
     """What is known of the app in an archive, once someone has unpacked it.
 
+    found: what there is instead of a Procfile.
     root: of the app in what the archive holds, as a path; empty if it is the top.
     builder: who builds it; None if nobody does.
     """
 
     procfile: bytes | None
     app_json: bytes | None
+    found: str
     root: str
     builder: Builder | None
 
@@ -60,6 +62,7 @@ class SeenApp:
         return cls(
             procfile=app.procfile,
             app_json=app.app_json,
+            found=app.found,
             root="" if root == Path() else str(root),
             builder=builder,
         )

@@ -104,14 +104,19 @@ def _add(tar: tarfile.TarFile, path: Path, top: Path) -> None:
 
 
 def _target(path: Path, top: Path) -> str:
-    """Return the target of a link; raises `CommandError` if it is outside `top`."""
+    """Return the target of a link, as the agent takes it: absolute, or inside `top`.
+
+    Raises `CommandError` for a relative one outside.
+    """
     target = PurePosixPath(path.readlink())
+    if target.is_absolute():
+        return str(target)
     depth = len(path.relative_to(top).parts) - 1
     for part in target.parts:
         depth += -1 if part == ".." else 1
         if depth < 0:
             break
-    if target.is_absolute() or depth < 0:
+    if depth < 0:
         raise CommandError(
             f"the link {path.relative_to(top)} leads out of the directory, to {target}",
             hint="the agent would refuse it; .gitignore leaves it out",

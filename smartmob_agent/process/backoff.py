@@ -36,9 +36,12 @@ class Backoff:
             return 0.0
         return self.after_failure()
 
-    def after_failure(self) -> float:
-        """Return the seconds to wait after a failure."""
+    def after_failure(self, retry_after: float | None = None) -> float:
+        """Return the seconds to wait after a failure.
+
+        retry_after: seconds to wait at least, but no longer than the cap.
+        """
         bound = min(self._bound, self._delays.cap_delay)
         # Bounded here too: 2.0 ** 1024 is an OverflowError.
         self._bound = min(self._bound * self._delays.factor, self._delays.cap_delay)
-        return bound * self._random()
+        return max(bound * self._random(), min(retry_after or 0.0, self._delays.cap_delay))

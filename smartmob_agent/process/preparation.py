@@ -15,6 +15,7 @@ from smartmob_agent.build.seam import Builder
 from smartmob_agent.child.seam import Command
 from smartmob_agent.errors import (
     BuildError,
+    CutShortError,
     DownloadError,
     InvalidAppJsonError,
     InvalidProcfileError,
@@ -132,6 +133,14 @@ class Preparation:
         await self.source.aclose()
         return command
 
+    async def _unpack(self, archive: Path) -> Unpacked:
+        try:
+            return await self._workspace.unpack(archive)
+        except CutShortError as exc:
+            error = exc
+        await self.source.reject(error)
+        raise error
+
     async def remove(self) -> None:
         """Leave nothing; safe to call again.
 
@@ -141,7 +150,7 @@ class Preparation:
         await self._workspace.remove()
 
     async def _prepare_as_it_is(self, archive: Path, enter: Callable[[State], None]) -> Command:
-        app = await self._workspace.unpack(archive, self._spec.root)
+        app = await self._unpack(archive)
         enter(State.PROCESSING)
         return self._plan(SeenApp.of(app, None)).command(app.root)
 
@@ -151,7 +160,7 @@ class Preparation:
         app, look = None, self._builds.look(self.source.sha256, self._spec.root)
         async with look.turn:
             if look.seen is None:
-                app = await self._workspace.unpack(archive, self._spec.root)
+                app = await self._unpack(archive)
                 enter(State.PROCESSING)
                 self._plan(SeenApp.of(app, None))
                 look.seen = SeenApp.of(app, await self._builds.choose(app, self._output))
@@ -160,8 +169,7 @@ class Preparation:
                 enter(State.PROCESSING)
             plan, has_files = self._plan(look.seen), app is not None
             enter(State.BUILDING)
-            again = partial(self._workspace.unpack, archive, self._spec.root)
-            unpack = None if has_files else again
+            unpack = None if has_files else partial(self._unpack, archive)
             return await self._build(plan, look.seen, look.seen.builder, unpack)
         if app is None:
             return await self._prepare_as_it_is(archive, enter)
@@ -222,7 +230,8 @@ class Preparation:
             return ProcessType(name="", command=spec.command, env={})
         if seen.procfile is None:
             raise NoProcfileError(
-                "expected a file 'Procfile' at the top of the archive, or in its only directory"
+                "expected a file 'Procfile' at the top of the archive, or in its only directory, "
+                f"found {seen.found}"
             )
         types = parse_procfile(seen.procfile)
         if spec.process_type is None or spec.process_type not in types:

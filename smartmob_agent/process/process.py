@@ -183,7 +183,7 @@ class ManagedProcess(ProcessLifecycle):
                 self._fail(exc)
             except TransientError as exc:
                 self.failures += 1
-                self._back_off(self._backoff.after_failure(), error=str(exc))
+                self._back_off(self._backoff.after_failure(exc.retry_after), error=str(exc))
             except Exception as exc:  # noqa: BLE001  # The border of one tenant.
                 self._report_internal_error(exc)
             # A failure is final, unless someone asks for another try.

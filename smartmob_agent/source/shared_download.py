@@ -66,6 +66,7 @@ class SharedDownload:
 
     users: sources that wait for the archive or hold it.
     download: its progress, while there is one.
+    may_be_cut_short: whether nothing but the archive itself can show that all of it came.
     """
 
     demand: Demand
@@ -73,6 +74,7 @@ class SharedDownload:
     users: int = 0
     download: Download | None = None
     archive: HeldArchive | None = None
+    may_be_cut_short: bool = False
     sha256: str | None = None
     error: Exception | None = None
     ended: trio.Event = attrs.field(factory=trio.Event)
@@ -178,12 +180,18 @@ class SharedDownload:
     async def _keep(self, part: ArchivePart, fetched: Fetched) -> None:
         expected = self.demand.sha256
         if expected not in {None, fetched.sha256}:
-            raise _wrong_digest(self.demand.url, expected, fetched.sha256)
+            error = _wrong_digest(self.demand.url, expected, fetched.sha256)
+            if fetched.ends_by_close:
+                found = f"perhaps cut short after {fetched.size_bytes} bytes"
+                raise TransientDownloadError(f"{error}, {found}") from error
+            raise error
+        self.may_be_cut_short = expected is None and fetched.ends_by_close
         old, self.archive = self.archive, await part.keep(fetched.sha256)
         self.sha256 = fetched.sha256
         if old is not None:
             await old.release()
-        if fetched.etag is not None:
+        # With what is cut short an ETag would bring the same bytes back.
+        if fetched.etag is not None and not self.may_be_cut_short:
             with suppress(TransientError):  # An ETag saves a download, but nobody needs one.
                 known = KnownETag(sha256=fetched.sha256, etag=fetched.etag)
                 await self._cache.remember(self.demand.url, known)

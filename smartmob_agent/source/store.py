@@ -16,10 +16,16 @@ import attrs
 import trio
 
 from smartmob_agent.config.settings import Cache, SourceLimits
-from smartmob_agent.errors import TransientError, copy_error
+from smartmob_agent.errors import (
+    CutShortError,
+    TransientDownloadError,
+    TransientError,
+    copy_error,
+)
 from smartmob_agent.source.cache.seam import ArchiveCache, make_room_after
 from smartmob_agent.source.digests import digest_of_upload
 from smartmob_agent.source.download.seam import Fetcher
+from smartmob_agent.source.download.urls import public_url
 from smartmob_agent.source.shared_download import Demand, Download, SharedDownload
 from smartmob_agent.source.uploads import Uploads
 
@@ -124,6 +130,21 @@ class Source:
         assert shared.archive is not None  # noqa: S101  # Only if nobody waits, it has neither.
         self.sha256 = shared.sha256
         return shared.archive.path
+
+    async def reject(self, error: CutShortError) -> None:
+        """Give back an archive that turned out to be cut short; the next `get` asks for it anew.
+
+        Raises `TransientDownloadError`, or returns if its transfer cannot be the cause.
+
+        If cancelled: gives it back first.
+        """
+        shared = self._shared
+        if shared is None or not shared.may_be_cut_short:
+            await trio.lowlevel.checkpoint()
+            return
+        self._shared = self.sha256 = None
+        await shared.leave()
+        raise TransientDownloadError(f"{public_url(self._demand.url)}: {error}") from error
 
     async def make_room_after(self, error: TransientError) -> None:
         """Make room in the cache for the next try; see `make_room_after` of the cache."""

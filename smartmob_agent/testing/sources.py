@@ -24,6 +24,7 @@ class FakeFetcher:
 
     content: of every archive; None writes no file, as for an empty archive.
     etag: of every archive.
+    ends_by_close: see `Fetched`.
     errors: raised by the next downloads, one each.
     delay: seconds that a download takes, also one that fails.
     requests: (URL, request id) of each download that was started, in order.
@@ -34,11 +35,13 @@ class FakeFetcher:
         *,
         content: bytes | None = None,
         etag: str | None = None,
+        ends_by_close: bool = False,
         errors: Iterable[Exception] = (),
         delay: float = 0.0,
     ) -> None:
         self.content = content
         self.etag = etag
+        self.ends_by_close = ends_by_close
         self.errors = list(errors)
         self.delay = delay
         self.requests: list[tuple[str, str]] = []
@@ -56,7 +59,9 @@ class FakeFetcher:
             request.partial.path.write_bytes(self.content)
         request.progress(size, size)
         digest = hashlib.sha256(self.content or b"").hexdigest()
-        return Fetched(sha256=digest, size_bytes=size, etag=self.etag)
+        return Fetched(
+            sha256=digest, size_bytes=size, etag=self.etag, ends_by_close=self.ends_by_close
+        )
 
 
 class FakeWorkspace:
@@ -84,6 +89,7 @@ class FakeWorkspace:
             procfile=self._factory.procfile,
             app_json=self._factory.app_json,
             files=self._factory.files,
+            found="nothing" if self._factory.procfile is None else "",
         )
 
     async def hand_over(self, target: Path) -> None:  # noqa: ARG002  # nothing to move

@@ -119,6 +119,7 @@ class PuppetWorkspace(FakeWorkspace):
             procfile=PROCFILES[answer],
             app_json=APP_JSONS.get(answer),
             files={self._slug},
+            found="nothing",
         )
 
     async def copy(self, tree: HeldTree) -> Path:

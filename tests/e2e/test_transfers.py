@@ -12,7 +12,7 @@ import trio
 from smartmob_agent import Agent, AgentConfig, EgressRules, ProcessSpec, State, serve
 from smartmob_agent.testing import FakeSpawner
 from tests.e2e.agent import RunningAgent, running_agent, shell_app
-from tests.source.download.evil import EVILS, LIMITS, Evil
+from tests.source.download.evil import EVILS, LIMITS, SILENT, TOO_SLOW, Evil
 from tests.source.servers import open_server, respond
 
 OPTIONS = (
@@ -21,7 +21,9 @@ OPTIONS = (
     f"--download-redirects={LIMITS.redirects}",
     f"--download-resumes={LIMITS.resumes}",
     f"--archive-bytes={LIMITS.archive_bytes}",
+    "--restart-cap-delay=2",
 )
+TOO_EARLY = re.compile(rf"http://\S+: ({SILENT}|{TOO_SLOW})")
 MEMORY_BYTES = 96 * 1024 * 1024
 
 APP = shell_app("echo up; exec sleep 1000")
@@ -59,14 +61,23 @@ def files(directory: Path) -> list[str]:
 
 @pytest.mark.slow
 async def test_no_evil_server_does_an_agent_any_harm(tmp_path: Path) -> None:
-    """All of them at once: each process ends as it should, and nothing else is left of it."""
+    """All of them at once: each process ends as it should, and nothing else is left of it.
+
+    On a busy machine a time limit may come first, which is tried again until the evil itself
+    comes to pass.
+    """
     states: dict[str, str] = {}
 
     async def check(evil: Evil, number: int) -> None:
         slug = f"evil-{number}.web.0"
-        state = await agent.wait_event(event="state", slug=slug, state=evil.state)
-        if evil.error is not None:
-            assert re.fullmatch(rf"http://\S+: ({evil.message})", state["error"]), state["error"]
+        message = re.compile(rf"http://\S+: ({evil.message})" if evil.error else ".*")
+        seen = 0
+        while True:
+            state = await agent.wait_event(after=seen, event="state", slug=slug, state=evil.state)
+            if message.fullmatch(state["error"]):
+                break
+            assert TOO_EARLY.fullmatch(state["error"]), (evil.what, state["error"])
+            seen = agent.events.index(state, seen) + 1
         states[slug] = evil.state
 
     options = (*OPTIONS, f"--work-dir={tmp_path}")
@@ -86,8 +97,28 @@ async def test_no_evil_server_does_an_agent_any_harm(tmp_path: Path) -> None:
         assert [path for path in files(tmp_path) if not kept.match(path)] == []
         assert "secret" not in str(agent.events)
         cut = [request for request in server.requests if request.startswith(b"GET /cut ")]
-        assert [b"\r\nIf-Range: " in request for request in cut] == [False, True]
+        # On a busy machine more tries may be cut.
+        resumed = [b"\r\nIf-Range: " in request for request in cut]
+        assert (resumed[0], resumed[-1]) == (False, True)
     assert files(tmp_path) == []
+
+
+async def test_an_archive_that_lost_its_end_on_the_way_runs_in_the_end() -> None:
+    """A server without lengths, as of HTTP/1.0, dies in the middle of its first answer."""
+    lengths = iter([len(APP) // 2, 0, len(APP)])
+
+    async def answer(stream: trio.abc.Stream, _request: bytes) -> None:
+        await stream.send_all(b"HTTP/1.0 200 OK\r\n\r\n" + APP[: next(lengths)])
+
+    async with open_server(answer) as server, running_agent() as agent:
+        await agent.create(f"{server.url}/app.tar.gz")
+        await agent.wait_state("app.web.0", "running")
+        states = [event for event in agent.events if event["event"] == "state"]
+        errors = [event["error"] for event in states if event["state"] == "backoff"]
+        assert errors == [
+            f"{server.url}/app.tar.gz: the gzip data is cut short",
+            f"{server.url}/app.tar.gz: cut short after 0 bytes",
+        ]
 
 
 async def test_a_source_that_is_denied_is_not_asked(tmp_path: Path) -> None:

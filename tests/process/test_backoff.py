@@ -35,6 +35,15 @@ def test_a_steady_run_forgets_what_was_before() -> None:
     assert backoff.after_run(0.0) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("retry_after", "delay"), [(None, 0.5), (0.0, 0.5), (0.25, 0.5), (30.0, 30.0), (1e18, 60.0)]
+)
+def test_who_failed_may_say_how_long_to_wait(retry_after: float | None, delay: float) -> None:
+    """Longer than chance would have it, but not longer than the cap."""
+    backoff = Backoff(RestartDelays(), random=lambda: 0.5)
+    assert backoff.after_failure(retry_after) == delay
+
+
 def test_it_never_gives_up() -> None:
     """The number of tries has no bound: 2.0 ** 1024 would be an OverflowError."""
     backoff = Backoff(RestartDelays(), random=lambda: 1.0)

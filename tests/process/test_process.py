@@ -15,6 +15,7 @@ import trio.testing
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.config.settings import AgentConfig, OutputLimits
 from smartmob_agent.errors import (
+    CutShortError,
     DownloadError,
     InvalidProcfileError,
     SpawnError,
@@ -190,6 +191,38 @@ async def test_a_download_that_may_mend_itself_is_tried_again(autojump_clock: Cl
         assert trio.current_time() == 10 + 1 + 10 + 2 + 10
 
 
+async def test_a_server_says_how_long_to_wait(autojump_clock: Clock) -> None:
+    """Each process that waits for the one answer heeds it."""
+    error = TransientDownloadError("503", retry_after=20.0)
+    world = World(fetcher=FakeFetcher(errors=[error]))
+    async with world.open() as supervisor:
+        processes = [supervisor.create(make_spec(node=f"web.{n}")) for n in range(2)]
+        for process in processes:
+            await process.wait_state(State.RUNNING)
+        assert (trio.current_time(), len(world.fetcher.requests)) == (20.0, 2)
+
+
+@pytest.mark.parametrize("ends_by_close", [True, False])
+async def test_an_archive_that_is_cut_short_is_asked_for_again(
+    ends_by_close: bool, autojump_clock: Clock
+) -> None:
+    """If its transfer may be the cause; else it is so at its server, and stays so."""
+    world = World(
+        fetcher=FakeFetcher(ends_by_close=ends_by_close, etag='"1"'),
+        workspaces=FakeWorkspaces(errors=[CutShortError("the gzip data is cut short")]),
+    )
+    async with world.open() as supervisor:
+        process = supervisor.create(make_spec())
+        if not ends_by_close:
+            await process.wait_state(State.UNPACK_FAILURE)
+            assert process.error == "the gzip data is cut short"
+            return
+        await process.wait_state(State.BACKOFF)
+        assert process.error == "http://127.0.0.1/app.zip: the gzip data is cut short"
+        await process.wait_state(State.RUNNING)
+        assert (trio.current_time(), len(world.fetcher.requests)) == (1.0, 2)
+
+
 async def test_tries_to_download_do_not_count_against_the_child(autojump_clock: Clock) -> None:
     world = World(fetcher=FakeFetcher(errors=[TransientDownloadError("no")] * 3))
     async with world.open() as supervisor:
@@ -240,7 +273,10 @@ async def test_a_spawn_that_fails_is_tried_again_without_a_download(
         (
             World(workspaces=FakeWorkspaces(procfile=None)),
             State.NO_PROCFILE,
-            "expected a file 'Procfile' at the top of the archive, or in its only directory",
+            (
+                "expected a file 'Procfile' at the top of the archive, or in its only directory, "
+                "found nothing"
+            ),
         ),
         (
             World(workspaces=FakeWorkspaces(procfile=b"worker: a\nclock: b\n")),

@@ -8,12 +8,18 @@ import hashlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
 from smartmob_agent.config.settings import Cache, SourceLimits
-from smartmob_agent.errors import DownloadError, TransientDownloadError, TransientError
+from smartmob_agent.errors import (
+    CutShortError,
+    DownloadError,
+    TransientDownloadError,
+    TransientError,
+)
 from smartmob_agent.source.download.seam import Fetched, FetchRequest, PartialFile
 from smartmob_agent.source.shared_download import Download
 from smartmob_agent.source.store import Source, Store, open_store
@@ -154,6 +160,69 @@ async def test_another_digest_than_the_given_one_is_final() -> None:
     assert str(info.value) == expected
     assert (world.cache.archives, world.cache.etags) == ({}, {})
     assert world.is_clean
+
+
+class PartFirst(FakeFetcher):
+    """The first transfer is cut short, which only the archive itself shows."""
+
+    def __init__(self) -> None:
+        super().__init__(ends_by_close=True, etag='"1"')
+
+    async def fetch(self, request: FetchRequest) -> Fetched | None:
+        fetched = await super().fetch(request)
+        if fetched is not None and len(self.requests) == 1:
+            return attrs.evolve(fetched, sha256=OTHER, size_bytes=4)
+        return fetched
+
+
+async def test_another_digest_may_be_that_of_a_part() -> None:
+    """Where only the end of the connection said that this was all."""
+    world = World(PartFirst())
+    async with world.open() as store:
+        source = store.open_source(URL, sha256=EMPTY)
+        with pytest.raises(TransientDownloadError, match=r", perhaps cut short after 4 bytes$"):
+            await source.get()
+        await source.get()
+        await source.aclose()
+    assert (list(world.cache.archives), world.downloads) == ([EMPTY], 2)
+    assert world.is_clean
+
+
+async def test_what_turns_out_to_be_cut_short_is_downloaded_anew() -> None:
+    """By all who have it, together; no ETag brings it back."""
+    world = World(PartFirst())
+    async with world.open() as store:
+        sources = [store.open_source(f"{URL}?secret") for _ in range(2)]
+        for source in sources:
+            await source.get()
+        for source in sources:
+            with pytest.raises(TransientDownloadError, match=f"^{URL}: cut$"):
+                await source.reject(CutShortError("cut"))
+        assert [source.sha256 for source in sources] == [None, None]
+        for source in sources:
+            await source.get()
+        for source in sources:
+            assert source.sha256 == EMPTY
+            await source.aclose()
+    assert (world.downloads, world.cache.etags) == (2, {})
+    assert world.is_clean
+
+
+async def test_what_cannot_have_been_cut_is_not_downloaded_again() -> None:
+    """Its length was known, or its digest is the right one."""
+    for fetcher, sha256 in (
+        (FakeFetcher(), None),
+        (FakeFetcher(ends_by_close=True), EMPTY),
+    ):
+        world = World(fetcher)
+        async with world.open() as store:
+            source = store.open_source(URL, sha256=sha256)
+            await source.get()
+            await source.reject(CutShortError("cut"))
+            assert source.sha256 == EMPTY
+            await source.aclose()
+            await source.reject(CutShortError("cut"))
+        assert world.is_clean
 
 
 async def test_an_error_reaches_all_who_wait(autojump_clock: Clock) -> None:

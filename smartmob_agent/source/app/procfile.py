@@ -3,7 +3,7 @@
 A file is UTF-8 without byte order mark; `\\n` and `\\r\\n` end a line.  A backslash as the
 last character joins the next line and becomes one space.  Leading white space, blank lines
 and lines that start with `#` are ignored; as in a shell, a backslash at the end of such a line
-joins nothing.  Every other line is `TYPE: COMMAND`.
+joins nothing.  Every other line is `TYPE: COMMAND`; blanks may stand before the colon, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ __all__ = ["ProcessType", "parse_procfile"]
 WHITE = " \t\v\f"
 
 # As in the slugs of processes; similar tools allow fewer characters, none allows more.
-TYPE = re.compile(r"([A-Za-z0-9._-]+):(.*)", re.DOTALL)
+TYPE = re.compile(r"([A-Za-z0-9._-]+)[ \t]*:(.*)", re.DOTALL)
+
+# The mark of UTF-32 begins with one of UTF-16.  Without a mark: an ASCII letter.
+WIDE_ENCODINGS = (
+    (re.compile(rb"\xff\xfe\0\0|\0\0\xfe\xff"), "UTF-32"),
+    (re.compile(rb"\xff\xfe|\xfe\xff|\0[\t\n\r -~]|[\t\n\r -~]\0[\t\n\r -~]\0"), "UTF-16"),
+)
 
 SHOWN_CHARACTERS = 40
 """Of an invalid line, so that the message stays one line."""
@@ -63,6 +69,11 @@ def parse_procfile(data: bytes) -> Mapping[str, ProcessType]:
 
 
 def _decode(data: bytes) -> str:
+    if (wide := _wide_encoding(data)) is not None:
+        raise InvalidProcfileError(
+            f"expected UTF-8, found {wide}: save the file as UTF-8 without a byte order mark",
+            line=1,
+        )
     if data.startswith(b"\xef\xbb\xbf"):
         raise InvalidProcfileError("expected UTF-8 without a byte order mark, found one", line=1)
     try:
@@ -75,6 +86,14 @@ def _decode(data: bytes) -> str:
     if nul:
         raise InvalidProcfileError("expected text, found a NUL", line=before.count("\n") + 1)
     return text
+
+
+def _wide_encoding(data: bytes) -> str | None:
+    """The name of an encoding with two or four bytes for each letter, by the mark or first letter.
+
+    Windows PowerShell writes UTF-16 where nothing else is asked for.
+    """
+    return next((name for mark, name in WIDE_ENCODINGS if mark.match(data)), None)
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:

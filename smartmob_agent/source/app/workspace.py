@@ -18,7 +18,7 @@ import trio
 from smartmob_agent.config.settings import Cache, SourceLimits
 from smartmob_agent.errors import SourceError, StartError, TransientError
 from smartmob_agent.source.app.app_json import MAX_BYTES
-from smartmob_agent.source.app.root import locate, read_within
+from smartmob_agent.source.app.root import describe, locate, read_within
 from smartmob_agent.source.archive.decompress import MAGIC_BYTES, codec_of
 from smartmob_agent.source.archive.unpack import check_archive, unpack
 from smartmob_agent.source.cache.disk import open_cache
@@ -61,6 +61,7 @@ class Unpacked:
     app_json: the same of `app.json`; one that is too long is cut behind the limit.
     files: names of what lies beside the Procfile.
     directory: in which the whole archive lies.
+    found: what there is instead of a Procfile.
     """
 
     root: Path
@@ -68,6 +69,7 @@ class Unpacked:
     app_json: bytes | None = None
     files: Collection[str] = ()
     directory: Path | None = None
+    found: str = ""
 
 
 class Workspace(Protocol):
@@ -250,6 +252,7 @@ class _Workspace:
         try:
             unpack(archive, app, limits, check_cancelled)
             root, procfile = locate(app, limits.procfile_bytes, wanted)
+            found = describe(app) if procfile is None else ""
         except (SourceError, OSError):
             remove_tree(app, check_cancelled)
             raise
@@ -259,6 +262,7 @@ class _Workspace:
             app_json=read_within(app, root / APP_JSON, APP_JSON_BYTES),
             files=frozenset(os.listdir(root)),  # noqa: PTH208  # only names
             directory=app,
+            found=found,
         )
 
     def _hand_over(self, target: Path) -> None:

@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 
 import attrs
 
-from smartmob_agent.errors import DownloadError, UnpackError
+from smartmob_agent.errors import CutShortError, DownloadError, UnpackError
 from smartmob_agent.source.gunzip import DamagedError, Gunzip
 
 __all__ = ["CODECS", "MAGIC_BYTES", "Decompressor", "codec_of", "decompressed"]
@@ -42,6 +42,7 @@ class Codec:
     """A format of compression.
 
     magic: the first bytes of each stream.
+    may_be_padded: whether zeros may stand between streams (xz, "Stream Padding").
     needs_memory: whether the data says how much memory it takes to read, within a limit.
     """
 
@@ -49,6 +50,7 @@ class Codec:
     magic: bytes
     new: Callable[[], Decompressor]
     needs_memory: bool = False
+    may_be_padded: bool = False
 
 
 CODECS = (
@@ -59,6 +61,7 @@ CODECS = (
         magic=b"\xfd7zXZ\0",
         new=lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES),
         needs_memory=True,
+        may_be_padded=True,
     ),
 )
 
@@ -91,11 +94,18 @@ def decompressed(
             if decompressor.needs_input:
                 data = data or file.read(INPUT_BYTES)
                 if not data:
-                    raise UnpackError(f"the {codec.name} data is cut short")
+                    raise CutShortError(f"the {codec.name} data is cut short")
             if piece := _decompress(decompressor, data, codec):
                 yield piece
             data = b""
         data = decompressor.unused_data
+        while codec.may_be_padded and not data.lstrip(b"\0"):
+            check()
+            data = file.read(INPUT_BYTES)
+            if not data:
+                return
+        if codec.may_be_padded:
+            data = data.lstrip(b"\0")
         if len(data) < len(codec.magic):
             data += file.read(INPUT_BYTES)
         if not data.startswith(codec.magic):

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterator
 
 import attrs
 
 from smartmob_agent.config.settings import SourceLimits
 from smartmob_agent.errors import DownloadError, UnpackError
 
-__all__ = ["Member", "MemberKind", "decode_name", "excess", "inner_path", "inner_target", "refusal"]
+__all__ = [
+    "Content",
+    "Hole",
+    "Member",
+    "MemberKind",
+    "decode_name",
+    "excess",
+    "inner_path",
+    "inner_target",
+    "refusal",
+]
 
 SHOWN_CHARACTERS = 100
 
@@ -35,7 +46,7 @@ class Member:
     """One entry of an archive, not checked yet.
 
     mode: permission bits, None where the archive has none.
-    size: bytes of a file.
+    size: bytes of a file, its holes included; of a hard link, if its content comes with it.
     target: of a link.
     """
 
@@ -44,6 +55,17 @@ class Member:
     mode: int | None
     size: int = 0
     target: str = ""
+
+
+@attrs.frozen
+class Hole:
+    """So many zeros of a sparse file, which take no place in the archive."""
+
+    size: int
+
+
+Content = Iterator[bytes | Hole]
+"""The content of a file, in pieces."""
 
 
 def refusal(name: str, why: str) -> UnpackError:
@@ -91,12 +113,18 @@ def inner_target(path: str, target: str, limits: SourceLimits) -> str:
     In the result all `..` come before the names.  So each name is looked up in a directory inside,
     whatever other links it passes through: if all links are made so, none leads outside.
 
-    Raises `UnpackError` when the target is absolute, empty or outside.
+    An absolute target stays as it is.  It is for the app alone: a virtual environment has one to
+    its interpreter.  Nothing of the agent may follow it.
+
+    Raises `UnpackError` when the target is empty or a relative one outside.
     """
-    if not target or target.startswith("/"):
-        found = "an absolute one" if target else "none"
-        raise refusal(path, f"expected a link with a relative target, found {found}")
+    if not target:
+        raise refusal(path, "expected a link with a target, found none")
     _check_characters(target, path)
+    if target.startswith("/"):
+        parts = [part for part in target.split("/") if part not in {"", "."}]
+        _check_size(path, parts, limits)
+        return "/" + "/".join(parts)
     ups, names = 0, list[str]()
     for part in target.split("/"):
         if part == ".." and names:

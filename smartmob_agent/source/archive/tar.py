@@ -8,19 +8,37 @@ follows chains of them with recursion.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 
-from smartmob_agent.errors import UnpackError
-from smartmob_agent.source.archive.members import Member, MemberKind, decode_name, excess, refusal
+from smartmob_agent.errors import DownloadError, UnpackError
+from smartmob_agent.source.archive.members import (
+    Content,
+    Member,
+    MemberKind,
+    decode_name,
+    excess,
+    refusal,
+)
+from smartmob_agent.source.archive.pax import PART_OF_FILE, UNKNOWN_SPARSE, parse_pax
+from smartmob_agent.source.archive.tar_header import (
+    END,
+    TarHeader,
+    is_tar,
+    parse_decimal,
+    parse_header,
+)
+from smartmob_agent.source.archive.tar_input import BLOCK_BYTES, TarInput
+from smartmob_agent.source.archive.tar_sparse import (
+    SparseFile,
+    map_after_header,
+    map_in_content,
+    map_in_pax,
+    sparse_format,
+)
 
 __all__ = ["BLOCK_BYTES", "is_tar", "tar_members"]
-
-BLOCK_BYTES = 512
-END = bytes(BLOCK_BYTES)
-
-CHUNK_BYTES = 256 * 1024
 
 # Enough for a path, a link and the attributes of any file system.
 EXTENSION_BYTES = 1024 * 1024
@@ -28,215 +46,187 @@ EXTENSION_BYTES = 1024 * 1024
 MEMBER_BYTES = 4096
 RECORD_BYTES = 100
 """Added for each line of such a header: it takes about as much time."""
+NUMBER_BYTES = 12
+"""Added for each number in the map of a sparse file: so much it takes in the old format."""
+
+DUMP_DIRECTORY = b"D"
+"""Of an incremental archive: its content is a list of the files in it."""
 
 KINDS = {
     b"0": MemberKind.FILE,
     b"\0": MemberKind.FILE,
     b"7": MemberKind.FILE,  # to be contiguous on disk, which no system does
+    b"S": MemberKind.FILE,  # sparse
     b"1": MemberKind.HARDLINK,
     b"2": MemberKind.SYMLINK,
     b"5": MemberKind.DIRECTORY,
+    DUMP_DIRECTORY: MemberKind.DIRECTORY,
 }
 
+UNKNOWN_FORMAT = "a sparse file of an unknown format"
+A_PART = "a part of another archive's file"
 REFUSED = {
     b"3": "a character device",
     b"4": "a block device",
     b"6": "a fifo",
-    b"M": "a part of another archive's file",
-    b"S": "a sparse file",
+    b"M": A_PART,
 }
 
-NEWLINE = 0x0A
-ASCII = bytes(range(128))
+PAX, PAX_DEFAULTS, LONG_NAME, LONG_TARGET = b"x", b"g", b"L", b"K"
+EXTENSIONS = {PAX, PAX_DEFAULTS, LONG_NAME, LONG_TARGET}
+VOLUME_LABEL = b"V"
 
-PAX_KEYS = frozenset({"linkpath", "path", "size"})
-SPARSE_KEYS = ("GNU.sparse.", "SCHILY.realsize", "SUN.holesdata")
-"""Marks of sparse files by GNU tar (and libarchive), star and Solaris."""
-
-Read = Callable[[int], bytes]
-"""Returns at most so many bytes, none only at the end."""
+NEWLINE = b"\n"
 
 
-@attrs.frozen(kw_only=True)
-class _Header:
-    name: bytes
-    mode: int
-    size: int
-    type: bytes
-    target: bytes
-
-
-def is_tar(block: bytes) -> bool:
-    """Whether an archive that begins with `block` is a tar archive, perhaps an empty one.
-
-    The checksum decides: the old format has no other mark.
-    """
-    if len(block) < BLOCK_BYTES:
-        return False
-    if block == END:
-        return True
-    expected = _octal(block[148:156])
-    rest = block[:148] + b" " * 8 + block[156:]
-    total = sum(rest)
-    # Some old programs added up signed bytes.
-    return expected == total or expected == total - 256 * len(rest.translate(None, ASCII))
-
-
-def tar_members(read: Read) -> Iterator[tuple[Member, Iterator[bytes]]]:
+def tar_members(read: Callable[[int], bytes]) -> Iterator[tuple[Member, Content]]:
     """The members of an archive, each with its content in pieces of at most 256 KiB.
 
     The content can be read until the next member is requested.  Bytes after the end of the
     archive are read as well, so that a decompressor checks its checksum.
 
+    read: returns at most so many bytes, none only at the end.
+
     Raises `UnpackError` when the archive is damaged, cut short, or has a member that is neither
     file nor directory nor link; `DownloadError` for headers over their limit.
     """
-    defaults: dict[str, str] = {}
-    extra: dict[str, str] = {}
-    spare = EXTENSION_BYTES
-    while (block := _exactly(read, BLOCK_BYTES)) != END:
-        header = _parse(block)
-        if header.type in {b"g", b"x", b"L", b"K"}:
-            spare -= BLOCK_BYTES + header.size
-            data = _extension(read, header, spare)
-            spare -= RECORD_BYTES * data.count(NEWLINE)
-            _check_spare(header, spare)
-            if header.type in {b"g", b"x"}:
-                (defaults if header.type == b"g" else extra).update(_parse_pax(data))
-            else:  # pax, which is more exact, wins
-                extra.setdefault("path" if header.type == b"L" else "linkpath", _text(data))
-            continue
-        member = _member(header, {**defaults, **extra})
-        content = _content(read, member.size)
-        yield member, content
-        deque(content, maxlen=0)  # the content that was not read
-        extra, spare = {}, spare + MEMBER_BYTES
-    while read(CHUNK_BYTES):
-        pass
+    return _Reader(source=TarInput(read)).members()
 
 
-def _member(header: _Header, extra: dict[str, str]) -> Member:
-    name = extra.get("path") or decode_name(header.name)
+@attrs.define(eq=False, kw_only=True)
+class _Reader:
+    """Reads one archive.
+
+    spare: how much may come yet that extends headers.
+    defaults, extra: of pax headers, for all members that follow and for the next one.
+    has_pax: whether there was such a header.
+    """
+
+    source: TarInput
+    spare: int = EXTENSION_BYTES
+    defaults: dict[str, str] = attrs.field(factory=dict)
+    extra: dict[str, str] = attrs.field(factory=dict)
+    has_pax: bool = False
+
+    def members(self) -> Iterator[tuple[Member, Content]]:
+        while (block := self._next_block()) != END:
+            header = parse_header(block)
+            if header.type in EXTENSIONS:
+                self._extend(header)
+            elif header.type == VOLUME_LABEL:
+                self._read_extension(header)
+            else:
+                member, content = self._member(header)
+                yield member, content
+                deque(content, maxlen=0)  # the content that was not read
+                self.extra = {}
+                self.spare += MEMBER_BYTES
+        self.source.drain()
+
+    def _next_block(self) -> bytes:
+        """Take a header; some programs write no end, so that of the archive counts as one."""
+        if not self.extra and not self.source.peek():
+            return END
+        return self.source.block()
+
+    def _extend(self, header: TarHeader) -> None:
+        data = self._read_extension(header)
+        if header.type in {PAX, PAX_DEFAULTS}:
+            self.has_pax = True
+            (self.extra if header.type == PAX else self.defaults).update(parse_pax(data))
+        else:  # pax, which is more exact, wins
+            key = "path" if header.type == LONG_NAME else "linkpath"
+            self.extra.setdefault(key, decode_name(data.partition(b"\0")[0]))
+
+    def _read_extension(self, header: TarHeader) -> bytes:
+        if header.size > EXTENSION_BYTES:
+            raise _too_large(header)
+        self._spend(header, BLOCK_BYTES + header.size)
+        data = b"".join(self.source.content(header.size))
+        self._spend(header, RECORD_BYTES * data.count(NEWLINE))
+        return data
+
+    def _spend(self, header: TarHeader, size: int) -> None:
+        self.spare -= size
+        if self.spare < 0:
+            raise _too_large(header)
+
+    def _member(self, header: TarHeader) -> tuple[Member, Content]:
+        extra = {**self.defaults, **self.extra}
+        name = extra.get("GNU.sparse.name") or extra.get("path") or decode_name(header.name)
+        kind = _kind(header, extra, name)
+        stored = parse_decimal(extra["size"]) if "size" in extra else header.size
+        sparse = sparse_format(header, extra) if kind is MemberKind.FILE else None
+        if sparse is not None:
+            file, stored = self._sparse_file(name, header, extra, stored)
+            member = Member(name=name, kind=kind, mode=header.mode, size=file.size)
+            return member, file.content(self.source, stored)
+        if not (
+            kind is MemberKind.FILE
+            or header.type == DUMP_DIRECTORY
+            or (kind is MemberKind.HARDLINK and self._has_content(header, stored))
+        ):
+            stored = 0  # It says something else, if anything.
+        is_link = kind in {MemberKind.SYMLINK, MemberKind.HARDLINK}
+        member = Member(
+            name=name,
+            kind=kind,
+            mode=header.mode,
+            size=0 if kind is MemberKind.DIRECTORY else stored,
+            target=(extra.get("linkpath") or decode_name(header.target)) if is_link else "",
+        )
+        return member, self.source.content(stored)
+
+    def _has_content(self, header: TarHeader, size: int) -> bool:
+        """Whether a hard link comes with content.
+
+        Only pax allows that, which need not have a header of its own.  Without one, the next
+        block tells: other programs give a size, too, but have the next header there.
+        """
+        if not size or not header.is_ustar:
+            return False
+        following = self.source.peek()
+        return self.has_pax or not (is_tar(following) or not following)
+
+    def _sparse_file(
+        self, name: str, header: TarHeader, extra: Mapping[str, str], stored: int
+    ) -> tuple[SparseFile, int]:
+        """Read the map of a sparse file; also how many bytes of the file follow."""
+        match sparse_format(header, extra):
+            case "old":
+                file = map_after_header(name, header, self.source)
+            case "1.0":
+                file, map_bytes = map_in_content(name, extra, self.source, stored)
+                stored -= map_bytes
+            case "0":
+                file = map_in_pax(name, extra)
+            case _:
+                raise _unfit(name, UNKNOWN_FORMAT)
+        self._spend(header, NUMBER_BYTES * len(file.numbers))
+        file.check(stored)
+        return file, stored
+
+
+def _kind(header: TarHeader, extra: Mapping[str, str], name: str) -> MemberKind:
     kind = KINDS.get(header.type)
     if kind is None:
         unknown = f"something of the unknown type {header.type!r}"
-        found = REFUSED.get(header.type, unknown)
-        raise refusal(name, f"expected a file, directory or link, found {found}")
-    if "sparse" in extra:
-        raise refusal(name, "expected a file, directory or link, found a sparse file")
+        raise _unfit(name, REFUSED.get(header.type, unknown))
+    if PART_OF_FILE in extra:
+        raise _unfit(name, A_PART)
+    if UNKNOWN_SPARSE in extra:
+        raise _unfit(name, UNKNOWN_FORMAT)
     if kind is MemberKind.FILE and name.endswith("/"):  # a directory of the old format
-        kind = MemberKind.DIRECTORY
-    size = _decimal(extra["size"]) if "size" in extra else header.size
-    is_link = kind in {MemberKind.SYMLINK, MemberKind.HARDLINK}
-    return Member(
-        name=name,
-        kind=kind,
-        mode=header.mode,
-        size=size if kind is MemberKind.FILE else 0,
-        target=(extra.get("linkpath") or decode_name(header.target)) if is_link else "",
+        return MemberKind.DIRECTORY
+    return kind
+
+
+def _unfit(name: str, found: str) -> UnpackError:
+    return refusal(name, f"expected a file, directory or link, found {found}")
+
+
+def _too_large(header: TarHeader) -> DownloadError:
+    return excess(
+        header.name.decode("ascii", "backslashreplace"),
+        f"tar headers of at most {EXTENSION_BYTES} bytes, and {MEMBER_BYTES} for each member",
     )
-
-
-def _content(read: Read, size: int) -> Iterator[bytes]:
-    left = size
-    while left:
-        piece = read(min(left, CHUNK_BYTES))
-        if not piece:
-            raise _cut_short()
-        left -= len(piece)
-        yield piece
-    _exactly(read, -size % BLOCK_BYTES)
-
-
-def _extension(read: Read, header: _Header, spare: int) -> bytes:
-    _check_spare(header, min(spare, EXTENSION_BYTES - header.size))
-    return b"".join(_content(read, header.size))
-
-
-def _check_spare(header: _Header, spare: int) -> None:
-    if spare < 0:
-        raise excess(
-            header.name.decode("ascii", "backslashreplace"),
-            f"tar headers of at most {EXTENSION_BYTES} bytes, and {MEMBER_BYTES} for each member",
-        )
-
-
-def _exactly(read: Read, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = read(size - len(data))
-        if not piece:
-            raise _cut_short()
-        data += piece
-    return data
-
-
-def _cut_short() -> UnpackError:
-    return UnpackError("the tar archive is cut short")
-
-
-def _parse(block: bytes) -> _Header:
-    if not is_tar(block):
-        raise UnpackError("the tar archive is damaged: wrong checksum of a header")
-    name = block[:100].partition(b"\0")[0]
-    prefix = block[345:500].partition(b"\0")[0]
-    # GNU tar, whose magic has blanks, has other fields there.
-    if block[257:263] == b"ustar\0" and prefix:
-        name = prefix + b"/" + name
-    mode, size = _number(block[100:108]), _number(block[124:136])
-    target = block[157:257].partition(b"\0")[0]
-    return _Header(name=name, mode=mode, size=size, type=block[156:157], target=target)
-
-
-def _number(field: bytes) -> int:
-    """Parse octal digits, or GNU tar's base 256 for larger numbers; never below 0."""
-    value = int.from_bytes(field[1:], "big") if field[0] == 0x80 else _octal(field)
-    if value is None:
-        raise UnpackError(f"the tar archive is damaged: expected a number, found {field!r}")
-    return value
-
-
-def _octal(field: bytes) -> int | None:
-    digits = field.partition(b"\0")[0].strip(b" ")
-    if digits.strip(b"01234567"):
-        return None
-    return int(digits or b"0", 8)
-
-
-def _text(data: bytes) -> str:
-    return decode_name(data.partition(b"\0")[0])
-
-
-def _decimal(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise UnpackError(f"the tar archive is damaged: expected a size, found {text[:20]!r}")
-    return int(text)
-
-
-def _parse_pax(data: bytes) -> dict[str, str]:
-    """Parse the records `LENGTH KEY=VALUE\\n` that matter; "sparse" is set for a sparse file."""
-    records: dict[str, str] = {}
-    start = 0
-    while start < len(data):
-        blank = data.find(b" ", start, start + 20)
-        length = _octet_count(data[start:blank]) if blank > 0 else 0
-        end = start + length
-        key, equals, value = data[blank + 1 : end - 1].partition(b"=")
-        fits = blank + 1 < end <= len(data)  # also: at least one step on
-        if not (equals and fits and data[end - 1] == NEWLINE):
-            raise _damaged_pax()
-        name = key.decode("ascii", "replace")
-        if name in PAX_KEYS:
-            records[name] = decode_name(value)
-        elif name.startswith(SPARSE_KEYS):
-            records["sparse"] = ""
-        start = end
-    return records
-
-
-def _octet_count(digits: bytes) -> int:
-    return int(digits) if digits.isdigit() else 0
-
-
-def _damaged_pax() -> UnpackError:
-    return UnpackError("the tar archive is damaged: a pax header that cannot be read")

@@ -14,13 +14,14 @@ from smartmob_agent.errors import DownloadError
 from smartmob_agent.source.archive.budget import Budget
 from smartmob_agent.source.archive.decompress import Codec, codec_of, decompressed
 from smartmob_agent.source.archive.extract import open_extraction
-from smartmob_agent.source.archive.members import Member
+from smartmob_agent.source.archive.members import Content, Member
 from smartmob_agent.source.archive.tar import BLOCK_BYTES, is_tar, tar_members
 from smartmob_agent.source.archive.zip import MAGICS, zip_members
+from smartmob_agent.source.archive.zip_directory import ends_as_zip
 
 __all__ = ["check_archive", "unpack"]
 
-Members = Iterable[tuple[Member, Iterator[bytes]]]
+Members = Iterable[tuple[Member, Content]]
 
 # A thread that makes many short system calls releases the interpreter at each of them, but takes it
 # back before another thread that waits for it is awake; so it has to sleep now and then.
@@ -36,6 +37,31 @@ FOUND = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"Rar!", "a rar archive"),
     (b"\x28\xb5\x2f\xfd", "zstd data"),
+    (b"\x04\x22\x4d\x18", "lz4 data"),
+    (b"\x02\x21\x4c\x18", "lz4 data"),
+    (b"LZIP", "lzip data"),
+    (b"\x89LZO\0", "lzop data"),
+    (b"\x5d\0\0", "lzma data"),
+    (b"\x1f\x9d", "data of compress (.Z)"),
+    (b"\x1f\x8b", "gzip data"),
+    (b"BZh", "bzip2 data"),
+    (b"\xfd7zXZ\0", "xz data"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"PK\x07\x08", "a part of a zip archive"),
+    (b"070701", "a cpio archive"),
+    (b"070702", "a cpio archive"),
+    (b"070707", "a cpio archive"),
+    (b"\xc7\x71", "a cpio archive"),
+    (b"\x71\xc7", "a cpio archive"),
+    (b"!<arch>\n", "an ar archive, as Debian packages are"),
+    (b"xar!", "a xar archive"),
+    (b"MSCF", "a cabinet archive"),
+    (b"\xed\xab\xee\xdb", "an rpm package"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+    (b"%pdf", "a PDF document"),
+    (b"# v2 git bundle", "a git bundle"),
+    (b"# v3 git bundle", "a git bundle"),
     (b"<!doctype html", "an HTML page"),
     (b"<html", "an HTML page"),
     (b"<?xml", "an XML document"),
@@ -109,6 +135,8 @@ def _open_archive(
             yield _compressed_tar(file, codec, budget, check), budget
         elif is_tar(head):
             yield tar_members(_checked(file, check)), budget
+        elif ends_as_zip(file):
+            yield zip_members(file, second, limit=limits.members), budget
         else:
             raise DownloadError(f"expected a zip or tar archive, found {_describe(head)}")
 
@@ -130,6 +158,8 @@ def _compressed_tar(
     head = pieces.peek(BLOCK_BYTES)
     if not is_tar(head):
         found = _describe(head)
+        if codec_of(head) is codec:
+            found += ": it is compressed twice"
         raise DownloadError(f"expected a tar archive inside {codec.name}, found {found}")
     return tar_members(pieces.read)
 

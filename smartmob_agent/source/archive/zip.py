@@ -14,7 +14,13 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from smartmob_agent.errors import DownloadError
-from smartmob_agent.source.archive.members import Member, MemberKind, decode_name, refusal
+from smartmob_agent.source.archive.members import (
+    Content,
+    Member,
+    MemberKind,
+    decode_name,
+    refusal,
+)
 from smartmob_agent.source.archive.zip_directory import (
     ZipDirectory,
     ZipEntry,
@@ -28,7 +34,7 @@ from smartmob_agent.source.archive.zip_directory import (
 __all__ = ["MAGICS", "zip_members"]
 
 MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
-"""An archive begins with its first member or, empty, with its end."""
+"""An archive begins with its first member or, empty, with its end; else something is in front."""
 
 CHUNK_BYTES = 64 * 1024
 
@@ -48,7 +54,7 @@ TARGET_BYTES = 4096
 
 def zip_members(
     directory: BinaryIO, content: BinaryIO, *, limit: int
-) -> Iterator[tuple[Member, Iterator[bytes]]]:
+) -> Iterator[tuple[Member, Content]]:
     """The members of an archive, each with its content in pieces of at most 64 KiB.
 
     directory, content: the same archive, opened twice.
@@ -66,7 +72,7 @@ def zip_members(
 
 def _members(
     file: BinaryIO, directory: ZipDirectory, content: BinaryIO
-) -> Iterator[tuple[Member, Iterator[bytes]]]:
+) -> Iterator[tuple[Member, Content]]:
     left = content.seek(0, os.SEEK_END)
     for entry in read_entries(file, directory):
         left -= entry.packed_size

@@ -13,13 +13,14 @@ from typing import Any, BinaryIO
 
 import attrs
 
-from smartmob_agent.errors import UnpackError
+from smartmob_agent.errors import CutShortError, UnpackError
 from smartmob_agent.source.archive.members import decode_name
 
 __all__ = [
     "ZipDirectory",
     "ZipEntry",
     "damaged",
+    "ends_as_zip",
     "exactly",
     "find_directory",
     "read_entries",
@@ -31,6 +32,7 @@ END = struct.Struct("<4s4H2LH")
 END64_LOCATOR = struct.Struct("<4sLQL")
 END64 = struct.Struct("<4sQ2H2L4Q")
 ENTRY = struct.Struct("<4s6H3L5H2L")
+ENTRY_SIGNATURE = b"PK\x01\x02"
 COMMENT_BYTES = 0xFFFF
 
 UTF8 = 1 << 11
@@ -39,6 +41,9 @@ FULL_16, FULL_32 = 0xFFFF, 0xFFFFFFFF
 """The value does not fit the field, and is in the zip64 part (4.3.9.6)."""
 ZIP64 = 0x0001
 
+DOS_HOSTS = {0, 10, 11, 14}
+"""Systems with backslashes between directories: FAT, NTFS (10, or 11 to Info-ZIP), VFAT."""
+
 
 @attrs.frozen(kw_only=True)
 class ZipDirectory:
@@ -46,11 +51,14 @@ class ZipDirectory:
 
     count: of its entries.
     size, offset: in bytes.
+    shift: bytes in front of the archive that its offsets do not count, such as a program that
+        unpacks it.
     """
 
     count: int
     size: int
     offset: int
+    shift: int
 
 
 @attrs.frozen(kw_only=True)
@@ -80,45 +88,75 @@ def find_directory(file: BinaryIO) -> ZipDirectory:
     tail = file.read(END.size + COMMENT_BYTES)
     at = tail.rfind(b"PK\x05\x06", 0, max(len(tail) - END.size + 4, 0))
     if at < 0:
-        raise UnpackError("the zip archive is cut short: it has no directory at its end")
+        raise CutShortError("the zip archive is cut short: it has no directory at its end")
     _, disk, first_disk, _, count, length, offset, _ = END.unpack_from(tail, at)
     if FULL_16 in {disk, first_disk, count} or FULL_32 in {length, offset}:
         return _find_directory64(file, start + at)
     if disk or first_disk:
         raise UnpackError("expected a zip archive in one file, found one of several disks")
-    return ZipDirectory(count=count, size=length, offset=offset)
+    return _placed(file, start + at, count, length, offset)
+
+
+def ends_as_zip(file: BinaryIO) -> bool:
+    """Whether a file that begins as something else is a zip archive by its end.
+
+    Raises the `UnpackError` of `find_directory` for a part of one.
+    """
+    try:
+        directory = find_directory(file)
+    except CutShortError:
+        return False
+    return directory.count > 0 and _has_entry(file, directory.offset)
+
+
+def _placed(file: BinaryIO, end: int, count: int, size: int, offset: int) -> ZipDirectory:
+    """A directory that ends at `end`, if there is something in front of the archive."""
+    shift = end - size - offset
+    if shift <= 0 or not _has_entry(file, offset + shift):
+        shift = 0
+    return ZipDirectory(count=count, size=size, offset=offset + shift, shift=shift)
+
+
+def _has_entry(file: BinaryIO, at: int) -> bool:
+    seek(file, at)
+    return file.read(len(ENTRY_SIGNATURE)) == ENTRY_SIGNATURE
 
 
 def _find_directory64(file: BinaryIO, end: int) -> ZipDirectory:
-    file.seek(max(end - END64_LOCATOR.size, 0))
-    signature, _, offset, _ = read_struct(file, END64_LOCATOR)
+    locator = max(end - END64_LOCATOR.size, 0)
+    file.seek(locator)
+    signature, _, at, _ = read_struct(file, END64_LOCATOR)
     if signature != b"PK\x06\x07":
         raise damaged("no zip64 directory")
-    seek(file, offset)
-    signature, *_, count, length, offset = read_struct(file, END64)
-    if signature != b"PK\x06\x06":
-        raise damaged("no zip64 directory")
-    return ZipDirectory(count=count, size=length, offset=offset)
+    # Where something is in front that does not count, the record is right before its locator.
+    for place in (at, max(locator - END64.size, 0)):
+        seek(file, place)
+        signature, *_, count, length, offset = read_struct(file, END64)
+        if signature == b"PK\x06\x06":
+            return _placed(file, place, count, length, offset)
+    raise damaged("no zip64 directory")
 
 
 def read_entries(file: BinaryIO, directory: ZipDirectory) -> Iterator[ZipEntry]:
     """Read the entries one by one; raises `UnpackError` if the directory has another size."""
     seek(file, directory.offset)
     for _ in range(directory.count):
-        yield _read_entry(file)
+        yield _read_entry(file, directory.shift)
     if file.tell() != directory.offset + directory.size:
         raise damaged("its directory has another size than it says")
 
 
-def _read_entry(file: BinaryIO) -> ZipEntry:
+def _read_entry(file: BinaryIO, shift: int) -> ZipEntry:
     signature, *fields = read_struct(file, ENTRY)
-    _, _, flags, method, _, _, crc, packed_size, size, *fields = fields
+    made_by, _, flags, method, _, _, crc, packed_size, size, *fields = fields
     name_size, extra_size, comment_size, _, _, attributes, offset = fields
-    if signature != b"PK\x01\x02":
+    if signature != ENTRY_SIGNATURE:
         raise damaged("no entry where one should be")
     raw_name = exactly(file, name_size)
     # Without the flag a name is in code page 437 by the specification, and in UTF-8 in practice.
     name = decode_name(raw_name) if flags & UTF8 else _legacy_name(raw_name)
+    if made_by >> 8 in DOS_HOSTS:
+        name = name.replace("\\", "/")
     extra = exactly(file, extra_size)
     if comment_size:
         file.seek(comment_size, os.SEEK_CUR)
@@ -133,7 +171,7 @@ def _read_entry(file: BinaryIO) -> ZipEntry:
         packed_size=packed_size,
         size=size,
         mode=attributes >> 16,
-        offset=offset,
+        offset=offset + shift,
     )
 
 

@@ -32,6 +32,7 @@ class BodyWriter:
     shown: the URL as messages may name it.
     limits: `archive_bytes` for what is received, and for what is written.
     expected_bytes: of the whole archive as it is sent, None if that is not known.
+    ends_by_close: whether only the end of the connection tells that this was all.
     gunzip: undoes the Content-Encoding of the response, None if there is none.
     received_bytes: of the archive, earlier responses included.
     """
@@ -41,6 +42,7 @@ class BodyWriter:
     shown: str
     limits: SourceLimits
     expected_bytes: int | None
+    ends_by_close: bool
     gunzip: Gunzip | None
     received_bytes: int
     _batch: bytearray = attrs.field(factory=bytearray)
@@ -59,6 +61,9 @@ class BodyWriter:
         if error is not None:
             raise error
         if self.expected_bytes is not None and self.received_bytes != self.expected_bytes:
+            raise self.cut_short()
+        has_all = self.received_bytes > 0 and (self.gunzip is None or self.gunzip.eof)
+        if self.ends_by_close and not has_all:
             raise self.cut_short()
         if self.gunzip is not None and not self.gunzip.eof:
             raise DownloadError(f"{self.shown}: its Content-Encoding gzip is cut short")
@@ -118,6 +123,7 @@ async def open_body_writer(
             shown=head.shown,
             limits=limits,
             expected_bytes=expected,
+            ends_by_close=expected is None and not head.is_chunked,
             gunzip=gunzip,
             received_bytes=part.size_bytes,
         )

@@ -125,8 +125,7 @@ class HttpFetcher:
         elif not resume(part, head):
             part.reset()
             raise TransientDownloadError(f"{head.shown}: expected the rest, found other bytes")
-        await self._save(response, head, request)
-        return complete(part)
+        return await self._save(response, head, request)
 
     async def _next(self, body: AsyncIterator[bytes], writer: BodyWriter) -> bytes | None:
         await trio.lowlevel.checkpoint()  # many small pieces may have come at once
@@ -176,7 +175,7 @@ class HttpFetcher:
 
     async def _save(
         self, response: httpx.Response, head: ResponseHead, request: FetchRequest
-    ) -> None:
+    ) -> Fetched:
         async with (
             open_body_writer(request.partial, head, self.limits) as writer,
             _open_body(response) as body,
@@ -191,6 +190,7 @@ class HttpFetcher:
                 error = exc
             await writer.flush()
             writer.check_complete(error)
+            return complete(request.partial, ends_by_close=writer.ends_by_close)
 
 
 @contextlib.asynccontextmanager

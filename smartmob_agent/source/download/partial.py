@@ -58,10 +58,18 @@ def resume(part: PartialFile, head: ResponseHead) -> bool:
     return head.length in {None, rest.end - rest.first}
 
 
-def complete(part: PartialFile) -> Fetched:
-    """The file has the whole archive, and nothing of it is left to request."""
+def complete(part: PartialFile, *, ends_by_close: bool) -> Fetched:
+    """The file has the whole archive, as far as its server says.
+
+    ends_by_close: see `Fetched`.
+    """
     part.whole_bytes = part.size_bytes
-    return Fetched(sha256=part.digest.hexdigest(), size_bytes=part.size_bytes, etag=part.etag)
+    return Fetched(
+        sha256=part.digest.hexdigest(),
+        size_bytes=part.size_bytes,
+        etag=part.etag,
+        ends_by_close=ends_by_close,
+    )
 
 
 def range_headers(part: PartialFile, shown: str) -> dict[str, str]:
@@ -147,7 +155,8 @@ class Retries:
     async def run(self, part: PartialFile, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return the result of `attempt`, repeated while it can resume what `part` has.
 
-        Raises `TransientDownloadError` when it cannot, or when there are to be no more tries.
+        Raises `TransientDownloadError` when it cannot, when there are to be no more tries, or when
+        the server says how long to wait: that is up to the caller.
         """
         while True:
             before = part.size_bytes
@@ -155,7 +164,8 @@ class Retries:
                 return await attempt()
             except TransientDownloadError as exc:
                 delay = self.delay(part.size_bytes - before)
-                if delay is None or not (before or part.can_resume):
+                can_go_on = before or part.can_resume
+                if delay is None or exc.retry_after is not None or not can_go_on:
                     raise
                 logger.info("cut short", extra={"error": str(exc), "delay": f"{delay:.1f}"})
             await trio.sleep(delay)

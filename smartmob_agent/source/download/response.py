@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import attrs
@@ -70,8 +72,22 @@ class ResponseHead:
         phrase = HTTPStatus(self.status).phrase if self.status in set(HTTPStatus) else ""
         message = f"{self.shown}: the answer is {self.status} {phrase}".rstrip()
         if self.status in TRANSIENT or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise TransientDownloadError(message)
+            raise TransientDownloadError(message, retry_after=self.retry_after)
         raise DownloadError(message)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks to wait (10.2.3), None if it says nothing of use.
+
+        A date counts from that of the answer: two clocks need not agree.
+        """
+        value = self.headers.get("Retry-After", "").strip()
+        if re.fullmatch(r"\d{1,18}", value, re.ASCII):
+            return float(value)
+        then, now = _date(value), _date(self.headers.get("Date", ""))
+        if then is None or now is None:
+            return None
+        return max((then - now).total_seconds(), 0.0)
 
     @property
     def etag(self) -> str | None:
@@ -80,9 +96,14 @@ class ResponseHead:
         return value if STRONG_ETAG.fullmatch(value) else None
 
     @property
+    def is_chunked(self) -> bool:
+        """Whether the body says itself where it ends."""
+        return "Transfer-Encoding" in self.headers
+
+    @property
     def length(self) -> int | None:
         """The size of the body in bytes, None if only its end will tell."""
-        if "Transfer-Encoding" in self.headers:  # which counts, then (RFC 9112, 6.3)
+        if self.is_chunked:  # which counts, then (RFC 9112, 6.3)
             return None
         value = self.headers.get("Content-Length", "")
         return int(value) if re.fullmatch(r"\d{1,20}", value, re.ASCII) else None
@@ -117,3 +138,12 @@ class ResponseHead:
         raise DownloadError(
             f"{self.shown}: expected no Content-Encoding or gzip, found {self.encoding[:20]!r}"
         )
+
+
+def _date(text: str) -> datetime | None:
+    """Read a date of HTTP (5.6.7); None if it is none."""
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -79,11 +79,13 @@ class Fetched:
     sha256: 64 hexadecimal digits, of the bytes in the file.
     size_bytes: of the file.
     etag: as the server sent it, with its quotes; None if it sent none, or a weak one.
+    ends_by_close: whether only the end of the connection told that this is all; some may lack.
     """
 
     sha256: str
     size_bytes: int
     etag: str | None = None
+    ends_by_close: bool = False
 
 
 class Fetcher(Protocol):

@@ -8,6 +8,8 @@ from hypothesis import given, settings, strategies as st
 from smartmob_agent.errors import InvalidProcfileError
 from smartmob_agent.source.app.procfile import ProcessType, parse_procfile
 
+WIDE = "expected UTF-8, found UTF-{}: save the file as UTF-8 without a byte order mark"
+
 
 def commands(data: bytes) -> dict[str, str]:
     return {name: one.command for name, one in parse_procfile(data).items()}
@@ -32,6 +34,7 @@ def test_a_line_names_a_type_and_a_command() -> None:
         (b"web: run \\ \n", {"web": "run \\ "}),
         (b"web: run # a word of the shell\n", {"web": "run # a word of the shell"}),
         (b"web: a:b: c\n", {"web": "a:b: c"}),
+        (b"worker : run\nweb \t:run", {"worker": "run", "web": "run"}),
         (b"1.a_B-c: run\n", {"1.a_B-c": "run"}),
         ("web: é\u2028\x85\n".encode(), {"web": "é\u2028\x85"}),
         (b"web: run\r\nworker: \\\r\nwork\r\n", {"web": "run", "worker": "work"}),
@@ -55,10 +58,19 @@ def test_lines_are_joined_and_ignored(data: bytes, expected: dict[str, str]) -> 
     [
         (b"\xef\xbb\xbfweb: run", 1, "expected UTF-8 without a byte order mark, found one"),
         (b"web: run\n\nb: \xff\n", 3, "expected UTF-8, found the byte 0xff"),
-        (b"\xff\xfew\0", 1, "expected UTF-8, found the byte 0xff"),
+        (b"\xff\xfew\0", 1, WIDE.format(16)),
+        (b"\xfe\xff\0w", 1, WIDE.format(16)),
+        ("web: run\n".encode("utf-16-le"), 1, WIDE.format(16)),
+        ("web: run\n".encode("utf-16-be"), 1, WIDE.format(16)),
+        ("web: run\n".encode("utf-32"), 1, WIDE.format(32)),
+        (b"\0", 1, "expected text, found a NUL"),
+        (b"a\0", 1, "expected text, found a NUL"),
         (b"web: run\nb: \0\n", 2, "expected text, found a NUL"),
         (b"\nrun\n", 2, "expected 'TYPE: COMMAND', found 'run'"),
-        (b"web : run\n", 1, "expected 'TYPE: COMMAND', found 'web : run'"),
+        (b"web x: run\n", 1, "expected 'TYPE: COMMAND', found 'web x: run'"),
+        (b"web \v: run\n", 1, "expected 'TYPE: COMMAND', found 'web \\x0b: run'"),
+        (b" : run\n", 1, "expected 'TYPE: COMMAND', found ': run'"),
+        (b"web: a\nweb : b\n", 2, "duplicate process type 'web', first on line 1"),
         (b": run\n", 1, "expected 'TYPE: COMMAND', found ': run'"),
         (b"TOKEN=s3cret:x\n", 1, "expected 'TYPE: COMMAND', found 'TOKEN=…'"),
         (b"x" * 41, 1, f"expected 'TYPE: COMMAND', found '{'x' * 40}…'"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from smartmob_agent.errors import InvalidProcfileError, NoProcfileError
-from smartmob_agent.source.app.root import locate
+from smartmob_agent.source.app.root import describe, locate, resolve_inside
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,80 @@ def test_a_link_inside_is_followed(tmp_path: Path) -> None:
     (tmp_path / "etc" / "Procfile.web").write_text("web: run")
     (tmp_path / "Procfile").symlink_to("etc/Procfile.web")
     assert locate(tmp_path, 100) == (tmp_path, b"web: run")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a/file", "a/file"),
+        ("a/up/file", "file"),
+        ("a/up/../file", None),
+        ("dots", "a/file"),
+        ("a/twice", "a/file"),
+        ("absolute", None),
+        ("absolute/file", None),
+        ("within", None),
+        ("out", None),
+        ("a/up/out/app/file", None),
+        ("circle", None),
+        ("missing", None),
+    ],
+)
+def test_links_are_followed_inside_only(path: str, expected: str | None, tmp_path: Path) -> None:
+    """An absolute target is one outside, wherever it leads."""
+    app = tmp_path / "app"
+    (app / "a").mkdir(parents=True)
+    (app / "a" / "file").touch()
+    (app / "file").touch()
+    for name, target in {
+        "a/up": "..",
+        "dots": "./a/../a//file",
+        "a/twice": "../dots",
+        "absolute": "/",
+        "within": str(app / "file"),
+        "out": "..",
+        "circle": "circle",
+    }.items():
+        (app / name).symlink_to(target)
+    found = resolve_inside(app, app / path)
+    assert found == (None if expected is None else app / expected)
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ([], "an empty archive"),
+        (["__MACOSX/file"], "an empty archive"),
+        (["backend/Procfile", "frontend/index.js"], "'backend/Procfile'"),
+        (["a/b/Procfile", "a/c"], "'a/b/Procfile'"),
+        (["a/b/c/Procfile"], "'a/'"),
+        (["procfile"], "'procfile'"),
+        (["app/Procfile.txt"], "'app/Procfile.txt'"),
+        (["Procfile/web"], "'Procfile/'"),
+        (["app.tar.gz"], "'app.tar.gz'"),
+        (["src/main.py", "README"], "'README', 'src/'"),
+        (list("fedcba"), "'a', 'b', 'c', 'd', 'e', …"),
+        (["pkg/__init__.py", "pkg-1.dist-info/WHEEL"], "a Python wheel"),
+        (["metadata.gz", "data.tar.gz"], "a Ruby gem"),
+        (["META-INF/MANIFEST.MF", "A.class"], "a Java archive"),
+        (["oci-layout", "blobs/x"], "a container image"),
+        (["image/manifest.json", "image/0/layer.tar"], "a container image"),
+    ],
+)
+def test_what_there_is_instead_is_told(files: list[str], found: str, tmp_path: Path) -> None:
+    """A Procfile elsewhere, one of another name, an archive of another kind, or anything."""
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert describe(tmp_path) == found
+
+
+def test_a_link_that_is_no_procfile_is_told(tmp_path: Path) -> None:
+    """Nothing is followed to say so."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "Procfile").symlink_to("/etc/hostname")
+    (tmp_path / "etc").symlink_to("/etc")
+    assert describe(tmp_path) == "a/Procfile as a link that leads to no file of the archive"
 
 
 def test_a_procfile_over_the_limit_is_invalid(tmp_path: Path) -> None:

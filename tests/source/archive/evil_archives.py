@@ -44,22 +44,25 @@ OUTSIDE = "/tmp/smartmob-agent-evil"
 ZEROS = bytes(8 * 1024**2)
 
 ABSOLUTE = "expected a relative path, found an absolute one"
-ABSOLUTE_LINK = "expected a link with a relative target, found an absolute one"
 CONTENT = "it has not the size and checksum that it should have"
 CONTROL = "expected a name without control characters"
 CUT = "the tar archive is cut short"
 DAMAGED = "the tar archive is damaged: "
-DUPLICATE = "a duplicate of an earlier member"
-HARDLINK = "expected a hard link to an earlier file of the archive"
+DUPLICATE = "a duplicate of an earlier directory"
+HARDLINK = "expected a hard link to an earlier file or link of the archive"
 HEADERS = "expected tar headers of at most 1048576 bytes, and 4096 for each member"
 LINK_DUPLICATE = "a duplicate of another member"
 LINK_OUTSIDE = "expected a link that stays inside the archive"
 MEMBERS = "expected at most 50 members, found more"
 NO_FILE = "expected a file, directory or link"
 NO_UTF8 = "expected a name in UTF-8"
+PARTS = "expected sparse files of at most 65536 parts"
 PADDING = "expected a smaller archive, found headers and padding"
 PATH = "expected paths of at most 300 bytes and names of 255"
-SPARSE = f"{NO_FILE}, found a sparse file"
+SPARSE = f"{NO_FILE}, found a sparse file of an unknown format"
+SPARSE_MAP = "expected the map of a sparse file"
+SPARSE_ORDER = "expected the parts of a sparse file in order"
+SPARSE_SIZE = "expected a sparse file of the size of its parts"
 UP = "expected a path without '..'"
 SWELLING = "expected at most 67108864 bytes in all, found more"
 
@@ -92,6 +95,8 @@ class EvilArchive:
 
 
 EVIL_ARCHIVES: list[EvilArchive] = []
+
+make: Callable[[], bytes]
 
 
 def evil(
@@ -169,12 +174,11 @@ evil(
 evil_both("a file in the place of the top", ".", "expected a name", Entry(".", b"evil"))
 
 # Links.
-for target in (OUTSIDE, "/"):
-    evil_both(f"a link to {target}", "l", ABSOLUTE_LINK, symlink("l", target))
 for name, target in (("l", ".."), ("a/l", "../../b"), ("a/l", "b/../../../c"), ("l", "a/../..")):
     evil_both(f"a link {name} to {target}", name, LINK_OUTSIDE, symlink(name, target))
 for target in (OUTSIDE, ".."):
-    message = ABSOLUTE_LINK if target == OUTSIDE else LINK_OUTSIDE
+    # An absolute one is kept, but for the app: a directory is in its place.
+    message = LINK_DUPLICATE if target == OUTSIDE else LINK_OUTSIDE
     entries = (symlink("l", target), Entry("l/evil", b"evil"))
     evil_both(f"a link to {target}, then a file through it", "l", message, *entries)
 evil_both(
@@ -189,17 +193,22 @@ evil_both(
     LINK_DUPLICATE,
     *(symlink("l", "."), symlink("l/m", "..")),
 )
-evil_both("a link in the place of a file", "a", LINK_DUPLICATE, FILE, symlink("a", "b"))
-evil_both("two links of one name", "l", LINK_DUPLICATE, symlink("l", "a"), symlink("l", "b"))
-evil_both("a newline in the target of a link", "l", CONTROL, symlink("l", "a\nb"))
-evil_tar(
-    "a link to nothing", "l", "expected a link with a relative target, found none", symlink("l", "")
+evil_both(
+    "a link in the place of a directory", "d", LINK_DUPLICATE, directory("d"), symlink("d", "b")
 )
-evil(
-    "an absolute target of a link in a pax header",
-    "l",
-    ABSOLUTE_LINK,
-    raw(pax(record("linkpath", OUTSIDE.encode())), header(symlink("l", "a"))),
+evil_both("a newline in the target of a link", "l", CONTROL, symlink("l", "a\nb"))
+evil_tar("a link to nothing", "l", "expected a link with a target, found none", symlink("l", ""))
+evil_both(
+    "a link through an absolute one, that leads up",
+    "m",
+    LINK_OUTSIDE,
+    *(symlink("l", "/"), symlink("m", "l/../..")),
+)
+evil_tar(
+    "a hard link to a link that leads outside from there",
+    "h",
+    LINK_OUTSIDE,
+    *(directory("d"), symlink("d/l", ".."), hardlink("h", "d/l")),
 )
 evil(
     "a target of a link that is no path by its length, in a zip",
@@ -207,13 +216,19 @@ evil(
     "expected a link of at most 4096 bytes",
     lambda: make_zip(symlink("l", "x" * 5000)),
 )
-for target in ("/etc/passwd", "../archive", "later", ".", "d", "a/b", "s", "s/x"):
+for target in ("/etc/passwd", "../archive", "later", ".", "d", "a/b", "s/x", "h"):
     before = (directory("d"), Entry("d/x"), FILE, symlink("s", "d"))
     evil_tar(
         f"a hard link to {target}", "h", HARDLINK, *before, hardlink("h", target), Entry("later")
     )
 evil_tar(
-    "a hard link, then a file through it", "h", DUPLICATE, FILE, hardlink("h", "a"), Entry("h")
+    "a hard link in the place of a directory",
+    "d",
+    DUPLICATE,
+    *(FILE, directory("d"), hardlink("d", "a")),
+)
+evil_tar(
+    "a directory that is a hard link to itself", "d", HARDLINK, directory("d"), hardlink("d", "d")
 )
 
 # What is neither file nor directory nor link.
@@ -221,11 +236,11 @@ for kind, found in (
     (DEVICE, "a character device"),
     (BLOCK_DEVICE, "a block device"),
     (FIFO, "a fifo"),
-    (b"S", "a sparse file"),
+    (b"S", "a sparse file of an unknown format"),
     (b"M", "a part of another archive's file"),
     (b"Z", "something of the unknown type b'Z'"),
 ):
-    evil_tar(found, "x", f"{NO_FILE}, found {found}", Entry("x", type=kind))
+    evil_tar(found, "x", f"{NO_FILE}, found {found}", Entry("x", type=kind), format=0)
 for mode, what in (
     (stat.S_IFIFO, "a fifo"),
     (stat.S_IFCHR, "a character device"),
@@ -234,8 +249,93 @@ for mode, what in (
 ):
     make = functools.partial(edit, make_zip(FILE), -22 - 47 + 38, "L", mode << 16)
     evil(f"{what}, in a zip", "a", NO_FILE, make)
-for key in ("GNU.sparse.major", "GNU.sparse.size", "SCHILY.realsize", "SUN.holesdata"):
+for key in ("SCHILY.realsize", "SUN.holesdata"):
     evil(f"a sparse file by {key}", "a", SPARSE, raw(pax(record(key, b"1")), header(FILE)))
+for version in (b"2", b"x"):
+    evil(
+        f"a sparse file of version {version.decode()}",
+        "a",
+        SPARSE,
+        raw(pax(record("GNU.sparse.major", version)), header(FILE)),
+    )
+evil(
+    "a part of a file of several archives, by pax",
+    "a",
+    f"{NO_FILE}, found a part of another archive's file",
+    raw(pax(record("GNU.volume.filename", b"a"), b"g"), header(FILE)),
+)
+
+
+# Sparse files that are not what they say.
+def sparse(numbers: str, size: str, content: bytes = b"x" * 512) -> Callable[[], bytes]:
+    """A sparse file of format 0.1: offset and size of each part, and the size of all."""
+    records = record("GNU.sparse.size", size.encode()) + record("GNU.sparse.map", numbers.encode())
+    return raw(pax(records), header(Entry("a", content)))
+
+
+def sparse_1(text: bytes, size: bytes = b"1024") -> Callable[[], bytes]:
+    """One of format 1.0, with this content."""
+    records = record("GNU.sparse.major", b"1") + record("GNU.sparse.minor", b"0")
+    records += record("GNU.sparse.realsize", size)
+    return raw(pax(records), header(Entry("a", text)))
+
+
+def old_sparse(size: int, *numbers: int, more: bytes = b"") -> Callable[[], bytes]:
+    """One of the old format, with further blocks of its map."""
+
+    def edit(block: bytearray) -> None:
+        block[257:265] = b"ustar  \0"
+        fields = b"".join(b"%011o\0" % number for number in numbers)
+        block[386 : 386 + len(fields)] = fields
+        block[482] = bool(more)
+        block[483:495] = b"\x80" + size.to_bytes(11, "big")
+
+    data = header(Entry("a", b"x" * 512, b"S"), edit)
+    return raw(data[:512], more, data[512:])
+
+
+def old_map(blocks: int) -> bytes:
+    """So many blocks of 21 parts, of which none is the last."""
+    return (b"00000000000\0" * 42 + b"\1" + bytes(7)) * blocks
+
+
+for what, make in {
+    "end behind the file": sparse("512,512", "1023"),
+    "are more than is there": sparse("0,512,512,1", "1024"),
+    "are less than is there": sparse("0,511", "1024"),
+    "have no size": sparse("0,512,512", "1024"),
+    "are none": sparse("", "1024"),
+    "are more than is there, in 1.0": sparse_1(b"1\n0\n513\n".ljust(512, b"\0") + b"x" * 512),
+    "are more than is there, in the old format": old_sparse(1024, 0, 513),
+    "end behind the file, in the old format": old_sparse(1023, 512, 512),
+}.items():
+    evil(f"a sparse file whose parts {what}", "a", SPARSE_SIZE, make)
+for what, make in {
+    "overlap": sparse("0,256,255,256", "1024"),
+    "run backwards": sparse("512,256,0,256", "1024"),
+    "overlap, in the old format": old_sparse(1024, 0, 256, 255, 256),
+}.items():
+    evil(f"a sparse file whose parts {what}", "a", SPARSE_ORDER, make)
+for what, make in {
+    "no map": sparse_1(b"x" * 2000),
+    "a map without an end": sparse_1(b"9\n" + b"0\n" * 4 + b"0" * 2000),
+    "a map that ends too early": sparse_1(b"2\n0\n1\n".ljust(512, b"\0")),
+    "nothing": sparse_1(b""),
+}.items():
+    evil(f"a sparse file with {what} in its content", "a", SPARSE_MAP, make)
+for what, make, found in (
+    ("a size below 0", sparse("0,512", "-1"), "'-1'"),
+    ("no size", raw(pax(record("GNU.sparse.map", b"0,6")), header(FILE)), "''"),
+    ("a part below 0", sparse("-1,512", "1024"), "'-1'"),
+    ("a map of words", sparse_1(b"1\na\nb\n"), "'a'"),
+):
+    evil(f"a sparse file with {what}", None, f"{DAMAGED}expected a size, found {found}", make)
+evil(
+    "a sparse file with numbers in the wrong order, in 0.0",
+    None,
+    DAMAGED + "a pax header that cannot be read",
+    raw(pax(record("GNU.sparse.numbytes", b"6")), header(FILE)),
+)
 
 # Names that no program can work with.
 for name in ("a\nb", "a\rb", "a\tb", "\x1b[2Ja", "a\x7f", "a\x85b", "a\u2028b"):
@@ -273,9 +373,6 @@ evil(
 
 # Members of one name.
 for first, second, message in (
-    (FILE, FILE, DUPLICATE),
-    (FILE, Entry("./a"), DUPLICATE),
-    (FILE, Entry(".//a"), DUPLICATE),
     (directory("a"), FILE, DUPLICATE),
     (FILE, directory("a"), "a duplicate of an earlier file"),
     (FILE, Entry("a/b"), "expected a directory above, found a file"),
@@ -283,6 +380,27 @@ for first, second, message in (
 ):
     old, name = (e.name + "/" * (e.type == tarfile.DIRTYPE) for e in (first, second))
     evil_both(f"{old!r} and then {name!r}", name, message, first, second)
+
+
+# Names as Windows has them.
+def windows_zip(name: str) -> bytes:
+    """A zip of a program that has backslashes between directories."""
+    data = make_zip(Entry(name, b"evil"))
+    return edit(data, data.index(b"PK\1\2") + 4, "H", 20)  # made on FAT
+
+
+for name, shown, message in (
+    ("..\\evil", "../evil", UP),
+    ("a\\..\\..\\evil", "a/../../evil", UP),
+    ("\\tmp\\evil", "/tmp/evil", ABSOLUTE),
+    ("\\\\host\\share", "//host/share", ABSOLUTE),
+):
+    evil(
+        f"the path {name}, in a zip of Windows",
+        shown,
+        message,
+        functools.partial(windows_zip, name),
+    )
 
 # What lies about itself.
 ONE = make_zip(FILE, method=zipfile.ZIP_STORED)
@@ -339,7 +457,13 @@ evil(
 )
 evil("a tar that ends in a header", None, CUT, lambda: header(FILE) + header(FILE)[:300])
 evil("a tar that ends in a file", None, CUT, lambda: header(FILE)[:515])
-evil("a tar that does not end", None, CUT, lambda: header(FILE))
+evil("a tar that ends in a header of pax", None, CUT, lambda: pax(record("path", b"a")))
+evil(
+    "a sparse file that ends in its map",
+    None,
+    CUT,
+    lambda: old_sparse(9, 0, 9, more=old_map(1))()[:1024],
+)
 evil(
     "a tar with a wrong checksum",
     None,
@@ -427,7 +551,7 @@ for name, compress in FAST.items():
     too_much(
         f"{name} in {name}",
         None,
-        f"expected a tar archive inside {name}, found something that begins with ",
+        f"expected a tar archive inside {name}, found {name} data: it is compressed twice",
         functools.partial(lambda compress: compress(compress(make_tar(FILE))), compress),
     )
 too_much(
@@ -443,6 +567,25 @@ evil(
     xz_of_huge_dictionary,
 )
 too_much("a bomb of zip", "zeros", SWELLING, zip_bomb)
+for what, make in {
+    "0.1": sparse("0,512", "9" * 19),
+    "1.0": sparse_1(b"1\n0\n512\n".ljust(512, b"\0") + b"x" * 512, b"9" * 19),
+    "the old format": old_sparse(1 << 62, 0, 512),
+}.items():
+    too_much(f"a sparse file of exabytes, in {what}", "a", SWELLING, make)
+for what, make in {
+    "0.1": sparse(",".join(["0"] * 131_076), "0", b""),
+    "1.0": sparse_1(b"65537\n"),
+    "the old format": old_sparse(0, *[0] * 8, more=old_map(3121)),
+}.items():
+    too_much(f"a sparse file of too many parts, in {what}", "a", PARTS, make)
+too_much(
+    "sparse files of many parts",
+    "a",
+    HEADERS,
+    old_sparse(512, *[0] * 7, 512, more=old_map(3000) + bytes(512)),
+)
+too_much("a volume label of 300 MiB", "x", HEADERS, lambda: large_header(b"V"))
 too_much("a pax header of 300 MiB", "x", HEADERS, lambda: large_header(b"x"))
 too_much("a long name of 300 MiB", "x", HEADERS, lambda: large_header(b"L"))
 too_much(

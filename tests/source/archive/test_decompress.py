@@ -45,6 +45,13 @@ def test_streams_in_a_row_are_one(name: str) -> None:
         assert b"".join(unpacked(two + tail)) == b"one two"
 
 
+def test_xz_may_be_padded_between_and_behind_streams() -> None:
+    """Whatever the size of the padding, and over the pieces that are read."""
+    one, two = lzma.compress(b"one "), lzma.compress(b"two")
+    for size in (4, 64 * 1024 - len(one), 200_000):
+        assert b"".join(unpacked(one + bytes(size) + two + bytes(size))) == b"one two"
+
+
 @every_format
 def test_too_many_streams_are_refused(name: str) -> None:
     """Each costs more than it holds."""

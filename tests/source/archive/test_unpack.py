@@ -98,6 +98,14 @@ def test_an_empty_archive_is_one(data: bytes, tmp_path: Path) -> None:
         (b"<html>", "an HTML page"),
         (b"<?xml?>", "an XML document"),
         (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"\x04\x22\x4d\x18", "lz4 data"),
+        (b"LZIP\1", "lzip data"),
+        (b"\x5d\0\0\x80\0", "lzma data"),
+        (b"\x1f\x9d\x90", "data of compress (.Z)"),
+        (b"070701" + b"0" * 600, "a cpio archive"),
+        (b"\xc7\x71", "a cpio archive"),
+        (b"!<arch>\ndebian-binary", "an ar archive, as Debian packages are"),
+        (b"\x7fELF", "a program"),
         (b"PK", "something that begins with b'PK'"),
         (b"\xff" * 600, "something that begins with " + repr(b"\xff" * 16)),
     ],
@@ -107,6 +115,23 @@ def test_what_is_no_archive_is_named(data: bytes, found: str, tmp_path: Path) ->
     with pytest.raises(DownloadError) as info:
         unpack_bytes(data, tmp_path)
     assert str(info.value) == f"expected a zip or tar archive, found {found}"
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_what_is_compressed_twice_is_named(
+    compress: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    """As a server does that compresses everything once more."""
+    with pytest.raises(DownloadError, match=r"inside .*, found .* data: it is compressed twice$"):
+        unpack_bytes(compress(compress(make_tar(*APP))), tmp_path)
+
+
+def test_another_format_that_is_compressed_is_named(tmp_path: Path) -> None:
+    for data, found in ((lzma.compress(b""), "xz data"), (make_zip(*APP), "a zip archive")):
+        with pytest.raises(DownloadError, match=f"inside gzip, found {found}$"):
+            unpack_bytes(gzip.compress(data), tmp_path)
+        (tmp_path / "outer" / "app").rmdir()
+        (tmp_path / "outer").rmdir()
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])

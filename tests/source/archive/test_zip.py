@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from smartmob_agent.errors import UnpackError
+from smartmob_agent.errors import DownloadError, UnpackError
 from tests.source.archives import (
     Entry,
     edit,
@@ -125,6 +125,73 @@ def test_a_zip64_archive_is_read(tmp_path: Path) -> None:
     far = local + central + record + edit(locator, 8, "Q", 1 << 63) + end
     with pytest.raises(UnpackError, match="an offset outside"):
         unpack_bytes(far, tmp_path / "outer" / "outer")
+
+
+@pytest.mark.parametrize("host", [0, 10, 11, 14])
+def test_backslashes_of_windows_are_slashes(host: int, tmp_path: Path) -> None:
+    """As PowerShell and old .NET write them between directories; one at the end makes one."""
+    data = make_zip(Entry("d\\e\\"), Entry("d\\e\\f", b"x"))
+    at = data.index(b"PK\1\2")
+    for place in (at, data.index(b"PK\1\2", at + 1)):
+        data = edit(edit(data, place + 4, "H", host << 8 | 20), place + 38, "L", 0)
+    assert tree(unpack_bytes(data, tmp_path)) == {"d": 0o755, "d/e": 0o755, "d/e/f": (0o644, b"x")}
+
+
+def test_backslashes_of_others_are_characters(tmp_path: Path) -> None:
+    """On Unix a name may have them."""
+    assert list(tree(unpack_bytes(make_zip(Entry("a\\b")), tmp_path))) == ["a\\b"]
+
+
+def zip64(front: int, *, counted: int) -> bytes:
+    """A zip64 archive behind so many bytes, of which its offsets count some."""
+    start = CENTRAL + counted
+    central = edit(ONE[CENTRAL:-22], 42, "L", counted)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, len(central), start)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, start + len(central), 1)
+    end = edit(edit(ONE[-22:], 10, "H", 0xFFFF), 16, "L", 0xFFFFFFFF)
+    return b"#" * front + ONE[:CENTRAL] + central + record + locator + end
+
+
+def adjusted(data: bytes, front: bytes) -> bytes:
+    """With offsets that count what is in front, as `zip -A` makes them."""
+    at = data.index(b"PK\1\2")
+    data = edit(data, at + 42, "L", len(front))
+    return front + edit(data, -6, "L", at + len(front))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"#!/usr/bin/env python3\n" + ONE,
+        b"MZ" + bytes(70_000) + ONE,
+        adjusted(ONE, b"#!/bin/sh\nexit\n"),
+        b"PK\7\x08" + ONE,
+        b"PK00" + ONE,
+        DEFLATED + ONE,
+        ONE + b"\n",
+        zip64(0, counted=0),
+        zip64(100, counted=0),
+        zip64(100, counted=100),
+    ],
+    ids=[
+        *("script", "program", "adjusted", "split", "split by PK", "zip", "behind"),
+        *("zip64", "zip64 behind something", "zip64 adjusted"),
+    ],
+)
+def test_something_may_be_around_a_zip(data: bytes, tmp_path: Path) -> None:
+    """What is at its end counts, as with all programs."""
+    assert tree(unpack_bytes(data, tmp_path)) == {"name": (0o644, b"content")}
+
+
+def test_what_only_mentions_a_zip_is_none(tmp_path: Path) -> None:
+    """An end without a directory, or an empty one."""
+    for data in (b"<html>" + ONE[-22:], b"<html>" + make_zip()):
+        with pytest.raises(
+            DownloadError, match="expected a zip or tar archive, found an HTML page"
+        ):
+            unpack_bytes(data, tmp_path)
+        (tmp_path / "outer" / "app").rmdir()
+        (tmp_path / "outer").rmdir()
 
 
 def test_a_deflated_stream_that_ends_early_is_refused(tmp_path: Path) -> None:

@@ -164,6 +164,7 @@ evil(
 )
 evil("sends without an end", FINAL, TOO_LARGE + "more", OK + b"\r\n", without_end(b"x" * 10_000))
 evil("sends nothing at all as a body", NOTHING, "", respond(b""))
+evil("sends nothing but the end of the connection", PASSING, CUT, b"HTTP/1.0 200 OK\r\n\r\n")
 
 # Time.
 evil("never answers", PASSING, SILENT, silence)

@@ -172,7 +172,7 @@ async def test_a_wrong_encoding_is_refused(
     encoding: str, body: bytes, message: str, tmp_path: Path
 ) -> None:
     """An archive that cannot be read is none."""
-    headers = {"Content-Encoding": encoding}
+    headers = {"Content-Encoding": encoding, "Content-Length": str(len(body))}
     answer = httpx.Response(200, headers=headers, stream=Body([body]))
     with pytest.raises(DownloadError) as info:
         await fetch(answer, tmp_path / "archive")
@@ -273,6 +273,68 @@ async def test_a_broken_answer_may_mend_itself(answer: bytes, message: str, tmp_
         with pytest.raises(TransientDownloadError) as info:
             await fetcher.fetch(make_request(f"{server.url}/a?x", tmp_path / "archive"))
     assert str(info.value) == f"{server.url}/a: {message}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"), [({}, b""), ({"Content-Encoding": "gzip"}, gzip.compress(b"x")[:-1])]
+)
+async def test_a_body_without_length_that_lacks_bytes_may_mend_itself(
+    headers: dict[str, str], body: bytes, tmp_path: Path
+) -> None:
+    """The server may have died: nothing at all, or an encoding without its end, is no body."""
+    with pytest.raises(TransientDownloadError) as info:
+        await fetch(httpx.Response(200, headers=headers, stream=Body([body])), tmp_path / "archive")
+    assert str(info.value) == f"http://h/a: cut short after {len(body)} bytes"
+
+
+@pytest.mark.parametrize(
+    ("answer", "ends_by_close"),
+    [
+        (b"HTTP/1.0 200 OK\r\n\r\nall", True),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall", True),
+        (respond(b"all"), False),
+        (respond(b"3\r\nall\r\n0\r\n\r\n", "Transfer-Encoding: chunked"), False),
+    ],
+)
+async def test_how_a_body_ends_is_told(answer: bytes, ends_by_close: bool, tmp_path: Path) -> None:
+    """Only the end of a connection proves nothing."""
+    async with open_server({"/": answer}) as server:
+        fetched = await make_fetcher(LIMITS).fetch(make_request(f"{server.url}/", tmp_path / "a"))
+    assert fetched is not None
+    assert fetched.ends_by_close == ends_by_close
+
+
+NOW = {"Date": "Sun, 06 Nov 1994 08:49:37 GMT"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "120"}, 120.0),
+        ({"Retry-After": " 0 "}, 0.0),
+        ({"Retry-After": "9" * 18}, 1e18),
+        ({"Retry-After": "9" * 19}, None),
+        ({"Retry-After": "-1"}, None),
+        ({"Retry-After": "1.5"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "\u0662"}, None),
+        ({"Retry-After": "Sun, 06 Nov 1994 08:50:00 GMT", **NOW}, 23.0),
+        ({"Retry-After": "Sun Nov  6 08:50:00 1994", **NOW}, 23.0),
+        ({"Retry-After": "Sun, 06 Nov 1994 08:00:00 GMT", **NOW}, 0.0),
+        ({"Retry-After": "Sun, 06 Nov 1994 08:50:00 GMT"}, None),
+        ({"Retry-After": "1 Jan 2026 00:00:00 +9999999999999999", **NOW}, None),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_server_may_say_when_to_come_again(
+    headers: dict[str, str], seconds: float | None, status: int, tmp_path: Path
+) -> None:
+    """In seconds, or as a date that counts from its own; nonsense is as nothing."""
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    with pytest.raises(TransientDownloadError) as info:
+        await fetch(httpx.Response(status, headers=httpx.Headers(raw)), tmp_path / "archive")
+    assert info.value.retry_after == seconds
 
 
 async def test_a_body_without_length_ends_with_the_connection(tmp_path: Path) -> None:

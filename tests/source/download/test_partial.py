@@ -183,6 +183,17 @@ async def test_tries_that_bring_next_to_nothing_are_counted(tmp_path: Path) -> N
         assert len(scene.server.requests) == 3
 
 
+async def test_a_server_that_says_when_to_come_again_is_left_alone(tmp_path: Path) -> None:
+    """Until then; who waits longer is the caller, and what there is stays for it."""
+    busy = respond(b"", "Retry-After: 30", status="503 No")
+    async with open_scene(tmp_path / "a", CUT, busy, rest(4)) as scene:
+        with pytest.raises(TransientDownloadError) as info:
+            await scene.fetch()
+        assert (info.value.retry_after, len(scene.server.requests)) == (30.0, 2)
+        assert await scene.fetch() == fetched()
+        assert scene.asked("Range")[-1][1:] == ["bytes=4-"]
+
+
 async def test_a_later_call_goes_on(tmp_path: Path) -> None:
     """The process has backed off meanwhile; only the bytes of the same URL in the file count."""
     async with open_scene(
