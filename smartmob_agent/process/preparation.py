@@ -135,7 +135,7 @@ class Preparation:
 
     async def _unpack(self, archive: Path) -> Unpacked:
         try:
-            return await self._workspace.unpack(archive)
+            return await self._workspace.unpack(archive, self._spec.root)
         except CutShortError as exc:
             error = exc
         await self.source.reject(error)
