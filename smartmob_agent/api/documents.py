@@ -69,6 +69,7 @@ from smartmob_agent.process.policies import PortWish, Readiness, RestartPolicy, 
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.process.states import State
+from smartmob_agent.source.app.environment import check_exec_size
 
 __all__ = [
     "CREATE_REQUEST",
@@ -413,6 +414,13 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
     Raises `BadRequestError`, with one line for each field that is not as it must be.
     """
     request = _parse_document(body, CreateRequest, "create")
+    env = {str(name): str(value) for name, value in request.env.items()}
+    errors = [
+        f"{error} @ {'$' if name is None else json_path('$.env', name)}"
+        for name, error in check_exec_size(request.command or "", env)
+    ]
+    if errors:
+        raise BadRequestError("the create request is not valid", errors)
     return ProcessSpec(
         app=request.app,
         node=request.node,
@@ -421,7 +429,7 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
         source_url=request.source_url,
         source_sha256=request.source_sha256,
         root=request.root,
-        env={str(name): str(value) for name, value in request.env.items()},
+        env=env,
         restart=RestartPolicy(request.restart),
         port=cast("PortWish", request.port),
         ready=None if request.ready is None else _readiness(request.ready),

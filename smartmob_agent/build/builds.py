@@ -178,7 +178,8 @@ class Builds:
 
     async def _detect(self, builder: Builder, app: Path, sink: Sink) -> bool:
         argv = builder.detect_command(app)
-        command = Command(argv=argv, env=child_environment(self._means.environ, {}, {}), cwd=app)
+        env = {"HOME": str(app), **child_environment(self._means.environ, {}, {})}
+        command = Command(argv=argv, env=env, cwd=app)
         said = f"the builder {builder.name!r}: detect"
         try:
             with trio.move_on_after(DETECT_TIMEOUT) as limit:

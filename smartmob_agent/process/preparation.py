@@ -34,7 +34,7 @@ from smartmob_agent.source.app.procfile import ProcessType, parse_procfile
 from smartmob_agent.source.app.shell_line import replace_shell
 from smartmob_agent.source.app.workspace import Unpacked, Workspace
 from smartmob_agent.source.disk.timeouts import MAKE_ROOM_TIMEOUT
-from smartmob_agent.source.store import Source
+from smartmob_agent.source.store import Source, Store
 
 __all__ = ["BuildInfo", "Preparation", "failure_state"]
 
@@ -81,6 +81,7 @@ class Preparation:
 
     source: Source
     build: BuildInfo | None = None
+    _store: Store
     _spec: ProcessSpec
     _environ: Mapping[str, str]
     _workspace: Workspace
@@ -98,6 +99,7 @@ class Preparation:
         )
         return cls(
             source=source,
+            store=services.store,
             spec=spec,
             environ=services.environ,
             workspace=services.workspaces.open(spec.slug),
@@ -132,6 +134,31 @@ class Preparation:
             raise
         await self.source.aclose()
         return command
+
+    async def renew(self, command: Command) -> Command | None:
+        """Give a command what is its process's own before a start; None if its files are gone.
+
+        Then `prepare` makes them anew, from the archive that they came from.
+
+        Raises `TransientError`.
+        """
+        temporary = await self._workspace.renew(command.cwd)
+        if temporary is None:
+            digest = self.source.sha256 or self._spec.source_sha256
+            self.source = self._store.open_source(
+                self._spec.source_url, sha256=digest, request_id=self._spec.request_id
+            )
+            return None
+        spec = self._spec
+        own = {
+            "HOME": str(command.cwd),
+            "TMPDIR": str(temporary),
+            "SMARTMOB_APP": spec.app,
+            "SMARTMOB_NODE": spec.node,
+            "SMARTMOB_SLUG": spec.slug,
+            **({} if spec.process_type is None else {"SMARTMOB_PROCESS_TYPE": spec.process_type}),
+        }
+        return attrs.evolve(command, env={**own, **command.env})
 
     async def _unpack(self, archive: Path) -> Unpacked:
         try:

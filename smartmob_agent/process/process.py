@@ -176,7 +176,12 @@ class ManagedProcess(ProcessLifecycle):
                 if command is None:
                     command = await self.files.prepare(self._enter)
                     self._backoff.reset()
-                await self._run_child(command)
+                renewed = await self.files.renew(command)
+                if renewed is None:
+                    command = None
+                    self._back_off(0.0, error="the files of the app are gone, and are made anew")
+                else:
+                    await self._run_child(renewed)
                 if self.state is State.RUNNING:
                     self._finish()
             except SourceError as exc:
@@ -206,7 +211,7 @@ class ManagedProcess(ProcessLifecycle):
             if "PORT" not in env:
                 self.port = await self._lease.secure()
             if self.port is not None:
-                env["PORT"] = str(self.port)
+                env = {"PORT": str(self.port), **env}
             text = env.get("PORT", "")
             notifications: Notifications | None = None
             if readiness.notify:

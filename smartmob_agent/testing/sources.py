@@ -69,12 +69,14 @@ class FakeWorkspace:
 
     directory: its path, where nothing is.
     removed: set when it was removed.
+    is_gone: whether the app has removed its own files, which the next start finds out.
     """
 
     def __init__(self, factory: FakeWorkspaces, slug: str) -> None:
         self._factory = factory
         self.directory = NOWHERE / slug
         self.removed = trio.Event()
+        self.is_gone = False
 
     async def unpack(
         self,
@@ -91,6 +93,13 @@ class FakeWorkspace:
             files=self._factory.files,
             found="nothing" if self._factory.procfile is None else "",
         )
+
+    async def renew(self, root: Path) -> Path | None:  # noqa: ARG002  # a path that never is
+        await trio.lowlevel.checkpoint()
+        if self.is_gone:
+            self.is_gone = False
+            return None
+        return self.directory / "tmp"
 
     async def hand_over(self, target: Path) -> None:  # noqa: ARG002  # nothing to move
         await trio.sleep(self._factory.copy_delay)

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import zipfile
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -228,3 +229,52 @@ async def test_a_deleted_console_closes_normally_after_the_last_line() -> None:
             nursery.start_soon(agent.delete, "app.web.0")
             lines, code = await read_to_end(console)
         assert (lines, code) == (["bye"], 1000)
+
+
+async def test_each_process_has_a_home_and_a_place_for_temporary_files(tmp_path: Path) -> None:
+    """Of its own, not the agent's; both are removed with it."""
+    script = 'echo "$HOME"; echo "$TMPDIR"; pwd; touch "$TMPDIR/mine" ~/mine; exec sleep 1000'
+    async with archive_server() as server, running_agent(f"--work-dir={tmp_path}") as agent:
+        url, seen = server.add("app", shell_app(script)), list[str]()
+        for app in ("one", "two"):
+            await agent.create(url, app, ready={"log": "/app$"})
+            await agent.wait_event(event="ready", slug=f"{app}.web.0")
+            log = await agent.client.get(f"/process-log/{app}.web.0")
+            home, temporary, directory = log.text.splitlines()
+            assert home == directory
+            seen += [home, temporary]
+        assert len(set(seen)) == 4
+        assert all(Path(path).is_relative_to(tmp_path) for path in seen)
+        await agent.delete("one.web.0")
+        assert [Path(path).exists() for path in seen] == [False, False, True, True]  # noqa: ASYNC240  # a test
+
+
+async def test_an_app_that_removes_its_own_directory_is_started_again() -> None:
+    """In files that are made anew, without another download."""
+    script = 'echo start; rm -rf "$HOME" "$TMPDIR"'
+    async with archive_server() as server, running_agent() as agent:
+        await agent.create(server.add("app", shell_app(script)))
+        await agent.wait_event(event="state", state="running")
+        count = len(agent.events)
+        await agent.wait_event(after=count, event="state", state="running")
+        assert len(server.requests) == 1
+
+
+async def test_an_environment_that_no_program_takes_is_refused() -> None:
+    async with archive_server() as server, running_agent() as agent:
+        request = {
+            "app": "app",
+            "node": "web.0",
+            "process_type": "web",
+            "source_url": server.add("app", shell_app("exec sleep 1000")),
+        }
+        longest = "x" * (131_072 - len("A=") - 1)
+        answer = await agent.client.post("/create-process", json={**request, "env": {"A": longest}})
+        assert answer.status_code == 201
+        await agent.wait_event(event="state", state="running")
+        too_long = {**request, "app": "other", "env": {"A": f"{longest}x"}}
+        answer = await agent.client.post("/create-process", json=too_long)
+        assert answer.status_code == 400
+        [error] = answer.json()["errors"]
+        assert error.startswith("expected a variable, with its name, of at most 131,072 bytes")
+        assert error.endswith("@ $.env.A")

@@ -76,17 +76,47 @@ async def test_a_running_process_shows_its_child(autojump_clock: Clock) -> None:
 async def test_the_child_gets_its_command_its_directory_and_its_environment() -> None:
     world = World(workspaces=FakeWorkspaces(procfile=b"web: A=1 B=2 serve --fast\n"))
     async with world.open() as supervisor:
-        process = await running(supervisor, make_spec(env={"B": "3"}))
+        await running(supervisor, make_spec(env={"B": "3"}))
         command = world.spawner.children[0].command
         assert command.argv == ("/bin/sh", "-c", "exec serve --fast")
         assert command.cwd == world.workspaces.opened[0].directory / "app"
+        directory = world.workspaces.opened[0].directory
         assert command.env == {
             "PATH": "/usr/bin",
+            "HOME": str(directory / "app"),
+            "TMPDIR": str(directory / "tmp"),
             "PYTHONUNBUFFERED": "1",
             "PORT": "20000",
+            "SMARTMOB_APP": "app",
+            "SMARTMOB_NODE": "web.0",
+            "SMARTMOB_SLUG": "app.web.0",
+            "SMARTMOB_PROCESS_TYPE": "web",
             "A": "1",
             "B": "3",
         }
+
+
+async def test_an_app_that_has_removed_its_own_files_gets_them_anew(
+    autojump_clock: Clock,
+) -> None:
+    """From the archive that it had, of which the cache may know."""
+    world, seen = World(), []
+    async with world.open() as supervisor:
+        process = await running(supervisor)
+        supervisor.events.observers.append(lambda event: seen.append(event.transition))
+        digest = process.files.source.sha256
+        world.workspaces.opened[0].is_gone = True
+        world.spawner.children[0].exit()
+        await trio.sleep(2)
+        assert [step.state for step in seen if step.state is not step.previous] == [
+            State.BACKOFF,
+            State.DOWNLOADING,
+            State.UNPACKING,
+            State.PROCESSING,
+            State.RUNNING,
+        ]
+        assert process.files.source.sha256 == digest
+        assert [one.error for one in seen if one.error][-1].startswith("the files of the app")
         assert process.state is State.RUNNING
 
 

@@ -98,6 +98,15 @@ class Workspace(Protocol):
         """
         ...
 
+    async def renew(self, root: Path) -> Path | None:
+        """Return the directory for temporary files, made if it is missing; None if `root` is gone.
+
+        Raises `TransientError` when it cannot be made.
+
+        If cancelled: does that first.
+        """
+        ...
+
     async def copy(self, tree: HeldTree) -> Path:
         """Fill the workspace with a copy of a tree, and return its directory.
 
@@ -229,6 +238,10 @@ class _Workspace:
         with _disk_errors():
             await trio.to_thread.run_sync(self._hand_over, target, limiter=self.parent.copiers)
 
+    async def renew(self, root: Path) -> Path | None:
+        with _disk_errors():
+            return await trio.to_thread.run_sync(self._renew, root, limiter=self.parent.copiers)
+
     async def copy(self, tree: HeldTree) -> Path:
         with _disk_errors():
             copied = await trio.to_thread.run_sync(self._copy, tree, limiter=self.parent.copiers)
@@ -264,6 +277,15 @@ class _Workspace:
             directory=app,
             found=found,
         )
+
+    def _renew(self, root: Path) -> Path | None:
+        """See `renew`; in a thread that trio started."""
+        if not root.is_dir():
+            return None
+        temporary = self._make_directory() / "tmp"
+        with contextlib.suppress(FileExistsError):
+            temporary.mkdir(mode=0o700)
+        return temporary
 
     def _hand_over(self, target: Path) -> None:
         """Move, or copy where the target is on another disk; in a thread that trio started."""
