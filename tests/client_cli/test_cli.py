@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.measures_children
 
 SLUG = "hello.web.0"
 NOBODY = "http://127.0.0.1:1"
+RARELY = RestartDelays(base_delay=1e9, cap_delay=1e9)
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +62,10 @@ class Shell:
         return await self(argv[0], "--agent", self.world.url, *argv[1:])
 
     async def start(self, name: str = "hello") -> FakeChild:
-        """Run an app."""
-        assert await self.on("run", f"http://127.0.0.1:1/{name}.tar.gz") == 0
+        """Have a process of an app; `run` would look at it for a second."""
+        async with open_client(self.world.url) as client:
+            await client.create(**{**CREATE, "app": name})
+            await client.wait_state(f"{name}.web.0", "running")
         return await self.world.spawner.next_child()
 
 
@@ -73,9 +77,11 @@ async def open_shell(
         yield Shell(capture, world)
 
 
+@pytest.mark.slow
 async def test_an_app_is_run_listed_and_removed(capsys: pytest.CaptureFixture[str]) -> None:
     async with open_shell(capsys) as shell:
-        child = await shell.start()
+        assert await shell.on("run", "http://127.0.0.1:1/hello.tar.gz") == 0
+        child = await shell.world.spawner.next_child()
         assert (shell.out, shell.err) == (f"{SLUG}\n", "")
         assert await shell.on("ps") == 0
         slug, state, pid, restarts, started, *rest = shell.out.rstrip("\n").split("\t")
@@ -89,8 +95,7 @@ async def test_an_app_is_run_listed_and_removed(capsys: pytest.CaptureFixture[st
 
 
 async def test_documents_come_as_the_agent_has_them(capsys: pytest.CaptureFixture[str]) -> None:
-    rarely = RestartDelays(base_delay=1e9, cap_delay=1e9)
-    config = AgentConfig(port=0, stop_timeout=0, restart=rarely)
+    config = AgentConfig(port=0, stop_timeout=0, restart=RARELY)
     async with open_shell(capsys, config) as shell:
         child = await shell.start()
         assert await shell.on("ps", "--json") == 0
@@ -132,6 +137,7 @@ async def test_an_agent_is_reached_by_its_socket_and_with_a_token(
         assert (shell.out, shell.err) == ("", "")
 
 
+@pytest.mark.slow
 async def test_a_directory_is_packed_and_uploaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +152,7 @@ async def test_a_directory_is_packed_and_uploaded(
         assert child.command.env["A"] == "1"
 
 
+@pytest.mark.slow
 async def test_an_archive_is_uploaded_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -414,6 +421,7 @@ async def test_what_cannot_be_deleted_is_told(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == "smartmob: a defect\n"
 
 
+@pytest.mark.slow
 async def test_a_process_is_waited_for_and_restarted(capsys: pytest.CaptureFixture[str]) -> None:
     async with open_shell(capsys) as shell:
         await shell.start()
@@ -444,6 +452,35 @@ async def test_a_process_that_cannot_run_is_told(capsys: pytest.CaptureFixture[s
             assert shell.err.startswith(f"smartmob: {slug}: unknown process type: ")
 
 
+@pytest.mark.parametrize("argv", [("run", f"{NOBODY}/b.zip", "--attach"), ("restart", SLUG)])
+async def test_a_child_that_ends_at_once_is_told(
+    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its last lines are in the output, or beside the message."""
+    attached = argv[0] == "run"
+    config = AgentConfig(port=0, stop_timeout=0, restart=RARELY)
+    async with open_shell(capsys, config) as shell, open_client(shell.world.url) as client:
+        await shell.start()
+        codes = []
+
+        async def command() -> None:
+            codes.append(await shell.on(*argv))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(command)
+            child = await shell.world.spawner.next_child()
+            child.write_error(b"why\n")
+            child.exit(3)
+            if attached:
+                await client.wait_state("b.web.0", "backoff")
+                await client.delete("b.web.0")
+    slug, out = ("b.web.0", "b.web.0\nwhy\n") if attached else (SLUG, f"{SLUG}\trunning\n")
+    assert (codes, shell.out) == ([1], out)
+    rest = "" if attached else "; its last lines:\n    why"
+    said = rf"smartmob: {slug}: the child ended with exit code 3 after \S+ s; it is tried again"
+    assert re.fullmatch(f"{said}{rest}\n", shell.err)
+
+
 async def test_a_restart_that_fails_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     async with open_shell(capsys) as shell:
         await shell.start()
@@ -453,12 +490,13 @@ async def test_a_restart_that_fails_is_told(capsys: pytest.CaptureFixture[str]) 
         assert "no room" in shell.err
 
 
-async def test_a_process_that_is_tried_again_is_no_failure(
+async def test_a_process_that_has_not_come_to_run_is_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """Though it is tried again."""
     async with open_shell(capsys) as shell:
         shell.world.spawner.errors += [SpawnError("no room")] * 50
-        assert await shell.on("run", f"{NOBODY}/hello.zip") == 0
+        assert await shell.on("run", f"{NOBODY}/hello.zip") == 1
         assert shell.out == f"{SLUG}\n"
         assert shell.err == f"smartmob: {SLUG}: no room; it is tried again\n"
 

@@ -75,6 +75,10 @@ async def test_what_was_dropped_before_is_no_loss_to_logs(
 async def test_run_promises_the_first_line_and_tells_its_loss(
     terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = partial(follow_from_first_line, slug=SLUG, wait=trio.sleep_forever, as_json=False)
+    async def check() -> int:
+        await trio.lowlevel.checkpoint()
+        return 0
+
+    work = partial(follow_from_first_line, slug=SLUG, check=check, as_json=False)
     text = await follow(work, Watched(terminal=terminal), monkeypatch)
     assert "lines are lost: the agent has them no more" in text + capsys.readouterr().err
