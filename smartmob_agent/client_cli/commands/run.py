@@ -44,7 +44,7 @@ _TYPE = re.compile(r"[A-Za-z0-9._-]+")
     multiple=True,
     type=click.Path(),
     metavar="FILE",
-    help="File with lines of K=V.",
+    help="File of variables, an .env.",
 )
 @click.option("--sha256", metavar="DIGEST", help="What the archive must have.")
 @click.option("--attach", is_flag=True, help="Go on with its output; CTRL-C leaves it running.")
