@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -179,6 +180,43 @@ async def test_logs_are_bare_lines(
 
         assert await shell.on("logs", SLUG, *options) == 0
         assert (shell.out, shell.err) == (wanted, "")
+
+
+async def test_logs_have_times_and_all_that_was_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A pipe gets control sequences as they are."""
+    async with open_shell(capsys) as shell:
+        child = await shell.start()
+        child.write(b"\x1b[2J\x1b[31m1\n2\n")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert await shell.on("logs", "-t", SLUG) == 0
+        assert shell.err == ""
+        time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+        assert re.fullmatch(rf"{time} \x1b\[2J\x1b\[31m1\n{time} 2\n", shell.out)
+        assert await shell.on("logs", "--json", SLUG) == 0
+        times = [record["time"] for record in map(json.loads, shell.out.splitlines())]
+        assert await shell.on("logs", "--times", SLUG) == 0
+        assert {line.split()[0] for line in shell.out.splitlines()} <= {*times}
+
+
+async def test_a_signal_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    config = AgentConfig(port=0, stop_timeout=0, restart=RARELY)
+    async with open_shell(capsys, config) as shell:
+        child = await shell.start()
+        assert await shell.on("signal", SLUG, "HUP") == 0
+        assert (shell.out, shell.err) == (f"{SLUG}\tHUP\n", "")
+        assert await shell.on("signal", SLUG, "SIGUSR1", "--json") == 0
+        assert json.loads(shell.out) == {"slug": SLUG, "signal": "SIGUSR1"}
+        assert child.signals == [signal.SIGHUP, signal.SIGUSR1]
+        assert await shell.on("signal", SLUG, "NONE") == 1
+        assert "$.signal" in shell.err
+        assert await shell.on("signal", "helo.web.0", "HUP") == 4
+        assert "did you mean" in shell.err
+        child.exit(3)
+        assert await shell.on("wait", SLUG, "--state", "backoff") == 0
+        assert await shell.on("signal", SLUG, "HUP") == 1
+        assert shell.err.startswith("smartmob: ")
 
 
 async def test_logs_of_several_say_where_each_line_comes_from(
@@ -387,6 +425,7 @@ async def test_slugs_agents_and_states_are_completed(
         assert await offered("smartmob --agent home rm --token-file /nowhere he") == ""
         assert await offered("smartmob wait --state ba") == "plain,backoff"
         assert await offered("smartmob wait --state no") == ""
+        assert await offered(f"smartmob signal {SLUG} HU") == "plain,HUP"
         assert await offered("smartmob run ./") == "file,./"
         assert await offered("smartmob nothing x") == ""
         config.write_text("agents = 1")
