@@ -154,6 +154,32 @@ async def test_a_directory_is_packed_and_uploaded(
 
 
 @pytest.mark.slow
+async def test_what_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What an app needs to run first, and not what nobody misses."""
+    trash = ["x.pyc", "__pycache__/y", ".DS_Store"]
+    names = [*(f"{number}.log" for number in range(8)), "vendor/lib/log/x", *trash]
+    rules = "*.log\nlog/\n*.pyc\n__pycache__\n.DS_Store\n.venv\n"
+    app = make(tmp_path / "app", {"Procfile": "web: true\n", **dict.fromkeys(names, "")})
+    (app / ".gitignore").write_text(rules)
+    async with open_shell(capsys) as shell:
+        assert await shell.on("run", str(app), "--include", ".venv") == 0
+        logs = ", ".join(f"{number}.log" for number in range(7))
+        assert shell.err == (
+            "smartmob: --include .venv matches nothing\n"
+            f"smartmob: left out, as .gitignore says: vendor/lib/log, {logs} and 1 more "
+            "(--include PATTERN takes in)\n"
+        )
+        (app / ".gitignore").write_text("*.pyc\n")
+        assert await shell.on("run", str(app), "--node", "1") == 0
+        assert (shell.out, shell.err) == ("app.1\n", "")
+        (app / ".gitignore").write_text("vendor\n")
+        assert await shell.on("run", str(app), "--node", "2") == 0
+        assert shell.err == (
+            "smartmob: left out, as .gitignore says: vendor (--include PATTERN takes in)\n"
+        )
+
+
+@pytest.mark.slow
 async def test_an_archive_is_uploaded_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +192,9 @@ async def test_an_archive_is_uploaded_as_it_is(
         assert shell.out == "other.web.0\n"
         assert await shell.on(*argv, "5e", "--node", "1") == 1
         assert "$.source_sha256" in shell.err
+        for source in (str(archive), f"{NOBODY}/x.tar.gz"):
+            assert await shell.on("run", source, "--include", "x") == 2
+            assert shell.err.startswith("smartmob: --include is for a directory, which is packed;")
 
 
 @pytest.mark.parametrize(("options", "wanted"), [((), "1\n2\n3\n"), (("--tail", "2"), "2\n3\n")])

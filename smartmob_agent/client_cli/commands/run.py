@@ -1,6 +1,7 @@
 """Run an app.
 
-A directory is packed, without what .gitignore names, and uploaded.  The slug is written.
+A directory is packed, without what .gitignore names, and uploaded; what is left out is told.
+The slug is written.
 Ends with 0 when it has run for a second; else with 1, and stderr says why, with its last lines.
 """
 
@@ -46,6 +47,12 @@ _TYPE = re.compile(r"[A-Za-z0-9._-]+")
     metavar="FILE",
     help="File of variables, an .env.",
 )
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Of files to pack though .gitignore names them.",
+)
 @click.option("--sha256", metavar="DIGEST", help="What the archive must have.")
 @click.option("--attach", is_flag=True, help="Go on with its output; CTRL-C leaves it running.")
 @agent_options
@@ -69,12 +76,14 @@ async def _run_app(
     node: str | None,
     sha256: str | None,
     env: Mapping[str, str],
+    include: Sequence[str],
     attach: bool,
     as_json: bool,
 ) -> int:
     """Create a process, write its slug, and wait until it has run for a second.
 
     sha256: the required digest of the archive.
+    include: patterns of files to pack though git ignores them.
     attach: go on with the output, from the first line.
     """
     if not _TYPE.fullmatch(process_type):
@@ -90,6 +99,7 @@ async def _run_app(
         node=node or f"{process_type}.0",
         sha256=sha256,
         env=env,
+        include=include,
     )
     slug = ""
 
@@ -150,12 +160,13 @@ async def _create(
     node: str,
     sha256: str | None,
     env: Mapping[str, str],
+    include: Sequence[str],
 ) -> Process:
     from smartmob_agent.client import ConflictError
     from smartmob_agent.client_cli.source import app_name, source_url
 
     name = app or app_name(source)
-    url = await source_url(client, source)
+    url = await source_url(client, source, include=include)
     try:
         return await client.create(
             app=name,
