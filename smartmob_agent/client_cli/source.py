@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
 
 import trio
 
 from smartmob_agent.client import Client
 from smartmob_agent.client_cli.failure import WRONG_USE, CommandError
+from smartmob_agent.client_cli.naming import is_url
 from smartmob_agent.client_cli.output import report
 from smartmob_agent.client_cli.pack import Packed, pack
 
-__all__ = ["app_name", "source_url"]
+__all__ = ["source_url"]
 
 _INSTALLED = {
     *("node_modules", "bower_components", "vendor", ".bundle", ".venv", "venv", "__pypackages__"),
@@ -30,22 +29,6 @@ _TRASH = {
 }
 _TRASH_SUFFIXES = (".pyc", ".pyo", ".swp", "~")
 _MOST_NAMES = 8
-_SUFFIXES = re.compile(r"\.(zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz)$")
-_OTHERS = re.compile(r"[^A-Za-z0-9._-]+")
-
-
-def is_url(source: str) -> bool:
-    """Whether the agent downloads the source itself."""
-    return source.startswith(("http://", "https://"))
-
-
-def app_name(source: str) -> str:
-    """Return a name for an app, from the path of its source."""
-    path = urlsplit(source).path if is_url(source) else str(Path(source).resolve())
-    name = _OTHERS.sub("-", _SUFFIXES.sub("", Path(path).name)).strip("-")[:64]
-    if not name:
-        raise CommandError(f"no name for {source}", hint="--app gives one", code=WRONG_USE)
-    return name
 
 
 async def source_url(client: Client, source: str, *, include: Sequence[str] = ()) -> str:

@@ -163,7 +163,8 @@ async def _create(
     include: Sequence[str],
 ) -> Process:
     from smartmob_agent.client import ConflictError
-    from smartmob_agent.client_cli.source import app_name, source_url
+    from smartmob_agent.client_cli.naming import app_name
+    from smartmob_agent.client_cli.source import source_url
 
     name = app or app_name(source)
     url = await source_url(client, source, include=include)
