@@ -31,7 +31,7 @@ The configuration: SMARTMOB_CONFIG, else ~/.config/smartmob/config.toml.
 \b
 Exit codes:
     0  done, or left by CTRL-C what has no end by itself
-    1  refused by the agent, or failed
+    1  refused by the agent, or failed; run, restart: it did not run for 1 s
     2  wrong use
     3  the agent cannot be reached
     4  no such process

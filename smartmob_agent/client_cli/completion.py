@@ -1,4 +1,4 @@
-"""What a shell may complete: slugs of the agents, names of agents, states."""
+"""What a shell may complete: slugs of the agents, names of agents, states, signals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smartmob_agent.client_cli.failure import CommandError
 if TYPE_CHECKING:
     from smartmob_agent.client_cli.settings import Settings
 
-__all__ = ["VARIABLE", "complete_agent", "complete_slug", "complete_state"]
+__all__ = ["VARIABLE", "complete_agent", "complete_signal", "complete_slug", "complete_state"]
 
 VARIABLE = "_SMARTMOB_COMPLETE"
 """The environment variable by which the script in a shell asks for completions."""
@@ -27,6 +27,14 @@ def complete_agent(_context: object, _parameter: object, incomplete: str) -> lis
     with suppress(CommandError):
         return _matching(agent_names(os.environ), incomplete)
     return []
+
+
+def complete_signal(_context: object, _parameter: object, incomplete: str) -> list[str]:
+    """Return the signals of this machine, most of which any machine has."""
+    import signal
+
+    names = [number.name.removeprefix("SIG") for number in signal.Signals]
+    return _matching(names, incomplete)
 
 
 def complete_slug(context: Any, _parameter: object, incomplete: str) -> list[str]:

@@ -106,8 +106,13 @@ def write_text(text: str) -> None:
 
 
 def report(text: str) -> None:
-    """Write a message to stderr, with the name of the program, and of the agent if set."""
-    agent = _agent.get()
+    """Write a message to stderr, with the name of the program, and of the agent if set.
+
+    A message is one line without control sequences, whatever of others is quoted in it.
+    """
+    from smartmob_agent.client_cli.control_sequences import without_controls
+
+    agent, text = _agent.get(), without_controls(text)
     write_stderr(f"smartmob: {agent}: {text}\n" if agent else f"smartmob: {text}\n")
 
 

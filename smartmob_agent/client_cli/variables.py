@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
+from typing import TYPE_CHECKING
 
 from smartmob_agent.client_cli.failure import WRONG_USE, CommandError
 
+if TYPE_CHECKING:
+    from dotenv.parser import Original
+
 __all__ = ["read_variables"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_BLANK = re.compile(r"\s*")
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 def read_variables(
@@ -31,30 +41,37 @@ def read_variables(
 
 
 def _read_file(file: str | PathLike[str]) -> Iterator[tuple[str, str]]:
-    """Read lines of `NAME=VALUE`; blank lines and comments (`#`) are skipped."""
+    """Read the variables of a file as python-dotenv does; `$` stands for itself."""
+    # Loaded late: most commands have no file.
     from pathlib import Path
+
+    from dotenv.parser import parse_stream
 
     path = Path(file)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as exc:
         raise _wrong(f"cannot read {path}: {exc.strerror}") from exc
     except ValueError as exc:
         raise _wrong(f"cannot read {path}: {exc}") from exc
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith("#"):
-            continue
-        name, equals, value = line.removeprefix("export ").partition("=")
-        if not equals:
-            raise _wrong(f"{path} line {number}: expected NAME=VALUE, found no '='")
-        yield name.strip(), _unquoted(value.strip())
+    for binding in parse_stream(io.StringIO(text, newline="")):
+        where = f"{path} line {_first_line(binding.original)}"
+        if binding.error:
+            raise _wrong(f"{where}: expected NAME=VALUE, with an end to each quote and no more")
+        if binding.key is None:
+            continue  # A comment, or nothing.
+        if binding.value is None:
+            raise _wrong(f"{where}: expected NAME=VALUE, found no '='")
+        if not _NAME.fullmatch(binding.key):
+            raise _wrong(f"{where}: expected a name of A-Z a-z 0-9 _, found {binding.key!r}")
+        yield binding.key, binding.value
 
 
-def _unquoted(value: str) -> str:
-    """Remove one pair of quotes around the whole value."""
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-        return value[1:-1]
-    return value
+def _first_line(original: Original) -> int:
+    """Return the number of the first line with text; blank lines before it come with it."""
+    blank = _BLANK.match(original.string)
+    assert blank is not None  # noqa: S101 -- it matches nothing, too
+    return original.line + len(_LINE_END.findall(blank[0]))
 
 
 def _wrong(message: str) -> CommandError:

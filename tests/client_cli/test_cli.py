@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.measures_children
 
 SLUG = "hello.web.0"
 NOBODY = "http://127.0.0.1:1"
+RARELY = RestartDelays(base_delay=1e9, cap_delay=1e9)
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +63,10 @@ class Shell:
         return await self(argv[0], "--agent", self.world.url, *argv[1:])
 
     async def start(self, name: str = "hello") -> FakeChild:
-        """Run an app."""
-        assert await self.on("run", f"http://127.0.0.1:1/{name}.tar.gz") == 0
+        """Have a process of an app; `run` would look at it for a second."""
+        async with open_client(self.world.url) as client:
+            await client.create(**{**CREATE, "app": name})
+            await client.wait_state(f"{name}.web.0", "running")
         return await self.world.spawner.next_child()
 
 
@@ -73,9 +78,11 @@ async def open_shell(
         yield Shell(capture, world)
 
 
+@pytest.mark.slow
 async def test_an_app_is_run_listed_and_removed(capsys: pytest.CaptureFixture[str]) -> None:
     async with open_shell(capsys) as shell:
-        child = await shell.start()
+        assert await shell.on("run", "http://127.0.0.1:1/hello.tar.gz") == 0
+        child = await shell.world.spawner.next_child()
         assert (shell.out, shell.err) == (f"{SLUG}\n", "")
         assert await shell.on("ps") == 0
         slug, state, pid, restarts, started, *rest = shell.out.rstrip("\n").split("\t")
@@ -89,8 +96,7 @@ async def test_an_app_is_run_listed_and_removed(capsys: pytest.CaptureFixture[st
 
 
 async def test_documents_come_as_the_agent_has_them(capsys: pytest.CaptureFixture[str]) -> None:
-    rarely = RestartDelays(base_delay=1e9, cap_delay=1e9)
-    config = AgentConfig(port=0, stop_timeout=0, restart=rarely)
+    config = AgentConfig(port=0, stop_timeout=0, restart=RARELY)
     async with open_shell(capsys, config) as shell:
         child = await shell.start()
         assert await shell.on("ps", "--json") == 0
@@ -132,6 +138,7 @@ async def test_an_agent_is_reached_by_its_socket_and_with_a_token(
         assert (shell.out, shell.err) == ("", "")
 
 
+@pytest.mark.slow
 async def test_a_directory_is_packed_and_uploaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +153,33 @@ async def test_a_directory_is_packed_and_uploaded(
         assert child.command.env["A"] == "1"
 
 
+@pytest.mark.slow
+async def test_what_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What an app needs to run first, and not what nobody misses."""
+    trash = ["x.pyc", "__pycache__/y", ".DS_Store"]
+    names = [*(f"{number}.log" for number in range(8)), "vendor/lib/log/x", *trash]
+    rules = "*.log\nlog/\n*.pyc\n__pycache__\n.DS_Store\n.venv\n"
+    app = make(tmp_path / "app", {"Procfile": "web: true\n", **dict.fromkeys(names, "")})
+    (app / ".gitignore").write_text(rules)
+    async with open_shell(capsys) as shell:
+        assert await shell.on("run", str(app), "--include", ".venv") == 0
+        logs = ", ".join(f"{number}.log" for number in range(7))
+        assert shell.err == (
+            "smartmob: --include .venv matches nothing\n"
+            f"smartmob: left out, as .gitignore says: vendor/lib/log, {logs} and 1 more "
+            "(--include PATTERN takes in)\n"
+        )
+        (app / ".gitignore").write_text("*.pyc\n")
+        assert await shell.on("run", str(app), "--node", "1") == 0
+        assert (shell.out, shell.err) == ("app.1\n", "")
+        (app / ".gitignore").write_text("vendor\n")
+        assert await shell.on("run", str(app), "--node", "2") == 0
+        assert shell.err == (
+            "smartmob: left out, as .gitignore says: vendor (--include PATTERN takes in)\n"
+        )
+
+
+@pytest.mark.slow
 async def test_an_archive_is_uploaded_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +192,9 @@ async def test_an_archive_is_uploaded_as_it_is(
         assert shell.out == "other.web.0\n"
         assert await shell.on(*argv, "5e", "--node", "1") == 1
         assert "$.source_sha256" in shell.err
+        for source in (str(archive), f"{NOBODY}/x.tar.gz"):
+            assert await shell.on("run", source, "--include", "x") == 2
+            assert shell.err.startswith("smartmob: --include is for a directory, which is packed;")
 
 
 @pytest.mark.parametrize(("options", "wanted"), [((), "1\n2\n3\n"), (("--tail", "2"), "2\n3\n")])
@@ -172,6 +209,43 @@ async def test_logs_are_bare_lines(
 
         assert await shell.on("logs", SLUG, *options) == 0
         assert (shell.out, shell.err) == (wanted, "")
+
+
+async def test_logs_have_times_and_all_that_was_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A pipe gets control sequences as they are."""
+    async with open_shell(capsys) as shell:
+        child = await shell.start()
+        child.write(b"\x1b[2J\x1b[31m1\n2\n")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert await shell.on("logs", "-t", SLUG) == 0
+        assert shell.err == ""
+        time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+        assert re.fullmatch(rf"{time} \x1b\[2J\x1b\[31m1\n{time} 2\n", shell.out)
+        assert await shell.on("logs", "--json", SLUG) == 0
+        times = [record["time"] for record in map(json.loads, shell.out.splitlines())]
+        assert await shell.on("logs", "--times", SLUG) == 0
+        assert {line.split()[0] for line in shell.out.splitlines()} <= {*times}
+
+
+async def test_a_signal_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    config = AgentConfig(port=0, stop_timeout=0, restart=RARELY)
+    async with open_shell(capsys, config) as shell:
+        child = await shell.start()
+        assert await shell.on("signal", SLUG, "HUP") == 0
+        assert (shell.out, shell.err) == (f"{SLUG}\tHUP\n", "")
+        assert await shell.on("signal", SLUG, "SIGUSR1", "--json") == 0
+        assert json.loads(shell.out) == {"slug": SLUG, "signal": "SIGUSR1"}
+        assert child.signals == [signal.SIGHUP, signal.SIGUSR1]
+        assert await shell.on("signal", SLUG, "NONE") == 1
+        assert "$.signal" in shell.err
+        assert await shell.on("signal", "helo.web.0", "HUP") == 4
+        assert "did you mean" in shell.err
+        child.exit(3)
+        assert await shell.on("wait", SLUG, "--state", "backoff") == 0
+        assert await shell.on("signal", SLUG, "HUP") == 1
+        assert shell.err.startswith("smartmob: ")
 
 
 async def test_logs_of_several_say_where_each_line_comes_from(
@@ -380,6 +454,7 @@ async def test_slugs_agents_and_states_are_completed(
         assert await offered("smartmob --agent home rm --token-file /nowhere he") == ""
         assert await offered("smartmob wait --state ba") == "plain,backoff"
         assert await offered("smartmob wait --state no") == ""
+        assert await offered(f"smartmob signal {SLUG} HU") == "plain,HUP"
         assert await offered("smartmob run ./") == "file,./"
         assert await offered("smartmob nothing x") == ""
         config.write_text("agents = 1")
@@ -414,6 +489,7 @@ async def test_what_cannot_be_deleted_is_told(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == "smartmob: a defect\n"
 
 
+@pytest.mark.slow
 async def test_a_process_is_waited_for_and_restarted(capsys: pytest.CaptureFixture[str]) -> None:
     async with open_shell(capsys) as shell:
         await shell.start()
@@ -444,6 +520,35 @@ async def test_a_process_that_cannot_run_is_told(capsys: pytest.CaptureFixture[s
             assert shell.err.startswith(f"smartmob: {slug}: unknown process type: ")
 
 
+@pytest.mark.parametrize("argv", [("run", f"{NOBODY}/b.zip", "--attach"), ("restart", SLUG)])
+async def test_a_child_that_ends_at_once_is_told(
+    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its last lines are in the output, or beside the message."""
+    attached = argv[0] == "run"
+    config = AgentConfig(port=0, stop_timeout=0, restart=RARELY)
+    async with open_shell(capsys, config) as shell, open_client(shell.world.url) as client:
+        await shell.start()
+        codes = []
+
+        async def command() -> None:
+            codes.append(await shell.on(*argv))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(command)
+            child = await shell.world.spawner.next_child()
+            child.write_error(b"why\n")
+            child.exit(3)
+            if attached:
+                await client.wait_state("b.web.0", "backoff")
+                await client.delete("b.web.0")
+    slug, out = ("b.web.0", "b.web.0\nwhy\n") if attached else (SLUG, f"{SLUG}\trunning\n")
+    assert (codes, shell.out) == ([1], out)
+    rest = "" if attached else "; its last lines:\n    why"
+    said = rf"smartmob: {slug}: the child ended with exit code 3 after \S+ s; it is tried again"
+    assert re.fullmatch(f"{said}{rest}\n", shell.err)
+
+
 async def test_a_restart_that_fails_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     async with open_shell(capsys) as shell:
         await shell.start()
@@ -453,12 +558,13 @@ async def test_a_restart_that_fails_is_told(capsys: pytest.CaptureFixture[str]) 
         assert "no room" in shell.err
 
 
-async def test_a_process_that_is_tried_again_is_no_failure(
+async def test_a_process_that_has_not_come_to_run_is_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """Though it is tried again."""
     async with open_shell(capsys) as shell:
         shell.world.spawner.errors += [SpawnError("no room")] * 50
-        assert await shell.on("run", f"{NOBODY}/hello.zip") == 0
+        assert await shell.on("run", f"{NOBODY}/hello.zip") == 1
         assert shell.out == f"{SLUG}\n"
         assert shell.err == f"smartmob: {SLUG}: no room; it is tried again\n"
 

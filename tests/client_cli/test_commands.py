@@ -53,7 +53,7 @@ def test_the_short_help_is_that_of_the_subcommand(name: str) -> None:
 def test_help_imports_no_subcommand() -> None:
     loaded = loaded_by("--help")
     assert not [name for name in loaded if name.startswith(f"{commands.__name__}.")]
-    assert not loaded & {"trio", "httpx", "smartmob_agent.client", "rich"}
+    assert not loaded & {"trio", "httpx", "smartmob_agent.client", "rich", "dotenv"}
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ def test_help_of_a_subcommand_comes_at_once(name: str) -> None:
     """Without trio and the client, which take most of the time of a command."""
     loaded = loaded_by(name, "--help")
     assert f"{commands.__name__}.{name}" in loaded
-    assert not loaded & {"trio", "httpx", "smartmob_agent.client", "rich"}
+    assert not loaded & {"trio", "httpx", "smartmob_agent.client", "rich", "dotenv"}
 
 
 def test_an_unknown_subcommand_is_an_error() -> None:

@@ -27,7 +27,7 @@ from smartmob_agent.client_cli import failure
 from smartmob_agent.client_cli.cli import EPILOG
 from smartmob_agent.client_cli.commands.logs import copy_log, describe_event
 from smartmob_agent.client_cli.failure import explain, suggest
-from smartmob_agent.client_cli.output import format_cell, report_as
+from smartmob_agent.client_cli.output import format_cell, report, report_as
 from smartmob_agent.client_cli.runner import detachable, run
 from smartmob_agent.client_cli.terminal import ago
 from tests.client.memory import MemoryAgent, client_of
@@ -131,6 +131,13 @@ async def test_lines_that_are_lost_are_told(capsys: pytest.CaptureFixture[str]) 
     out, err = capsys.readouterr()
     assert out == "line 2\n"
     assert err == "smartmob: hello.web.0: 1 lines are lost: the agent has them no more\n"
+
+
+def test_a_message_is_one_line_without_control_sequences(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report("the file \x1b[2J\x1b]0;x\x07\n'a'")
+    assert capsys.readouterr().err == "smartmob: the file  'a'\n"
 
 
 def test_a_loss_is_told_with_the_agent_where_there_are_several(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -19,6 +20,7 @@ from smartmob_agent.client_cli.settings import Settings
 from tests.client.agent import CREATE, open_world
 
 SLUG = "hello.web.0"
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z "
 
 
 class Watched(io.BytesIO):
@@ -59,22 +61,42 @@ async def follow(
     return stdout.getvalue().decode()
 
 
+@pytest.mark.parametrize("times", [True, False])
 @pytest.mark.parametrize("terminal", [True, False])
 async def test_what_was_dropped_before_is_no_loss_to_logs(
-    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    terminal: bool,
+    times: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def work(agent: Settings) -> None:
-        await show_logs([agent], [SLUG], follow=True, tail=None, as_json=False)
+        await show_logs([agent], [SLUG], follow=True, tail=None, as_json=False, times=times)
 
+    monkeypatch.setenv("NO_COLOR", "1")
     text = await follow(work, Watched(terminal=terminal), monkeypatch)
-    assert text.startswith("line ")
+    assert re.match(rf"{TIME}line " if times else "line ", text)
     assert "are lost" not in text + capsys.readouterr().err
+
+
+async def test_lines_that_are_lost_are_told_with_times_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(agent: Settings) -> None:
+        await show_logs([agent], [SLUG], follow=True, tail=None, as_json=False, times=True, after=0)
+
+    text = await follow(work, Watched(terminal=False), monkeypatch)
+    assert re.match(rf"{TIME}line ", text)
+    assert re.search(r"hello.web.0: \d+ lines are lost: ", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 async def test_run_promises_the_first_line_and_tells_its_loss(
     terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = partial(follow_from_first_line, slug=SLUG, wait=trio.sleep_forever, as_json=False)
+    async def check() -> int:
+        await trio.lowlevel.checkpoint()
+        return 0
+
+    work = partial(follow_from_first_line, slug=SLUG, check=check, as_json=False)
     text = await follow(work, Watched(terminal=terminal), monkeypatch)
     assert "lines are lost: the agent has them no more" in text + capsys.readouterr().err

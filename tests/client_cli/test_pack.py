@@ -17,7 +17,8 @@ import pytest
 
 from smartmob_agent.client import open_client
 from smartmob_agent.client_cli.failure import CommandError
-from smartmob_agent.client_cli.pack import pack
+from smartmob_agent.client_cli.ignore import Choice, Selection
+from smartmob_agent.client_cli.pack import Packed, Walk, pack
 from smartmob_agent.client_cli.source import source_url
 
 TREE: Mapping[str, str] = {
@@ -47,9 +48,9 @@ def make(directory: Path, tree: Mapping[str, str] = TREE) -> Path:
     return directory
 
 
-def packed(directory: Path) -> bytes:
+def packed(directory: Path, *include: str) -> bytes:
     buffer = io.BytesIO()
-    pack(directory, buffer, lambda: None)
+    pack(directory, buffer, lambda: None, include=include)
     return buffer.getvalue()
 
 
@@ -106,6 +107,109 @@ def test_who_names_a_directory_wants_what_is_in_it(below: str, tmp_path: Path) -
     assert files(packed(directory)) == {"Procfile", "a/b"}
 
 
+INSTALLED: Mapping[str, str] = {
+    ".gitignore": "node_modules\n/vendor/bundle\ntarget/\n.venv\ndist/\n*.log\n.env\n__pycache__\n",
+    "Procfile": "web: true\n",
+    ".env": "",
+    "a.log": "",
+    "__pycache__/x.pyc": "",
+    "node_modules/a/index.js": "",
+    "node_modules/a/dist/a.js": "",
+    "node_modules/a/.gitignore": "build\n",
+    "node_modules/a/build/a.js": "",
+    "node_modules/a/.git/HEAD": "",
+    "node_modules/a/x.log": "",
+    "vendor/bundle/dep.rb": "",
+    "vendor/lib/dist/dep.py": "",
+    "target/app.jar": "",
+    "target/debug/app": "",
+    ".venv/bin/x": "",
+}
+PLAIN = {".gitignore", "Procfile"}
+OF_NODE = {
+    f"node_modules/a/{name}"
+    for name in ("index.js", "dist/a.js", ".gitignore", "build/a.js", "x.log")
+}
+
+
+@pytest.mark.parametrize(
+    ("include", "own", "taken"),
+    [
+        ([], None, set()),
+        (["node_modules"], None, OF_NODE),
+        (["./node_modules/"], None, OF_NODE),
+        (["/node_modules/a"], None, OF_NODE),
+        (["node_modules", "!*.log"], None, OF_NODE - {"node_modules/a/x.log"}),
+        (["target/app.jar", "bundle"], None, {"target/app.jar", "vendor/bundle/dep.rb"}),
+        (["*.jar", "!./target"], None, set()),
+        (["vendor"], None, {"vendor/bundle/dep.rb", "vendor/lib/dist/dep.py"}),
+        ([], "!node_modules\n", OF_NODE),
+        ([], "\ufeff!node_modules\r\nx.log\r\n", OF_NODE - {"node_modules/a/x.log"}),
+        ([], "!/target\n/target/debug\n", {"target/app.jar"}),
+        (["debug"], "!/target\n/target/debug\n", {"target/app.jar", "target/debug/app"}),
+        (["node_modules"], "node_modules\n*.log\n", OF_NODE),
+    ],
+)
+def test_what_is_ignored_may_be_taken_in(
+    include: list[str], own: str | None, taken: set[str], tmp_path: Path
+) -> None:
+    """Whole: no rule for the files of the app hits what is in it."""
+    make(tmp_path, INSTALLED)
+    if own is not None:
+        (tmp_path / ".smartmobignore").write_text(own)
+        taken = taken | {".smartmobignore"}
+    assert files(packed(tmp_path, *include)) == PLAIN | taken
+
+
+def test_what_is_ours_alone_is_left_out(tmp_path: Path) -> None:
+    make(tmp_path, {"Procfile": "", ".smartmobignore": "/docs\n", "docs/x": "", "a/docs/x": ""})
+    assert files(packed(tmp_path)) == {"Procfile", ".smartmobignore", "a/docs/x"}
+    (tmp_path / ".smartmobignore").write_text("Procfile\n")
+    with pytest.raises(CommandError, match=r"but .*/\.smartmobignore leaves it out"):
+        packed(tmp_path)
+    assert "Procfile" in files(packed(tmp_path, "Procfile"))
+
+
+def test_what_is_left_out_is_known(tmp_path: Path) -> None:
+    """Each directory once, and not what was taken in, nor what our own file leaves out."""
+    make(tmp_path, {**INSTALLED, ".smartmobignore": "*.log\n", "src/dist/x/y": "", "b.log": ""})
+
+    def look(*include: str) -> Packed:
+        return pack(tmp_path, io.BytesIO(), lambda: None, include=include)
+
+    everywhere = [".env", ".venv", "__pycache__", "node_modules", "src/dist", "target"]
+    assert look().left_out == [*everywhere, "vendor/bundle", "vendor/lib/dist"]
+    include = ("node_modules", "!x", "vendor/bundle", "nothing", "!no")
+    some = look(*include)
+    assert some.left_out == [
+        ".env",
+        ".venv",
+        "__pycache__",
+        "src/dist",
+        "target",
+        "vendor/lib/dist",
+    ]
+    assert some.unused == ["nothing", "!no"]
+
+
+def test_only_line_ends_of_git_end_a_rule(tmp_path: Path) -> None:
+    names = ["a\x85b", "a\x0cb", "a\u2028b"]
+    rules = "\ufeff" + "".join(f"/{name}\r\n" for name in names)
+    make(tmp_path, {"Procfile": "", "b": "", **dict.fromkeys(names, "")})
+    (tmp_path / ".gitignore").write_bytes(rules.encode())
+    assert files(packed(tmp_path)) == {"Procfile", "b", ".gitignore"}
+
+
+def test_an_ignored_directory_need_not_be_readable(tmp_path: Path) -> None:
+    """It is looked into for what --include may name."""
+    make(tmp_path, INSTALLED)
+    selection = Selection(tmp_path, ["x"])
+    rules = selection.rules()
+    assert [*Walk(selection).paths(tmp_path / "gone", Choice.IGNORED, rules)] == []
+    with pytest.raises(FileNotFoundError):
+        next(Walk(selection).paths(tmp_path / "gone", Choice.PACKED, rules))
+
+
 @pytest.mark.parametrize("where", [".", "app"])
 def test_a_procfile_that_is_left_out_is_told(where: str, tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
@@ -127,21 +231,19 @@ def test_modes_and_links_and_empty_directories_are_kept(tmp_path: Path) -> None:
     directory = make(tmp_path, {"Procfile": "", "bin/run": "", "lib/x": ""})
     (directory / "bin/run").chmod(0o700)
     (directory / "bin/x").symlink_to("../lib/x")
+    (directory / "bin/python").symlink_to("/usr/bin/python3")
     (directory / "empty").mkdir()
     os.mkfifo(directory / "fifo")
     found = members(packed(directory))
     assert (found["bin/run"].mode, found["lib/x"].mode) == (0o755, 0o644)
     assert (found["bin/x"].issym(), found["bin/x"].linkname) == (True, "../lib/x")
+    assert (found["bin/python"].issym(), found["bin/python"].linkname) == (
+        True,
+        "/usr/bin/python3",
+    )
     assert found["empty"].isdir()
     assert "fifo" not in found
     assert {(m.mtime, m.uid, m.uname) for m in found.values()} == {(0, 0, "")}
-
-
-def test_a_link_to_an_absolute_path_is_packed(tmp_path: Path) -> None:
-    """As it is: a virtual environment has one to its interpreter."""
-    make(tmp_path, {"Procfile": ""})
-    (tmp_path / "python").symlink_to("/usr/bin/python3")
-    assert members(packed(tmp_path))["python"].linkname == "/usr/bin/python3"
 
 
 @pytest.mark.parametrize("target", ["../../x", "../x", "a/../../x"])

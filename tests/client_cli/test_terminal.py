@@ -176,6 +176,42 @@ async def test_an_app_is_run_and_left(app: Path) -> None:
             assert terminal.seen.endswith("-- the process was deleted --\x1b[0m\r\n")
 
 
+async def test_an_app_has_only_its_lines(app: Path) -> None:
+    """What it writes there changes neither the terminal nor the lines of others."""
+    wild = r"\033[31mred \033[2J\033]0;title\007\033[?25l\033(0"
+    tame, raw = "\x1b[31mred \x1b[0m\r\n", "\x1b[2J\x1b]0;title\x07"
+    (app / "run.sh").write_text(f"printf '{wild}\nplain\n'; exec sleep 1000\n")
+    time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+    async with running_agent("--stop-timeout=0") as agent:
+        async with at_terminal(agent.url, "run", str(app), "--attach") as terminal:
+            await terminal.wait_for(r"plain\r\n")
+            assert f"{tame}plain\r\n" in terminal.seen
+            await terminal.press(b"\x03")
+            await terminal.end()
+        for options, seen in (
+            ([], f"{tame}plain\r\n"),
+            (["--raw"], "\x1b[?25l\x1b(0\r\nplain\r\n"),
+        ):
+            async with at_terminal(agent.url, "logs", SLUG, *options) as terminal:
+                assert await terminal.end() == 0
+                assert terminal.seen.endswith(seen)
+                assert (raw in terminal.seen) is bool(options)
+        async with at_terminal(agent.url, "logs", SLUG, "-f", "--raw") as terminal:
+            await terminal.wait_for("plain\r\n")
+            assert raw in terminal.seen
+        async with at_terminal(agent.url, "logs", SLUG, "-t") as terminal:
+            assert await terminal.end() == 0
+            assert re.fullmatch(f"{time} {re.escape(tame)}{time} plain\r\n", terminal.seen)
+        async with at_terminal(agent.url, "logs", SLUG, "-ft") as terminal:
+            await terminal.wait_for(f"\x1b\\[2m{time}\x1b\\[0m plain\r\n")
+            assert re.search(f"\x1b\\[2m{time}\x1b\\[0m {re.escape(tame)}", terminal.seen)
+        for env in ({"TERM": "dumb"}, {"NO_COLOR": "1"}):
+            for options in (["-f"], []):
+                async with at_terminal(agent.url, "logs", SLUG, *options, env=env) as terminal:
+                    await terminal.wait_for(r"red \r\nplain\r\n")
+                    assert "\x1b" not in terminal.seen
+
+
 async def test_ctrl_c_before_there_is_a_process_leaves_none(app: Path) -> None:
     """The archive is on its way, at a server that never answers."""
     async with silent_server() as url:

@@ -20,13 +20,16 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = DEPLOY / "prometheus-alerts.yaml"
 DASHBOARD = json.loads((DEPLOY / "grafana-dashboard.json").read_text(encoding="utf-8"))
 SCRIPT = """
-exec 7</dev/null 8</dev/null
+mkfifo never
+exec 7<>never 8</dev/null
 i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done
-setsid sleep 1000 &
-echo ready
-exec sleep 1000
+exec sh -c 'setsid sh -c "exec <&7; echo ready; read x" & exec <&7; echo ready; read x'
 """
-"""Two members, one of which has left the session; both have descriptors 7 and 8."""
+"""Two members, one of which has left the session; both have descriptors 7 and 8.
+
+Neither opens or closes one after its `ready`, as a program does while it is loaded, and a shell
+that reads a script: each reads from a FIFO that it has already, and into which nobody writes.
+"""
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="needs promtool: Debian's package prometheus"
 )
@@ -67,8 +70,8 @@ async def test_a_scrape_of_a_real_agent() -> None:
     archive = shell_app(SCRIPT)
     async with archive_server() as server, running_agent() as agent:
         await agent.create(server.add("app", archive))
-        async with agent.attach("app.web.0", "?tail=1") as console:
-            assert await console.get_message() == "ready"
+        async with agent.attach("app.web.0", "?tail=2") as console:
+            assert [await console.get_message() for _ in range(2)] == ["ready", "ready"]
             answer = await agent.client.get("/metrics")
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         check_figures(series(answer.text), len(archive))
@@ -91,8 +94,8 @@ def check_figures(found: dict[tuple[str, str], float], archive_bytes: int) -> No
         "smartmob_process_starts_total": 1,
         "smartmob_process_open_fds": 2 * 5,
         "smartmob_process_members": 2,
-        "smartmob_console_lines_total": 1,
-        "smartmob_console_bytes_total": len("ready\n"),
+        "smartmob_console_lines_total": 2,
+        "smartmob_console_bytes_total": len("ready\nready\n"),
         "smartmob_console_missed_lines_total": 0,
         "smartmob_console_clients": 1,
     }

@@ -6,8 +6,9 @@ As far as the agent still has it; --agent may be given more than once.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from smartmob_agent.client_cli.output import is_terminal, report, report_as, wri
 from smartmob_agent.client_cli.runner import detachable, run, select_agents, with_client
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from smartmob_agent.client import Client, Event, Feed, LogPart, Record
     from smartmob_agent.client_cli.settings import Settings
 
@@ -34,6 +37,10 @@ _DIM, _YELLOW, _RESET = "\x1b[2m", "\x1b[33m", "\x1b[0m"
 @click.option(
     "--tail", type=click.IntRange(0, MAX_LINES), metavar="N", help="Only the last N lines."
 )
+@click.option("-t", "--times", is_flag=True, help="With the time of each line.")
+@click.option(
+    "--raw", is_flag=True, help="With all control sequences, which a terminal gets only so."
+)
 @agent_options
 def command(agents: Sequence[str], token_file: str | None, **options: Any) -> int:
     return run(partial(show_logs, select_agents(agents, token_file), **options))
@@ -47,6 +54,8 @@ async def show_logs(
     tail: int | None,
     as_json: bool,
     after: int | None = None,
+    times: bool = False,
+    raw: bool = False,
 ) -> int:
     """Write the logs of all processes with these slugs on all agents, as they come.
 
@@ -54,10 +63,13 @@ async def show_logs(
 
     tail, after: where to start, as for `Client.log`; without both, lines that were dropped before
         the first one are not reported.
+    times: whether to write the time of each line, which JSON has anyway.
+    raw: whether a terminal gets control sequences other than colours.
     """
     import trio
 
     several = len(agents) > 1
+    clean = _cleaner(raw=raw)
     missing = Counter[str]()
     codes: list[int] = []
 
@@ -67,11 +79,18 @@ async def show_logs(
 
         async def work(client: Client) -> int:
             if follow and is_terminal() and not as_json:
-                await show_records(client.records(slug, tail=tail, after=after), names)
+                records = client.records(slug, tail=tail, after=after)
+                await show_records(records, names, times=times, clean=clean)
+                return 0
+            form = "ndjson" if as_json or times else "text"
+            log = client.log(slug, form=form, follow=follow, tail=tail, after=after)
+            if as_json:
+                await copy_log(log, slug, names, as_json=True)
+            elif times:
+                await copy_log(log, slug, names, convert=partial(_timed, slug=slug, clean=clean))
             else:
-                form = "ndjson" if as_json else "text"
-                log = client.log(slug, form=form, follow=follow, tail=tail, after=after)
-                await copy_log(log, slug, names, as_json=as_json)
+                convert = None if clean is str else partial(_cleaned, clean=clean)
+                await copy_log(log, slug, names, convert=convert)
             return 0
 
         try:
@@ -93,14 +112,65 @@ async def show_logs(
     return max(codes, default=0)
 
 
-async def copy_log(log: Feed[LogPart], slug: str, names: Sequence[str], *, as_json: bool) -> None:
-    """Write a log as it comes, many lines at once, none of which is parsed."""
+async def copy_log(
+    log: Feed[LogPart],
+    slug: str,
+    names: Sequence[str],
+    *,
+    as_json: bool = False,
+    convert: Callable[[bytes], bytes] | None = None,
+) -> None:
+    """Write a log as it comes, many lines at once, none of which is parsed without `convert`.
+
+    convert: takes whole lines, and returns those to write.
+    """
     async with log:
         async for part in log:
             if part.missed:
-                report(f"{slug}: {part.missed} lines are lost: the agent has them no more")
-            else:
-                write_bytes(_with_source(part.data, names, as_json=as_json))
+                _report_lost(slug, part.missed)
+                continue
+            data = part.data if convert is None else convert(part.data)
+            if data:
+                write_bytes(_with_source(data, names, as_json=as_json))
+
+
+def _report_lost(slug: str, lines: object) -> None:
+    report(f"{slug}: {lines} lines are lost: the agent has them no more")
+
+
+def _cleaner(*, raw: bool) -> Callable[[str], str]:
+    """Return what makes a line fit for stdout; `str` where each line is."""
+    if raw or not sys.stdout.isatty():
+        return str
+    from smartmob_agent.client_cli.control_sequences import only_colours, without_controls
+    from smartmob_agent.client_cli.terminal import colours
+
+    return only_colours if colours() else without_controls
+
+
+def _cleaned(data: bytes, *, clean: Callable[[str], str]) -> bytes:
+    """Convert lines of text."""
+    lines = data[:-1].decode("utf-8", "replace").split("\n")
+    return "".join(f"{clean(line)}\n" for line in lines).encode()
+
+
+def _timed(data: bytes, *, slug: str, clean: Callable[[str], str]) -> bytes:
+    """Convert records to lines that begin with their time."""
+    from smartmob_agent.client import Line
+    from smartmob_agent.client.records import parse_record
+
+    lines = []
+    for record in map(parse_record, data.splitlines()):
+        if isinstance(record, Line):
+            lines.append(f"{_rfc3339(record.time)} {clean(record.text)}\n")
+        elif record.name == "dropped":
+            _report_lost(slug, record.fields.get("lines"))
+    return "".join(lines).encode("utf-8", "replace")
+
+
+def _rfc3339(time: datetime) -> str:
+    """Return a time of the agent, which is in UTC, as it came."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _with_source(data: bytes, names: Sequence[str], *, as_json: bool) -> bytes:
@@ -117,8 +187,17 @@ def _with_source(data: bytes, names: Sequence[str], *, as_json: bool) -> bytes:
     return mark + data[:-1].replace(b"\n", b"\n" + mark) + b"\n"
 
 
-async def show_records(records: Feed[Record], names: Sequence[str]) -> None:
-    """Show lines, with stderr in another colour, and the events between them."""
+async def show_records(
+    records: Feed[Record],
+    names: Sequence[str],
+    *,
+    times: bool = False,
+    clean: Callable[[str], str] = str,
+) -> None:
+    """Show lines, with stderr in another colour, and the events between them.
+
+    clean: makes a line fit for the terminal.
+    """
     from smartmob_agent.client import Line
     from smartmob_agent.client_cli.terminal import colours
 
@@ -126,11 +205,14 @@ async def show_records(records: Feed[Record], names: Sequence[str]) -> None:
     yellow, dim, reset = (_YELLOW, _DIM, _RESET) if colours() else ("", "", "")
     async with records:
         async for record in records:
+            begin = mark
+            if times and record.time is not None:
+                begin += f"{dim}{_rfc3339(record.time)}{reset} "
             if isinstance(record, Line):
                 style = yellow if record.stream == "stderr" else ""
-                text = f"{mark}{style}{record.text}{reset if style else ''}"
+                text = f"{begin}{style}{clean(record.text)}{reset if style else ''}"
             else:
-                text = f"{mark}{dim}-- {describe_event(record)} --{reset}"
+                text = f"{begin}{dim}-- {describe_event(record)} --{reset}"
             write_bytes(text.encode("utf-8", "replace") + b"\n")
 
 

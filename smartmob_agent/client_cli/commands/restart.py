@@ -1,6 +1,6 @@
 """Start a process again, now.
 
-Returns when it runs or has failed.
+Ends with 0 when it has run for a second; else with 1, and stderr says why, with its last lines.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def command(agents: Sequence[str], token_file: str | None, as_json: bool, slug: 
 
 async def _restart(agent: Settings, slug: str, *, as_json: bool) -> int:
     from smartmob_agent.client import ProcessFailedError
+    from smartmob_agent.client_cli.startup import check_start
 
     async def work(client: Client) -> int:
         process = await client.restart(slug, wait=True)
@@ -40,6 +41,6 @@ async def _restart(agent: Settings, slug: str, *, as_json: bool) -> int:
             write_rows([[process.slug, process.state]])
         if process.state != "running":
             raise ProcessFailedError(slug, process.state, process.error)
-        return 0
+        return await check_start(client, slug, restarts=process.restarts, pid=process.pid)
 
     return await with_client(agent, work, slug=slug)

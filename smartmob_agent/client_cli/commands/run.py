@@ -1,7 +1,8 @@
 """Run an app.
 
-A directory is packed, without what .gitignore names, and uploaded.  The slug is written.
-Ends with 0 when it runs, or is tried again (then stderr says why); with 1 when it has failed.
+A directory is packed, without what .gitignore names, and uploaded; what is left out is told.
+The slug is written.
+Ends with 0 when it has run for a second; else with 1, and stderr says why, with its last lines.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import click
 from smartmob_agent.client_cli.commands.logs import show_logs
 from smartmob_agent.client_cli.failure import WRONG_USE, CommandError
 from smartmob_agent.client_cli.options import agent_options
-from smartmob_agent.client_cli.output import report, write_json, write_rows
+from smartmob_agent.client_cli.output import write_json, write_rows
 from smartmob_agent.client_cli.runner import detachable, run, select_agent, with_client
 from smartmob_agent.client_cli.variables import read_variables
 
@@ -44,7 +45,13 @@ _TYPE = re.compile(r"[A-Za-z0-9._-]+")
     multiple=True,
     type=click.Path(),
     metavar="FILE",
-    help="File with lines of K=V.",
+    help="File of variables, an .env.",
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Of files to pack though .gitignore names them.",
 )
 @click.option("--sha256", metavar="DIGEST", help="What the archive must have.")
 @click.option("--attach", is_flag=True, help="Go on with its output; CTRL-C leaves it running.")
@@ -69,12 +76,14 @@ async def _run_app(
     node: str | None,
     sha256: str | None,
     env: Mapping[str, str],
+    include: Sequence[str],
     attach: bool,
     as_json: bool,
 ) -> int:
-    """Create a process, write its slug, and wait until it runs.
+    """Create a process, write its slug, and wait until it has run for a second.
 
     sha256: the required digest of the archive.
+    include: patterns of files to pack though git ignores them.
     attach: go on with the output, from the first line.
     """
     if not _TYPE.fullmatch(process_type):
@@ -90,6 +99,7 @@ async def _run_app(
         node=node or f"{process_type}.0",
         sha256=sha256,
         env=env,
+        include=include,
     )
     slug = ""
 
@@ -104,7 +114,13 @@ async def _run_app(
         return 0
 
     await with_client(agent, begin)
-    wait = partial(with_client, agent, partial(_wait_until_started, slug=slug), slug=slug)
+
+    async def check(client: Client) -> int:
+        from smartmob_agent.client_cli.startup import check_start
+
+        return await check_start(client, slug, show=not attach)
+
+    wait = partial(with_client, agent, check, slug=slug)
     if not attach:
         return await wait()
     with detachable():
@@ -112,20 +128,27 @@ async def _run_app(
 
 
 async def follow_from_first_line(
-    agent: Settings, slug: str, wait: Callable[[], Awaitable[int]], *, as_json: bool
+    agent: Settings, slug: str, check: Callable[[], Awaitable[int]], *, as_json: bool
 ) -> int:
     """Write the output until its end, or until the process has failed.
 
-    wait: waits until the process runs; raises if it fails.
+    check: returns the exit code that the start of the process deserves, after its output has
+        ended at the latest; raises if the process has failed for good.
     """
     import trio
 
+    codes: list[int] = []
+
+    async def watch() -> None:
+        codes.append(await check())
+
     async with trio.open_nursery() as nursery:
         # A process that fails before it runs has no output that would ever end.
-        nursery.start_soon(wait)
-        code = await show_logs([agent], [slug], follow=True, tail=None, as_json=as_json, after=0)
-        nursery.cancel_scope.cancel(reason="its output has ended")
-    return code
+        nursery.start_soon(watch)
+        codes.append(
+            await show_logs([agent], [slug], follow=True, tail=None, as_json=as_json, after=0)
+        )
+    return max(codes)
 
 
 async def _create(
@@ -137,12 +160,14 @@ async def _create(
     node: str,
     sha256: str | None,
     env: Mapping[str, str],
+    include: Sequence[str],
 ) -> Process:
     from smartmob_agent.client import ConflictError
-    from smartmob_agent.client_cli.source import app_name, source_url
+    from smartmob_agent.client_cli.naming import app_name
+    from smartmob_agent.client_cli.source import source_url
 
     name = app or app_name(source)
-    url = await source_url(client, source)
+    url = await source_url(client, source, include=include)
     try:
         return await client.create(
             app=name,
@@ -155,11 +180,3 @@ async def _create(
     except ConflictError as exc:
         hint = "--node names another one; smartmob rm SLUG deletes"
         raise CommandError(f"{exc}", hint=hint) from exc
-
-
-async def _wait_until_started(client: Client, *, slug: str) -> int:
-    """Wait until a process runs, or its first start has failed and will be retried."""
-    if await client.wait_state(slug, "running", "backoff") == "backoff":
-        error = (await client.status(slug)).error or "it has ended"
-        report(f"{slug}: {error}; it is tried again")
-    return 0
