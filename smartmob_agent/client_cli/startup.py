@@ -47,11 +47,13 @@ class EarlyEnd:
     error: one line on why.
     ran: whether there was a child.
     pid: of that child, None if it is not known.
+    is_last: whether no other follows.
     """
 
     error: str
     ran: bool
     pid: int | None = None
+    is_last: bool = False
 
 
 async def check_start(
@@ -76,7 +78,8 @@ async def check_start(
     if early is None:
         return 0
     lines = await _last_lines(client, slug, early.pid) if early.ran and show else []
-    report(f"{slug}: {early.error}; it is tried again" + ("; its last lines:" if lines else ""))
+    again = "" if early.is_last else "; it is tried again"
+    report(f"{slug}: {early.error}{again}" + ("; its last lines:" if lines else ""))
     write_stderr("".join(f"    {without_controls(line)}\n" for line in lines))
     return FAILED
 
@@ -144,14 +147,18 @@ class _Watch:
         if it.state in {*FAILURES, GONE}:
             raise ProcessFailedError(self.slug, it.state, it.error)
         if it.state == "running" and it.restarts == self.restarts:
-            self._began, self._pid = time, it.pid
-            self.deadline = trio.current_time() + STEADY_TIME
+            if self._began is None:  # Else it is about readiness.
+                self._began, self._pid = time, it.pid
+                self.deadline = trio.current_time() + STEADY_TIME
             return False
-        if it.state not in ("running", "backoff"):
+        if it.state not in ("running", "backoff", "finished"):
             return False
-        if not self._was_steady(it):
+        has_finished = it.state == "finished"
+        if not self._was_steady(it) and not (has_finished and it.exit and it.exit.code == 0):
             error = it.error or f"the child ended with {it.exit}"
-            self.end = EarlyEnd(error=error, ran=it.exit is not None, pid=self._pid)
+            self.end = EarlyEnd(
+                error=error, ran=it.exit is not None, pid=self._pid, is_last=has_finished
+            )
         return True
 
     def _was_steady(self, it: Change | Process) -> bool:

@@ -3,6 +3,7 @@
 A directory is packed, without what .gitignore names, and uploaded; what is left out is told.
 The slug is written.
 Ends with 0 when it has run for a second; else with 1, and stderr says why, with its last lines.
+With --once it runs to its end: its output is written, and its exit code handed on.
 """
 
 from __future__ import annotations
@@ -29,13 +30,32 @@ if TYPE_CHECKING:
 __all__ = ["command", "follow_from_first_line"]
 
 _TYPE = re.compile(r"[A-Za-z0-9._-]+")
+_LAST_PORT = 65535
+
+
+def _read_port(text: str) -> str | int:
+    if text in ("auto", "none"):
+        return text
+    if text.isdecimal() and 1 <= int(text) <= _LAST_PORT:
+        return int(text)
+    raise click.BadParameter(f"expected auto, none or 1 to {_LAST_PORT}, found {text!r}")
 
 
 @click.command(help=__doc__)
 @click.argument("source", type=click.Path(), metavar="DIR|ARCHIVE|URL")
+@click.option("--type", "process_type", metavar="TYPE", help="In Procfile.  [default: web]")
+@click.option("--command", "line", metavar="CMD", help="For /bin/sh, in place of a type.")
 @click.option(
-    "--type", "process_type", default="web", show_default=True, metavar="TYPE", help="In Procfile."
+    "--once", is_flag=True, help="Run to its end, with its exit code; CTRL-C ends and deletes it."
 )
+@click.option(
+    "--restart",
+    type=click.Choice(["always", "on-failure", "never"]),
+    help="After which ends it is started again.",
+)
+@click.option("--port", type=_read_port, metavar="PORT", help="auto, none or a number.")
+@click.option("--root", metavar="DIR", help="Of the archive, with the Procfile.")
+@click.option("--no-build", is_flag=True, help="Install nothing that the app needs.")
 @click.option("--app", metavar="NAME", help="Default: from the name of what is run.")
 @click.option("--node", metavar="NAME", help="Default: TYPE.0; the slug is APP.NODE.")
 @click.option("-e", "--env", "given", multiple=True, metavar="K=V", help="Variable; K: as here.")
@@ -71,7 +91,13 @@ async def _run_app(
     agent: Settings,
     source: str,
     *,
-    process_type: str,
+    process_type: str | None,
+    line: str | None,
+    once: bool,
+    restart: str | None,
+    port: str | int | None,
+    root: str | None,
+    no_build: bool,
     app: str | None,
     node: str | None,
     sha256: str | None,
@@ -82,30 +108,49 @@ async def _run_app(
 ) -> int:
     """Create a process, write its slug, and wait until it has run for a second.
 
+    line: a command in place of a process type.
+    once: instead, run it to its end and return its exit code.
+    restart, port, root: as in the create request.
     sha256: the required digest of the archive.
     include: patterns of files to pack though git ignores them.
     attach: go on with the output, from the first line.
     """
-    if not _TYPE.fullmatch(process_type):
+    if process_type is not None and line is not None:
+        raise CommandError("expected --type or --command, found both", code=WRONG_USE)
+    if once and (attach or as_json or restart):
+        raise CommandError("expected --once without --attach, --json and --restart", code=WRONG_USE)
+    process_type = process_type or (None if line else "web")
+    if process_type is not None and not _TYPE.fullmatch(process_type):
         raise CommandError(
             f"expected a type of a Procfile, of A-Z a-z 0-9 . _ and -, found {process_type!r}",
             code=WRONG_USE,
         )
-    create = partial(
-        _create,
-        source=source,
-        process_type=process_type,
-        app=app,
-        node=node or f"{process_type}.0",
-        sha256=sha256,
-        env=env,
-        include=include,
-    )
+    source_of = partial(_prepare, source=source, app=app, include=include)
+    wishes: dict[str, object] = {
+        "process_type": process_type,
+        "command": line,
+        "restart": "never" if once else restart,
+        "port": port,
+        "root": root,
+        "build": "never" if no_build else None,
+        "source_sha256": sha256,
+        "env": env,
+    }
+    if once:
+        return await with_client(agent, partial(_run_once, source_of, wishes, node))
+    node = node or f"{process_type or 'run'}.0"
     slug = ""
 
     async def begin(client: Client) -> int:
+        from smartmob_agent.client import ConflictError
+
         nonlocal slug
-        process = await create(client)
+        create = await source_of(client)
+        try:
+            process = await create(client, node, **wishes)
+        except ConflictError as exc:
+            hint = "--node names another one; smartmob rm SLUG deletes"
+            raise CommandError(f"{exc}", hint=hint) from exc
         slug = process.slug
         if as_json:
             write_json(process.document, indent=None if attach else 2)
@@ -151,32 +196,29 @@ async def follow_from_first_line(
     return max(codes)
 
 
-async def _create(
-    client: Client,
-    *,
-    source: str,
-    process_type: str,
-    app: str | None,
-    node: str,
-    sha256: str | None,
-    env: Mapping[str, str],
-    include: Sequence[str],
-) -> Process:
-    from smartmob_agent.client import ConflictError
+async def _prepare(
+    client: Client, *, source: str, app: str | None, include: Sequence[str]
+) -> Callable[..., Awaitable[Process]]:
+    """Pack and upload what has to be; return what creates a process of it, on a node."""
     from smartmob_agent.client_cli.naming import app_name
     from smartmob_agent.client_cli.source import source_url
 
     name = app or app_name(source)
     url = await source_url(client, source, include=include)
-    try:
-        return await client.create(
-            app=name,
-            node=node,
-            process_type=process_type,
-            source_url=url,
-            source_sha256=sha256,
-            env=env,
-        )
-    except ConflictError as exc:
-        hint = "--node names another one; smartmob rm SLUG deletes"
-        raise CommandError(f"{exc}", hint=hint) from exc
+
+    async def create(client: Client, node: str, **wishes: Any) -> Process:
+        return await client.create(app=name, node=node, source_url=url, **wishes)
+
+    return create
+
+
+async def _run_once(
+    source_of: Callable[[Client], Awaitable[Callable[..., Awaitable[Process]]]],
+    wishes: Mapping[str, object],
+    node: str | None,
+    client: Client,
+) -> int:
+    from smartmob_agent.client_cli.once import run_once
+
+    create = await source_of(client)
+    return await run_once(client, partial(create, **wishes), node)
