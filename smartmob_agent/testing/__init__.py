@@ -20,6 +20,7 @@ from smartmob_agent.testing.cache import FakeArchive, FakeCache, FakePart
 from smartmob_agent.testing.checkpoints import cancel_at_every_checkpoint, explore_schedules
 from smartmob_agent.testing.children import FakeChild, FakeSpawner
 from smartmob_agent.testing.sources import FakeFetcher, FakeWorkspace, FakeWorkspaces
+from smartmob_agent.testing.state import FakeStore
 from smartmob_agent.testing.trial import Scenario, StuckError, Trial, run_trial
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "FakeFetcher",
     "FakePart",
     "FakeSpawner",
+    "FakeStore",
     "FakeWorkspace",
     "FakeWorkspaces",
     "Scenario",
