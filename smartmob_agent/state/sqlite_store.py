@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import groupby
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 CLOSE_TIMEOUT = 10.0
 """Seconds for the last writes and a checkpoint: a moment, unless the disk hangs."""
 
-Opener: TypeAlias = "partial[Database]"
+Opener: TypeAlias = Callable[[], Database]
 
 
 @contextlib.asynccontextmanager

@@ -165,7 +165,10 @@ def make_journal(path: Path) -> None:
 
 BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "is damaged (it is empty): "),
-    "text": (lambda path: path.write_bytes(b"text" * 1000), "is damaged (it does not begin like a database)"),
+    "text": (
+        lambda path: path.write_bytes(b"text" * 1000),
+        "is damaged (it does not begin like a database)",
+    ),
     "newer": (
         with_sql("PRAGMA user_version = 2"),
         "to have a version up to 1, found version 2, which a newer agent has written: start that",
