@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,12 +40,8 @@ def check_state(directory: Path, *, schema: Schema = SCHEMA) -> StateReport:
     path = directory / DATABASE
     if not os.path.lexists(path):
         raise StartError(f"expected the state of an agent in {directory}, found no {DATABASE}")
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(lock_state_dir(directory))
-        try:
-            facts = look(path, schema)
-        except OSError as exc:
-            raise StartError(f"cannot read {path}: {exc.strerror}") from exc
+    with lock_state_dir(directory):
+        facts = look(path, schema)
     if facts is None:
         raise StartError(f"cannot check {path}: its disk has no room for 32 KiB, or is read-only")
     return StateReport(

@@ -78,8 +78,13 @@ def migrate(connection: sqlite3.Connection, path: Path, schema: Schema, facts: F
 
 def _back_up(connection: sqlite3.Connection, backup: Path, facts: Facts) -> None:
     new = backup.with_name(f"{backup.name}.new")
-    make_file(new)
-    with contextlib.closing(connect(new, "mode=rw")) as copy:
-        connection.backup(copy)
-        attrs.evolve(facts.meta, closed=1).write(copy)
-    publish_file(new, backup)
+    try:
+        make_file(new)
+        with contextlib.closing(connect(new, "mode=rw")) as copy:
+            connection.backup(copy)
+            # Without shared memory, which would be more to write.
+            copy.execute("PRAGMA locking_mode = EXCLUSIVE")
+            attrs.evolve(facts.meta, closed=1).write(copy)
+        publish_file(new, backup)
+    finally:
+        remove_file(new)

@@ -50,8 +50,15 @@ def _damaged(path: Path, found: object) -> StartError:
 def look(path: Path, schema: Schema) -> Facts | None:
     """Verify a database without a change to it or to its log; None if that needs more disk.
 
-    Raises `StartError`, `OSError`.
+    Raises `StartError`.
     """
+    try:
+        return _look_beside(path, schema)
+    except OSError as exc:
+        raise StartError(f"cannot read the state in {path.parent}: {exc.strerror}") from exc
+
+
+def _look_beside(path: Path, schema: Schema) -> Facts | None:
     check_file(path)
     _check_beginning(path)
     wal, shm, journal = (path.with_name(path.name + one) for one in ("-wal", "-shm", "-journal"))

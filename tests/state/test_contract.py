@@ -259,21 +259,24 @@ async def test_a_cancelled_watcher_loses_no_change(open_one: Open) -> None:
         assert (await anext(changes)).revision == 1
 
 
-async def test_a_watch_ends_with_the_store(open_one: Open) -> None:
+async def test_a_watch_ends_with_the_store(open_one: Open, nursery: trio.Nursery) -> None:
     """After the changes that were there."""
     seen: list[int] = []
+    ended = trio.Event()
 
     async def watch(store: StateStore, task_status: trio.TaskStatus[None]) -> None:
         async with store.watch(after=0) as changes:
             task_status.started()
             seen.extend([change.revision async for change in changes])
+        ended.set()
 
+    async with open_one() as store:
+        await nursery.start(watch, store)
+        await store.compare_and_set(KEY, {}, expected=0)
+        async with store.watch(after=0) as late:
+            pass
     with trio.fail_after(60):
-        async with trio.open_nursery() as nursery, open_one() as store:
-            await nursery.start(watch, store)
-            await store.compare_and_set(KEY, {}, expected=0)
-            async with store.watch(after=0) as late:
-                pass
+        await ended.wait()
     assert seen == [1]
     assert [change.revision async for change in late] == [1]
 
@@ -331,12 +334,11 @@ async def test_a_cancelled_write_is_kept_or_not(open_one: Open) -> None:
     async with open_one() as store:
         for number in range(40):
             key = ("process", f"hello.web.{number}")
-            with trio.CancelScope() as scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(partial(store.compare_and_set, key, {}, expected=0))
-                    for _ in range(number % 8):
-                        await trio.lowlevel.checkpoint()
-                    scope.cancel()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(store.compare_and_set, key, {}, expected=0))
+                for _ in range(number % 8):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
         snapshot = await store.read_all()
         assert await store.read_all() == snapshot
         async with store.watch(after=0) as changes:

@@ -16,6 +16,8 @@ from smartmob_agent.state.check import check_state
 from smartmob_agent.state.database import open_database
 from smartmob_agent.state.schema import SCHEMA
 from smartmob_agent.state.seam import StateSnapshot
+from smartmob_agent.state.values import decode
+from smartmob_agent.state.verify import look
 from smartmob_agent.state.writes import PendingWrite
 from tests.state.stores import contents, copy_of_used, fill, read, refusal
 
@@ -215,6 +217,24 @@ def test_a_first_start_that_was_killed_is_begun_again(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"half")
     assert len(fill(tmp_path, 1).documents) == 1
     assert {*contents(tmp_path)} == {"state.db", "state.acknowledged"}
+
+
+def test_a_first_start_that_cannot_begin_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state" / "state.db.new").mkdir(parents=True)
+    (tmp_path / "state").chmod(0o700)
+    with pytest.raises(StartError, match=r"cannot open the state in .*/state: Is a directory"):
+        read(tmp_path / "state")
+
+
+def test_a_file_that_vanishes_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"cannot read the state in .*: No such file"):
+        look(tmp_path / "state.db", SCHEMA)
+
+
+@pytest.mark.parametrize("text", ["[]", "[" * 100_000, "{"])
+def test_a_text_that_is_no_object_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^(exp|Exp)ect"):
+        decode(text)
 
 
 def test_one_spoiled_note_of_two_is_enough(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from smartmob_agent.errors import RequestError, StartError
+from smartmob_agent.state.acknowledged import AcknowledgedFile
 from smartmob_agent.state.check import check_state
 from smartmob_agent.state.database import Database, open_database
 from smartmob_agent.state.history import Change
@@ -95,6 +96,7 @@ def test_a_migration_without_room_changes_nothing(tmp_path: Path, part: float) -
     size = int((tmp_path / "state.db").stat().st_size * part)
     with longest_file(size), pytest.raises(StartError, match=r"cannot (use|open)"):
         open_database(tmp_path, SCHEMA_2)
+    assert not list(tmp_path.glob("*.new*"))
     assert (tmp_path / "state.db.v1").exists() == (part == 1)
     assert (check_state(tmp_path).version, read(tmp_path)) == (1, before)
 
@@ -122,18 +124,25 @@ def test_what_is_damaged_is_refused_without_room_too(tmp_path: Path) -> None:
     assert "which was acknowledged, found" in refusal(tmp_path / "state")
 
 
+@pytest.mark.parametrize("size", [0, 50, 4100])
+def test_a_note_without_room_is_not_half(tmp_path: Path, size: int) -> None:
+    with longest_file(size), pytest.raises(OSError, match=r"space left|too large"):
+        AcknowledgedFile(tmp_path / "note", "identity", 7)
+    assert not (tmp_path / "note").exists()
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Generator[Path]:
     """A disk of 512 KiB."""
     path = tmp_path / "disk"
     path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs", path]
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs", str(path)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("only root mounts disks, and not everywhere")
     try:
         yield path
     finally:
-        subprocess.run(["umount", "--lazy", path], check=True)
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def use_up(disk: Path) -> None:

@@ -40,7 +40,7 @@ def test_an_old_file_becomes_a_new_one(tmp_path: Path, used: bool) -> None:
     for _ in range(2):
         assert read(directory, SCHEMA_2) == migrated(before)
     assert check_state(directory, schema=SCHEMA_2).version == 2
-    assert {*contents(directory)} >= {"state.db", "state.db.v1"}
+    assert {*contents(directory)} == {"state.db", "state.db.v1", "state.acknowledged"}
     (tmp_path / "back").mkdir(mode=0o700)
     shutil.copy(directory / "state.db.v1", tmp_path / "back" / "state.db")
     assert read(tmp_path / "back") == before

@@ -231,7 +231,9 @@ async def test_a_failed_fsync_ends_the_use(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody can say what is on the disk; the next start looks."""
-    async with open_store_of(lambda: spoiled(open_database(tmp_path / "state", SCHEMA))) as store:
+    async with open_store_of(
+        lambda: spoil(open_database(tmp_path / "state", SCHEMA), "COMMIT")
+    ) as store:
         with pytest.raises(StateFailedError, match="the state cannot be used: disk I/O error"):
             await store.compare_and_set(KEY, {}, expected=0)
         for _ in range(2):
@@ -243,19 +245,17 @@ async def test_a_failed_fsync_ends_the_use(
     assert "the state cannot be used any more" in caplog.text
 
 
-def spoiled(database: Database) -> Database:
-    database._connection = FailingConnection(database._connection)  # type: ignore[assignment]  # fake
+def spoil(database: Database, *words: str, name: str = "SQLITE_IOERR_FSYNC") -> Database:
+    """Let the disk of a database fail at each statement that starts with some words."""
+    connection = FailingConnection(database._connection, words, name)
+    database._connection = connection  # type: ignore[assignment]  # a fake
     return database
 
 
 class FailingConnection:
-    """A connection whose disk fails at each statement that starts with some words."""
-
-    def __init__(
-        self, connection: sqlite3.Connection, *words: str, name: str = "SQLITE_IOERR_FSYNC"
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, words: tuple[str, ...], name: str) -> None:
         self.connection = connection
-        self.words = words or ("COMMIT",)
+        self.words = words
         self.name = name
 
     @property
@@ -267,15 +267,14 @@ class FailingConnection:
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorname = self.name
             raise error
-        return self.connection.execute(statement, parameters)  # type: ignore[arg-type]  # as given
+        return self.connection.execute(statement, parameters)
 
 
 @pytest.mark.parametrize("words", [("SELECT",), ("COMMIT", "ROLLBACK")])
 def test_what_cannot_be_undone_ends_the_use(tmp_path: Path, words: tuple[str, ...]) -> None:
     database = open_database(tmp_path / "state", SCHEMA)
     database.write([PendingWrite(KEY, {}, expected=0)])
-    connection = FailingConnection(database._connection, *words, name="SQLITE_FULL")
-    database._connection = connection  # type: ignore[assignment]  # a fake
+    spoil(database, *words, name="SQLITE_FULL")
     with pytest.raises(StateFailedError):
         database.read_all() if words == ("SELECT",) else database.write(
             [PendingWrite(KEY, None, expected=1)]
@@ -307,8 +306,7 @@ def test_a_state_that_cannot_be_closed_properly_is_complete(
 ) -> None:
     database = open_database(tmp_path / "state", SCHEMA)
     database.write([PendingWrite(KEY, {}, expected=0)])
-    connection = FailingConnection(database._connection, "BEGIN")
-    database._connection = connection  # type: ignore[assignment]  # a fake
+    spoil(database, "BEGIN", name="SQLITE_FULL")
     database.close()
     assert "cannot close the state properly" in caplog.text
     assert len(read(tmp_path / "state").documents) == 1
