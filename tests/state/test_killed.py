@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +69,41 @@ def test_what_was_acknowledged_is_there_whenever_the_writer_is_killed(tmp_path: 
             assert isinstance(number, int)
             numbers[document.key[1]] = number
         model.compare(numbers)
+
+
+FIRST_START = """
+import os, signal, sys
+from pathlib import Path
+from smartmob_agent.state import database
+from smartmob_agent.state.schema import SCHEMA
+
+left, connect = int(sys.argv[2]), database.connect
+
+def step(_statement):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def traced(path, options):
+    connection = connect(path, options)
+    connection.set_trace_callback(step)
+    return connection
+
+database.connect = traced
+database.open_database(Path(sys.argv[1]), SCHEMA)
+"""
+
+
+@pytest.mark.slow
+def test_a_first_start_that_is_killed_leaves_nothing_half(tmp_path: Path) -> None:
+    """Before each of its statements: the next start begins again, or has a whole file."""
+    for statement in range(1, 30):
+        directory = tmp_path / str(statement)
+        command = [sys.executable, "-c", FIRST_START, directory, str(statement)]
+        code = subprocess.run(command, check=False).returncode
+        assert read(directory).documents == ()
+        if not code:
+            break
+        assert code == -signal.SIGKILL
+    assert statement > 8
