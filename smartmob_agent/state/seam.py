@@ -134,7 +134,7 @@ class StateStore(Protocol):
         expected: the revision that the document must have; 0, that there is none.
 
         Raises `StateConflictError`, `StateFullError`, `StateFailedError`; `ValueError` when the
-        key or the value can never be stored.
+        key or the value can never be stored, and `BodyTooLargeError` for too long a value.
 
         If cancelled: the change is kept as a whole or not at all; the next `read_all` tells which.
         """

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from smartmob_agent.errors import BodyTooLargeError
 from smartmob_agent.state.seam import Key, Value
 
 __all__ = ["check_key", "decode", "encode"]
 
-VALUE_BYTES = 1024 * 1024
-"""Of one document; etcd takes requests of 1.5 MiB."""
+VALUE_BYTES = 8 * 1024 * 1024
+"""Of one document: all that a request of 1 MiB can say, where each character is escaped."""
 NAME_BYTES = 1024
 
 
@@ -27,7 +28,7 @@ def encode(value: Value) -> str:
     """Return a JSON object as ASCII text.
 
     Raises `ValueError` for anything that would not come back as it was: other types, keys that are
-    no strings, NaN, and what is too deep or too long.
+    no strings, NaN, and what is too deep; `BodyTooLargeError` for more than `VALUE_BYTES`.
     """
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
@@ -37,7 +38,7 @@ def encode(value: Value) -> str:
     if not comes_back:
         raise ValueError("expected a JSON object, found what does not come back as it was")
     if len(text) > VALUE_BYTES:
-        raise ValueError(f"expected a document of at most {VALUE_BYTES} bytes, found {len(text)}")
+        raise BodyTooLargeError(VALUE_BYTES)
     return text
 
 

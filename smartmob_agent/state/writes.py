@@ -12,7 +12,7 @@ __all__ = ["PendingWrite"]
 class PendingWrite:
     """A change that is wanted: key, text of the value or None, and the expected revision.
 
-    Raises `ValueError` when it can never be made.
+    Raises `ValueError` or `BodyTooLargeError` when it can never be made.
     """
 
     def __init__(self, key: Key, value: Value | None, *, expected: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from smartmob_agent.errors import BodyTooLargeError
 from smartmob_agent.state import history
 from smartmob_agent.state.seam import (
     CompactedError,
@@ -19,6 +20,7 @@ from smartmob_agent.state.seam import (
     StoredDocument,
     Value,
 )
+from smartmob_agent.state.values import VALUE_BYTES
 from tests.state.stores import KEY, OTHER, Open, fake, memory, sqlite
 
 
@@ -163,7 +165,6 @@ NEVER: list[object] = [
     {"a": float("nan")},
     {"a": float("inf")},
     {"a": b""},
-    {"a": "x" * 1024 * 1024},
 ]
 
 
@@ -173,6 +174,17 @@ async def test_what_would_not_come_back_is_refused(open_one: Open, value: Value)
         with pytest.raises(ValueError, match=r"^expected a "):
             await store.compare_and_set(KEY, value, expected=0)
         assert (await store.read_all()).revision == 0
+
+
+async def test_what_is_too_long_is_refused(open_one: Open) -> None:
+    """All that a request of 1 MiB can say is not."""
+    longest = {"a": "ü" * 512 * 1024}
+    async with open_one() as store:
+        with pytest.raises(BodyTooLargeError) as caught:
+            await store.compare_and_set(KEY, {"a": "x" * VALUE_BYTES}, expected=0)
+        assert await store.compare_and_set(KEY, longest, expected=0) == 1
+        assert await values(store) == {KEY: longest}
+    assert caught.value.status == 413
 
 
 async def test_what_is_too_deep_is_refused(open_one: Open) -> None:
