@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-__all__ = ["HELD", "NO_ROOM", "PAGE_BYTES", "SHORT_READ", "connect", "error_name"]
+__all__ = ["HELD", "NO_ROOM", "PAGE_BYTES", "SHORT_READ", "SQLITE_ERRORS", "connect", "error_name"]
 
 PAGE_BYTES = 4096
 
@@ -15,6 +15,9 @@ NO_ROOM = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE"})
 SQLite has SQLITE_FULL for ENOSPC alone: a quota (EDQUOT) and a limit of file sizes (EFBIG) look
 like any other failed write.
 """
+
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""The latter comes instead of the former where a message quotes a damaged name."""
 
 HELD = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
 """Another program has locked the file."""
@@ -33,6 +36,8 @@ def connect(path: Path, options: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?{options}", uri=True, isolation_level=None, timeout=0
     )
+    # A damaged text is to be compared, and told of.
+    connection.text_factory = lambda content: content.decode(errors="backslashreplace")
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
 

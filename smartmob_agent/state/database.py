@@ -14,7 +14,7 @@ import attrs
 
 from smartmob_agent.errors import StartError
 from smartmob_agent.state.acknowledged import AcknowledgedFile
-from smartmob_agent.state.connection import NO_ROOM, PAGE_BYTES, connect, error_name
+from smartmob_agent.state.connection import NO_ROOM, PAGE_BYTES, SQLITE_ERRORS, connect, error_name
 from smartmob_agent.state.history import Change, Row
 from smartmob_agent.state.migrate import make_file, migrate, publish_file, remove_file
 from smartmob_agent.state.schema import (
@@ -63,7 +63,7 @@ def open_database(directory: Path, schema: Schema) -> Database:
                 facts = migrate(connection, path, schema, facts)
         except OSError as exc:
             raise StartError(f"cannot open the state in {directory}: {exc.strerror}") from exc
-        except sqlite3.Error as exc:
+        except SQLITE_ERRORS as exc:
             raise explained(path, exc) from exc
         return Database(
             path=path, connection=connection, meta=facts.meta, resources=stack.pop_all()

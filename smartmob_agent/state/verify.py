@@ -11,7 +11,14 @@ import attrs
 
 from smartmob_agent.errors import StartError
 from smartmob_agent.state.acknowledged import read_acknowledged
-from smartmob_agent.state.connection import HELD, PAGE_BYTES, SHORT_READ, connect, error_name
+from smartmob_agent.state.connection import (
+    HELD,
+    PAGE_BYTES,
+    SHORT_READ,
+    SQLITE_ERRORS,
+    connect,
+    error_name,
+)
 from smartmob_agent.state.schema import APPLICATION_ID, TOTAL_BYTES, Meta, Schema, add, checksum
 from smartmob_agent.state.state_dir import ACKNOWLEDGED, check_file
 from smartmob_agent.state.values import decode
@@ -94,13 +101,13 @@ def _look(path: Path, options: str, schema: Schema) -> Facts | None:
             return verify(connection, path, schema)
         finally:
             connection.close()
-    except sqlite3.Error as exc:
+    except SQLITE_ERRORS as exc:
         if error_name(exc).startswith(NO_DISK):
             return None
         raise explained(path, exc) from exc
 
 
-def explained(path: Path, exc: sqlite3.Error) -> StartError:
+def explained(path: Path, exc: Exception) -> StartError:
     """Return the error of a start for one of SQLite."""
     name = error_name(exc)
     if name in HELD:

@@ -165,6 +165,15 @@ def make_journal(path: Path) -> None:
     path.with_name("state.db-journal").write_bytes(b"")
 
 
+def replace(old: bytes, new: bytes) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        content = path.read_bytes()
+        assert old in content
+        path.write_bytes(content.replace(old, new))
+
+    return spoil
+
+
 BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "is damaged (it is empty): "),
     "text": (
@@ -186,6 +195,9 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
         with_sql("DELETE FROM documents WHERE name = 'hello.web.1'"),
         "documents are missing or too many",
     ),
+    "no UTF-8 in a name": (replace(b"TABLE meta", b"T\xffBLE meta"), "is damaged ("),
+    "no UTF-8 in a column": (replace(b"closed INT", b"clos\xff\xff INT"), "is damaged ("),
+    "no UTF-8 in a value": (replace(b'"n":1', b'"n\xff:1'), "a wrong checksum of"),
     "a journal": (make_journal, "state.db-journal is beside it, which no agent writes"),
 }
 
