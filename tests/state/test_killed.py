@@ -100,7 +100,7 @@ def test_a_first_start_that_is_killed_leaves_nothing_half(tmp_path: Path) -> Non
     """Before each of its statements: the next start begins again, or has a whole file."""
     for statement in range(1, 30):
         directory = tmp_path / str(statement)
-        command = [sys.executable, "-c", FIRST_START, directory, str(statement)]
+        command = [sys.executable, "-c", FIRST_START, str(directory), str(statement)]
         code = subprocess.run(command, check=False).returncode
         assert read(directory).documents == ()
         if not code:
