@@ -11,7 +11,11 @@
     │   ├── PortInUseError        409
     │   ├── WrongStateError       409, in `process/states.py`, which knows the states
     │   ├── BodyTooLargeError     413
+    │   ├── StateFailedError      500, in `state/seam.py`, as all of the state
+    │   ├── StateFullError        507
     │   └── StoppingError         503
+    ├── StateConflictError        somebody else has changed a document
+    ├── CompactedError            a watcher asks for changes that are forgotten
     ├── SourceError               the app's: trying again cannot mend it
     │   ├── DownloadError
     │   ├── UnpackError

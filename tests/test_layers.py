@@ -23,6 +23,8 @@ FLOORS = {
     "source": 3,
     "output": 3,
     "build": 4,
+    # What lasts; it knows nothing of what a document means.
+    "state": 3,
     "process": 5,
     "metrics": 6,
     "api": 8,
@@ -199,6 +201,14 @@ def test_only_the_command_knows_of_signals_and_stderr() -> None:
         if (FLOORS[room(name)] < 10 or room(name) == "testing") and name != "child.orphans":
             assert "open_signal_receiver" not in text, name
             assert "sys.stderr" not in text, name
+
+
+def test_the_state_knows_no_meaning() -> None:
+    """It keeps documents for any agent, or none: errors are all that it has of ours."""
+    for name, path in modules().items():
+        if room(name) == "state":
+            rooms = {room(imported) for imported in own_imports_of(path)}
+            assert rooms <= {"state", "errors"}, name
 
 
 STDLIB = sys.stdlib_module_names

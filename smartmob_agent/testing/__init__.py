@@ -28,6 +28,7 @@ from smartmob_agent.testing.checkpoints import cancel_at_every_checkpoint, explo
 from smartmob_agent.testing.children import FakeChild, FakeSpawner
 from smartmob_agent.testing.network import FakeNetwork, FakeNotifications
 from smartmob_agent.testing.sources import FakeFetcher, FakeWorkspace, FakeWorkspaces
+from smartmob_agent.testing.state import FakeStore
 from smartmob_agent.testing.trial import Scenario, StuckError, Trial, run_trial
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "FakePart",
     "FakeScratch",
     "FakeSpawner",
+    "FakeStore",
     "FakeToolCache",
     "FakeTree",
     "FakeTrees",

@@ -1,0 +1,1 @@
+"""What lasts: JSON documents under keys, which are there again after a restart."""
