@@ -134,8 +134,8 @@ async def test_ctrl_c_ends_and_deletes_it(tmp_path: Path) -> None:
         )
         await agent.wait_event(event="state", slug="hello.run.0", state="running")
         command.send_signal(signal.SIGINT)
-        # To a shell both are 130.  Python ends itself by the signal if that comes while it runs code
-        # that it has as text, as some of its modules do when they are imported.
+        # To a shell both are 130.  Python ends itself by the signal if that comes while it runs
+        # code that it has as text, as some of its modules do when they are imported.
         assert await command.wait() in (130, -signal.SIGINT)
         await agent.wait_event(event="state", slug="hello.run.0", state="gone")
         assert command.stdout is not None
