@@ -153,6 +153,8 @@ def _path(old: State, new: State) -> str:
         return f"M {start.left:g} {start.y + 8:g} C 270 330 270 390 {end.left:g} {end.y - 8:g}"
     if old in _MAIN and new in _MAIN and _MAIN.index(new) == _MAIN.index(old) + 1:
         return f"M {start.x:g} {start.bottom:g} V {end.top:g}"
+    if old is State.PENDING and new is State.FINISHED:  # It comes back so.
+        return f"M {start.left:g} {start.y:g} H 36 V {end.y:g} H {end.left:g}"
     if old is State.RUNNING and new is State.FINISHED:
         return f"M {start.left:g} {start.y:g} H {end.right:g}"
     if old is State.FINISHED and new is State.BACKOFF:

@@ -18,7 +18,7 @@ from smartmob_agent.build.builds import open_builds
 from smartmob_agent.build.seam import Builder
 from smartmob_agent.child.seam import Spawner
 from smartmob_agent.child.spawner import open_spawner
-from smartmob_agent.config.settings import AgentConfig, HttpLimits
+from smartmob_agent.config.settings import AgentConfig, Cache, HttpLimits
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.asgi import App
 from smartmob_agent.http.body_limits import Bodies
@@ -37,6 +37,8 @@ from smartmob_agent.source.app.workspace import Workspaces, open_workspaces
 from smartmob_agent.source.download.http_fetcher import make_fetcher
 from smartmob_agent.source.download.seam import Fetcher
 from smartmob_agent.source.store import open_store
+from smartmob_agent.state.seam import StateStore
+from smartmob_agent.state.sqlite_store import open_sqlite_store
 
 __all__ = ["Agent", "serve"]
 
@@ -99,6 +101,7 @@ async def serve(
     fetcher: Fetcher | None = None,
     workspaces: Workspaces | None = None,
     network: LocalNetwork | None = None,
+    state: StateStore | None = None,
     builders: Sequence[Builder] | None = None,
     task_status: trio.TaskStatus[Agent] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -106,6 +109,7 @@ async def serve(
 
     spawner, fetcher, workspaces, network: in place of the real ones, such as those of
         `smartmob_agent.testing`.
+    state: where processes are kept, in place of the `state_dir` of the config.
     builders: in place of those of the config and those for Python and Node.
 
     Installs no signal handler, configures no logging and keeps no global state: a program
@@ -118,10 +122,12 @@ async def serve(
         raise StartError(reason)
     gate, metrics = open_middleware(config), Metrics(cgroup=config.containment.cgroup)
     async with AsyncExitStack() as stack:
+        if state is None and config.state_dir is not None:
+            state = await stack.enter_async_context(open_sqlite_store(config.state_dir))
         tls = open_tls(config.security)
         listeners = stack.enter_context(open_listeners(config, tls))
         if workspaces is None:
-            opening = open_workspaces(config.work_dir, config.source, config.cache)
+            opening = open_workspaces(config.work_dir, config.source, _cache_of(config))
             workspaces = await stack.enter_async_context(opening)
         if fetcher is None:
             fetcher = make_fetcher(config.source, config.egress)
@@ -158,8 +164,16 @@ async def serve(
             environ=environ,
             random=random.Random().random,  # noqa: S311  # It spreads restarts, it guards nothing.
             now=lambda: datetime.now(UTC),
+            state=state,
         )
         await _run(services, gate, tls, metrics, listeners, task_status)
+
+
+def _cache_of(config: AgentConfig) -> Cache:
+    """The cache lasts as long as the processes whose archives are in it."""
+    if config.state_dir is None or config.cache.cache_dir is not None:
+        return config.cache
+    return attrs.evolve(config.cache, cache_dir=config.state_dir / "cache")
 
 
 async def _run(
@@ -180,6 +194,7 @@ async def _run(
             async with trio.open_nursery() as processes:
                 supervisor = Supervisor(processes, services)
                 metrics.watch(supervisor)
+                await supervisor.restore()
                 urls = tuple(listener.url for listener in listeners)
                 agent = Agent(
                     urls=urls,

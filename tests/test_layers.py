@@ -218,6 +218,6 @@ ALLOWED_SEVERAL = {
     # The language of a command line, as trio is of the package.
     "click": {"agent_cli.options", "client_cli.cli", "client_cli.commands", "client_cli.options"},
     # The client shares no code with the agent, so both have what speaks HTTP and reads documents.
-    "cattrs": {"api.documents", "client.documents"},
+    "cattrs": {"api.documents", "client.documents", "process.record"},
     "httpx": {"source.download.http_fetcher", "process.network", "client.transport"},
 }

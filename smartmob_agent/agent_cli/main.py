@@ -87,8 +87,11 @@ async def _run(config: AgentConfig, notifier: Notifier, flush_logs: Callable[[],
         async with trio.open_nursery() as watch:
             async with trio.open_nursery() as nursery:
                 agent: Agent = await nursery.start(serve, config)
+                # Who sees `memory` knows that a restart of the agent forgets all processes.
+                state = "memory" if config.state_dir is None else str(config.state_dir)
                 for url in agent.urls:
-                    logger.info("bind", extra={"url": url, "containment": agent.containment})
+                    extra = {"url": url, "containment": agent.containment, "state": state}
+                    logger.info("bind", extra=extra)
                 watch.start_soon(partial(_obey, arrivals, agent, codes, flush_logs=flush_logs))
                 watch.start_soon(notifier.run, agent.wait_stop)
             watch.cancel_scope.cancel(reason="the agent has ended")

@@ -63,10 +63,14 @@ class LogOptions:
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """What the command was asked for."""
+    """What the command was asked for.
+
+    check_state: look at the state of an agent that does not run, instead of running one.
+    """
 
     config: AgentConfig
     log: LogOptions
+    check_state: bool = False
 
 
 OPTIONS: Sequence[Setting] = sorted(
@@ -112,7 +116,9 @@ def _make_options(params: Mapping[str, Any]) -> Options:
     config = attrs.evolve(config, **own, **inner)
     if reason := check_exposure(config):
         raise ValueError(reason)
-    return Options(config=config, log=log)
+    if params["check_state"] and config.state_dir is None:
+        raise ValueError("--check-state: expected a --state-dir with it, found none")
+    return Options(config=config, log=log, check_state=params["check_state"])
 
 
 def _describe(error: Exception) -> str:
@@ -190,6 +196,11 @@ def _make_command() -> click.Command:
         _PROGRAM,
         params=[
             *map(_Option, OPTIONS),
+            click.Option(
+                ["--check-state"],
+                is_flag=True,
+                help="Check the --state-dir of an agent that does not run, and exit.",
+            ),
             click.Option(
                 ["--version"],
                 is_flag=True,

@@ -19,6 +19,11 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     except SystemExit:
         release_signals()
         raise
+    if options.check_state:
+        release_signals()
+        from smartmob_agent.agent_cli.state import report_state
+
+        return report_state(options.config)
     # To load it takes most of a second, and help needs nothing of it.
     from smartmob_agent.agent_cli.main import run
 

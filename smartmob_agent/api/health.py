@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from smartmob_agent.api.problem_catalogue import STOPPING
+from smartmob_agent.api.problem_catalogue import STOPPING, ProblemReply
 from smartmob_agent.api.route import Answer, ApiContext, Request, Route, json_answer, json_reply
 from smartmob_agent.api.schemas import Document, document
-from smartmob_agent.errors import StoppingError
+from smartmob_agent.errors import RequestError, StoppingError
 
 __all__ = ["ROUTES"]
 
@@ -22,9 +22,25 @@ async def _health(_context: ApiContext, _request: Request) -> Answer:
     return json_answer(200, {"status": "alive"}, _NEVER_KEPT)
 
 
+class RestoringError(RequestError):
+    """Processes of an earlier life of the agent are on their way."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("the agent brings back the processes that it had, and is not done")
+
+
+_RESTORING = ProblemReply.of(
+    "Restoring", "Not everything that outlived the agent was started.", RestoringError()
+)
+
+
 async def _ready(context: ApiContext, _request: Request) -> Answer:
     if context.supervisor.stopping:
         raise StoppingError
+    if context.supervisor.is_restoring:
+        raise RestoringError
     return json_answer(200, {"status": "ready"}, _NEVER_KEPT)
 
 
@@ -48,7 +64,7 @@ ROUTES = (
         tag="agent",
         summary="Learn whether the agent takes new processes",
         replies={200: json_reply("It does.", _READY, headers=("Cache-Control",))},
-        problems=(STOPPING,),
+        problems=(STOPPING, _RESTORING),
         open=True,
         quiet=True,
     ),

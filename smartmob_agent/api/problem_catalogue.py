@@ -20,11 +20,13 @@ from smartmob_agent.errors import (
     StoppingError,
 )
 from smartmob_agent.http.problems import plain_refusal, problem, problem_of
+from smartmob_agent.state.seam import StateFullError
 
 __all__ = [
     "ANYWHERE",
     "NOT_FOUND",
     "PROBLEM",
+    "STATE_FULL",
     "STOPPING",
     "WITH_TOKENS",
     "ProblemReply",
@@ -142,3 +144,8 @@ WITH_TOKENS = (
     ),
 )
 """What any request may get besides, where a token is asked for."""
+STATE_FULL = ProblemReply.of(
+    "StateFull",
+    "There is no room to keep it, so nothing has changed.",
+    StateFullError("the disk of the state is full"),
+)

@@ -10,7 +10,7 @@ from smartmob_agent.api.documents import (
     parse_empty_request,
     process_status,
 )
-from smartmob_agent.api.problem_catalogue import NOT_FOUND, STOPPING, ProblemReply
+from smartmob_agent.api.problem_catalogue import NOT_FOUND, STATE_FULL, STOPPING, ProblemReply
 from smartmob_agent.api.route import (
     Answer,
     ApiContext,
@@ -72,7 +72,9 @@ async def _list_processes(context: ApiContext, request: Request) -> Answer:
 async def _create(context: ApiContext, request: Request) -> Answer:
     body = await request.read_body()
     spec = parse_create_request(body, request_id=request.request_id)
-    status = process_status(context.supervisor.create(spec), request.links)
+    process = context.supervisor.create(spec)
+    status = process_status(process, request.links)  # Before it begins: so it is `pending`.
+    await process.wait_kept()
     return json_answer(201, status, {"Location": status["details"]})
 
 
@@ -124,7 +126,7 @@ ROUTES = (
                 links=dict.fromkeys(_OPERATIONS_ON_ONE, _OF_SLUG),
             )
         },
-        problems=(_SLUG_IN_USE, STOPPING),
+        problems=(_SLUG_IN_USE, STOPPING, STATE_FULL),
     ),
     Route(
         method="GET",
@@ -146,6 +148,6 @@ ROUTES = (
         about="In every state.  It goes on if the client goes away.",
         body=Body(schema=NOTHING, required=False),
         replies={200: json_reply("The whole tree is gone, and its files are removed.", NOTHING)},
-        problems=(NOT_FOUND,),
+        problems=(NOT_FOUND, STATE_FULL),
     ),
 )

@@ -583,6 +583,16 @@ class AgentConfig:
             default_in_words="a fresh temporary directory, removed at exit",
         ),
     )
+    state_dir: Path | None = attrs.field(
+        default=None,
+        metadata=setting(
+            PATH,
+            "Directory, of mode 0700, that keeps all processes over restarts of the agent.",
+            section="Processes",
+            metavar="DIR",
+            default_in_words="none: they are forgotten",
+        ),
+    )
     stop_timeout: float = attrs.field(
         default=10.0,
         metadata=setting(

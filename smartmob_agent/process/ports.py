@@ -30,14 +30,18 @@ class Ports:
         """Port → slug of who has it."""
         self._next = first
 
-    def open(self, wish: PortWish, slug: str) -> PortLease:
+    def open(self, wish: PortWish, slug: str, had: int | None = None) -> PortLease:
         """Begin to care for the port of a process; close the lease at its end.
+
+        had: what it had in an earlier life of the agent, and keeps if it can.
 
         A number is the process's own from now on; else `PortLease.secure` chooses one.
 
         Raises `PortInUseError` for a number that another process has.
         """
         lease = PortLease(wish=wish, slug=slug, ports=self)
+        if wish == "auto" and had is not None and had not in self._taken:
+            lease.number = self._take(had, slug)
         if isinstance(wish, int):
             if wish in self._taken:
                 raise PortInUseError(wish, self._taken[wish])

@@ -33,6 +33,7 @@ from smartmob_agent.source.app.environment import BuildEnvironment, child_enviro
 from smartmob_agent.source.app.procfile import ProcessType, parse_procfile
 from smartmob_agent.source.app.shell_line import replace_shell
 from smartmob_agent.source.app.workspace import Unpacked, Workspace
+from smartmob_agent.source.cache.seam import HeldArchive
 from smartmob_agent.source.disk.timeouts import MAKE_ROOM_TIMEOUT
 from smartmob_agent.source.store import Source, Store
 
@@ -87,15 +88,22 @@ class Preparation:
     _workspace: Workspace
     _builds: Builds
     _output: Sink
+    _pins: bool
+    _pinned: HeldArchive | None = None
 
     @classmethod
-    def open(cls, spec: ProcessSpec, services: Services, output: Sink) -> Preparation:
+    def open(
+        cls, spec: ProcessSpec, services: Services, output: Sink, found_sha256: str | None = None
+    ) -> Preparation:
         """Have none yet, but let the store know that the archive is going to be wanted.
 
         output: gets what a build writes.
+        found_sha256: digest of the archive that the process had in an earlier life of the agent.
         """
         source = services.store.open_source(
-            spec.source_url, sha256=spec.source_sha256, request_id=spec.request_id
+            spec.source_url,
+            sha256=found_sha256 or spec.source_sha256,
+            request_id=spec.request_id,
         )
         return cls(
             source=source,
@@ -105,10 +113,14 @@ class Preparation:
             workspace=services.workspaces.open(spec.slug),
             builds=services.builds,
             output=output,
+            pins=services.state is not None,
         )
 
     async def prepare(self, enter: Callable[[State], None]) -> Command:
         """Download, unpack, read the Procfile and build; tell `enter` the state of each step.
+
+        With a store of state the archive stays in the cache until `remove`: a process that comes
+        back with the next life of the agent needs no server.
 
         Raises `SourceError` when trying again cannot mend it, else `TransientError`: then the
         archive is kept for the next try, and also after a `BuildError`.
@@ -132,6 +144,8 @@ class Preparation:
             with trio.move_on_after(MAKE_ROOM_TIMEOUT, shield=True):
                 await self.source.make_room_after(exc)
             raise
+        if self._pins and self._pinned is None and self.source.sha256 is not None:
+            self._pinned = await self._store.cache.find(self.source.sha256)
         await self.source.aclose()
         return command
 
@@ -174,6 +188,9 @@ class Preparation:
         If cancelled: stops soon, and the rest stays.
         """
         await self.source.aclose()
+        pinned, self._pinned = self._pinned, None
+        if pinned is not None:
+            await pinned.release()
         await self._workspace.remove()
 
     async def _prepare_as_it_is(self, archive: Path, enter: Callable[[State], None]) -> Command:

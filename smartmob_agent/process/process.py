@@ -13,17 +13,23 @@ import attrs
 import trio
 
 from smartmob_agent.child.seam import Child, Command, Exit
-from smartmob_agent.errors import SourceError, TransientError
+from smartmob_agent.errors import RequestError, SourceError, TransientError, copy_error
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.pump import pump_all
 from smartmob_agent.process.backoff import Backoff
 from smartmob_agent.process.lifecycle import ProcessLifecycle, Transition
 from smartmob_agent.process.network import Notifications
-from smartmob_agent.process.policies import DEFAULT_READINESS, PORT_READINESS, Readiness
+from smartmob_agent.process.policies import (
+    DEFAULT_READINESS,
+    PORT_READINESS,
+    Readiness,
+    RestartPolicy,
+)
 from smartmob_agent.process.ports import PortLease
 from smartmob_agent.process.preparation import Preparation, failure_state
 from smartmob_agent.process.readiness import ReadinessProbe
+from smartmob_agent.process.record import KeptProcess, ProcessRecord
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import (
     ENDS,
@@ -40,6 +46,7 @@ __all__ = ["ManagedProcess"]
 
 logger = logging.getLogger(__name__)
 
+_SAVE_INTERVAL = 10.0
 _PORT_NUMBER = re.compile("[0-9]{1,5}")
 _ASKED = "it is started again because someone asked for it"
 
@@ -56,6 +63,12 @@ class ManagedProcess(ProcessLifecycle):
     _end: ConsoleEnd = ConsoleEnd.AGENT
     _termination: Termination
     _lease: PortLease
+    _record: ProcessRecord
+    _known: trio.Event = attrs.field(factory=trio.Event)
+    """Set when it is kept, or cannot be."""
+    _refusal: RequestError | None = None
+    _saved_at: float = -math.inf
+    _was_interrupted: bool = False
     _child: Child | None = None
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _turn: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -63,25 +76,41 @@ class ManagedProcess(ProcessLifecycle):
 
     @classmethod
     def create(
-        cls, spec: ProcessSpec, services: Services, publish: Callable[[Transition], None]
+        cls,
+        spec: ProcessSpec,
+        services: Services,
+        publish: Callable[[Transition], None],
+        kept: KeptProcess | None = None,
+        revision: int = 0,
     ) -> ManagedProcess:
         """Make a process which is pending until someone runs it.
 
         publish: is called with each step that it takes, also with this first one.
+        kept: what an earlier life of the agent has left of it, with its revision.
         """
+        had = kept or KeptProcess(spec=spec, created_at=services.now())
         console = Console(services.config.output.console_bytes, services.now)
         process = cls(
             spec=spec,
-            created_at=services.now(),
-            files=Preparation.open(spec, services, console),
+            created_at=had.created_at,
+            starts=had.starts,
+            exit=had.exit,
+            files=Preparation.open(spec, services, console, had.found_sha256),
             console=console,
             publish=publish,
             now=services.now,
             services=services,
             backoff=Backoff(services.config.restart, services.random),
             termination=Termination(policy=spec.stop, stop_timeout=services.config.stop_timeout),
-            lease=services.ports.open(spec.port, spec.slug),
+            lease=services.ports.open(spec.port, spec.slug, had.port),
+            record=ProcessRecord(services.state),
         )
+        if kept is not None:
+            process._record.adopt(kept, revision)
+            # What may run once is not run again when nobody knows how far it came.
+            process._was_interrupted = kept.has_finished or (
+                spec.restart is RestartPolicy.NEVER and kept.starts > 0
+            )
         publish(process.transition(None))
         return process
 
@@ -89,6 +118,25 @@ class ManagedProcess(ProcessLifecycle):
     def containment(self) -> str:
         """What is promised of its tree when the agent is killed: see `Spawner.containment`."""
         return self._services.spawner.containment
+
+    async def wait_kept(self) -> None:
+        """Wait until the process is kept, if it is to outlive the agent.
+
+        Raises `StateFullError` and `StateFailedError` when it cannot be: then it never begins.
+
+        If cancelled: stops waiting; the process goes on.
+        """
+        await self._known.wait()
+        if self._refusal is not None:
+            raise copy_error(self._refusal) from self._refusal
+
+    async def forget(self) -> None:
+        """Let the process not come back with the next life of the agent; `stop` is for the caller.
+
+        Raises `StateFullError` and `StateFailedError`: then nothing has changed.
+        """
+        await self._known.wait()
+        await self._record.remove()
 
     def stop(self, end: ConsoleEnd = ConsoleEnd.PROCESS) -> None:
         """Begin to end the process and return at once.  Safe in every state, and again.
@@ -157,9 +205,12 @@ class ManagedProcess(ProcessLifecycle):
         try:
             try:
                 with self._scope:
+                    await self._keep()
                     await self._live()
             finally:
                 self.stop(ConsoleEnd.AGENT)
+                self._known.set()
+                await self._save_last()
                 with trio.move_on_after(REMOVE_TREE_TIMEOUT, shield=True):
                     await self.files.remove()
                 self._lease.close()
@@ -169,8 +220,61 @@ class ManagedProcess(ProcessLifecycle):
             self.console.close(self._end)
             self._enter(State.GONE)
 
+    async def _keep(self) -> None:
+        """See to it that the process outlives the agent, or end it."""
+        if self._record.is_lasting:
+            try:
+                await self._record.write(self._record.kept or self._to_keep())
+            except RequestError as exc:
+                self._refusal = exc
+                self.stop()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        self._known.set()
+
+    def _to_keep(self, *, starts: int | None = None, has_finished: bool = False) -> KeptProcess:
+        return KeptProcess(
+            spec=self.spec,
+            created_at=self.created_at,
+            found_sha256=self.files.source.sha256,
+            port=self._lease.number,
+            starts=self.starts if starts is None else starts,
+            has_finished=has_finished,
+            exit=self.exit if has_finished else None,
+        )
+
+    async def _save(self, *, has_finished: bool = False) -> None:
+        """Keep what has changed: before a start, and when it has finished.
+
+        How often it was started is kept at most every 10 seconds, unless it may be started once.
+        """
+        before = self._record.kept
+        if before is None:
+            return
+        once = self.spec.restart is RestartPolicy.NEVER
+        now = self._to_keep(starts=self.starts + (not has_finished), has_finished=has_finished)
+        is_old = trio.current_time() - self._saved_at >= _SAVE_INTERVAL
+        if attrs.evolve(now, starts=before.starts) == before and not (once or is_old):
+            return
+        try:
+            await self._record.write(now)
+            self._saved_at = trio.current_time()
+        except RequestError as exc:
+            if once and not has_finished:
+                raise TransientError(f"cannot keep that it was started: {exc}") from exc
+            logger.warning("cannot keep", extra={"slug": self.slug, "error": str(exc)})
+
+    async def _save_last(self) -> None:
+        """Keep how often it was started, when the agent ends."""
+        before = self._record.kept
+        if self._end is ConsoleEnd.AGENT and before is not None and before.starts != self.starts:
+            with contextlib.suppress(RequestError):
+                await self._record.write(attrs.evolve(before, starts=self.starts))
+
     async def _live(self) -> None:
         command: Command | None = None
+        if self._was_interrupted:
+            await self._stay_finished()
         while True:
             try:
                 if command is None:
@@ -183,7 +287,7 @@ class ManagedProcess(ProcessLifecycle):
                 else:
                     await self._run_child(renewed)
                 if self.state is State.RUNNING:
-                    self._finish()
+                    await self._finish()
             except SourceError as exc:
                 self._fail(exc)
             except TransientError as exc:
@@ -196,13 +300,24 @@ class ManagedProcess(ProcessLifecycle):
             with trio.CancelScope() as self._pause:
                 await trio.sleep_until(until)
 
-    def _finish(self) -> None:
+    async def _finish(self) -> None:
         """The child has ended, and nothing has put off the next one."""
+        if not self._turn.cancel_called:
+            await self._save(has_finished=True)
         if self._turn.cancel_called:
             self._back_off(0.0, error=_ASKED)
         else:
             self._next_start = math.inf
             self._enter(State.FINISHED)
+
+    async def _stay_finished(self) -> None:
+        """Wait until someone wants another child of a process that is not started by itself."""
+        finished = self._record.kept is not None and self._record.kept.has_finished
+        error = None if finished else "it was interrupted by the end of the agent, and runs once"
+        self._next_start = math.inf
+        self._enter(State.FINISHED, error=error)
+        with trio.CancelScope() as self._pause:
+            await trio.sleep_until(self._next_start)
 
     async def _run_child(self, command: Command) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -213,6 +328,7 @@ class ManagedProcess(ProcessLifecycle):
             if self.port is not None:
                 env = {"PORT": str(self.port), **env}
             text = env.get("PORT", "")
+            await self._save()
             notifications: Notifications | None = None
             if readiness.notify:
                 opening = self._services.network.open_notifications()

@@ -16,6 +16,7 @@ from smartmob_agent.process.policies import PortWish, Readiness, RestartPolicy, 
 from smartmob_agent.process.ports import Ports
 from smartmob_agent.source.app.workspace import Workspaces
 from smartmob_agent.source.store import Store
+from smartmob_agent.state.seam import StateStore
 
 __all__ = ["ProcessSpec", "Services"]
 
@@ -59,6 +60,7 @@ class ProcessSpec:
 class Services:
     """What processes need of the world; tests put fakes here.
 
+    state: where processes are kept that are to outlive the agent; None to keep none.
     environ: the agent's own environment, of which a child inherits some.
     random: as `random.random`.
     now: the wall clock, with a time zone; for show only, delays use trio's clock.
@@ -74,3 +76,4 @@ class Services:
     environ: Mapping[str, str]
     random: Callable[[], float]
     now: Callable[[], datetime]
+    state: StateStore | None = None

@@ -67,7 +67,7 @@ ENDS = FAILURES | {State.STOPPING, State.GONE}
 """States in which no child will be started any more."""
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
-    State.PENDING: frozenset({State.DOWNLOADING, State.STOPPING}),
+    State.PENDING: frozenset({State.DOWNLOADING, State.FINISHED, State.STOPPING}),
     State.DOWNLOADING: frozenset(
         {State.UNPACKING, State.DOWNLOAD_FAILURE, State.BACKOFF, State.STOPPING}
     ),

@@ -6,17 +6,47 @@ import contextvars
 from collections.abc import Iterator
 from functools import partial
 
+import attrs
 import trio
 
-from smartmob_agent.errors import ProcessNotFoundError, SlugInUseError, StoppingError
+from smartmob_agent.errors import (
+    ProcessNotFoundError,
+    RequestError,
+    SlugInUseError,
+    StoppingError,
+    copy_error,
+)
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.events import Events
 from smartmob_agent.process.process import ManagedProcess
+from smartmob_agent.process.record import KIND, parse_record
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import State
 from smartmob_agent.source.uploads import Uploads
 
 __all__ = ["Supervisor"]
+
+
+_BEFORE_START = frozenset(
+    {
+        State.PENDING,
+        State.DOWNLOADING,
+        State.UNPACKING,
+        State.PROCESSING,
+        State.BUILDING,
+    }
+)
+
+
+@attrs.define(eq=False)
+class _Forgetting:
+    """The removal of a process from what is kept, under way.
+
+    error: why it is kept all the same.
+    """
+
+    done: trio.Event = attrs.field(factory=trio.Event)
+    error: RequestError | None = None
 
 
 class Supervisor:
@@ -31,6 +61,8 @@ class Supervisor:
         self._services = services
         self._processes: dict[str, ManagedProcess] = {}
         self._stopping = False
+        self._restored: list[ManagedProcess] = []
+        self._forgetting: dict[str, _Forgetting] = {}
         self.events = Events(services.config.output.events_bytes, services.now)
 
     def __iter__(self) -> Iterator[ManagedProcess]:
@@ -60,7 +92,36 @@ class Supervisor:
             raise StoppingError
         if spec.slug in self._processes:
             raise SlugInUseError(spec.slug)
-        process = ManagedProcess.create(spec, self._services, self.events.publish)
+        return self._begin(ManagedProcess.create(spec, self._services, self.events.publish))
+
+    async def restore(self) -> None:
+        """Bring back what an earlier life of the agent has kept, in the order of its creation.
+
+        Raises `StartError` when a document is not one of this agent's.
+        """
+        if self._services.state is None:
+            await trio.lowlevel.checkpoint()
+            return
+        documents = (await self._services.state.read_all()).documents
+        found = [
+            (parse_record(one.key, one.value), one.revision)
+            for one in documents
+            if one.key[0] == KIND
+        ]
+        for kept, revision in found:
+            process = ManagedProcess.create(
+                kept.spec, self._services, self.events.publish, kept, revision
+            )
+            self._restored.append(self._begin(process))
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether something that was brought back has not been started yet, nor failed to."""
+        self._restored = [one for one in self._restored if one.state in _BEFORE_START]
+        return bool(self._restored)
+
+    def _begin(self, process: ManagedProcess) -> ManagedProcess:
+        spec = process.spec
         self._processes[spec.slug] = process
         # In a context of its own: the task outlives the request that it comes from.
         start = partial(self._nursery.start_soon, self._run, process, name=f"process {spec.slug}")
@@ -77,13 +138,38 @@ class Supervisor:
     async def delete(self, slug: str) -> None:
         """Stop a process and wait until nothing of it is left: no process, no file.
 
-        Raises `ProcessNotFoundError`.  Safe to call more than once, in every state.
+        Raises `ProcessNotFoundError`, and `StateFullError` or `StateFailedError` when the deletion
+        cannot be kept: then nothing has changed.  Safe to call more than once, in every state.
 
         If cancelled: stops waiting; the process ends all the same.
         """
         process = self.get(slug)
+        if self._services.state is not None:
+            await self._forget(process)
         process.stop()
         await process.wait_state(State.GONE)
+
+    async def _forget(self, process: ManagedProcess) -> None:
+        """Remove a process from what is kept, for all that want it deleted at the same time."""
+        forgetting = self._forgetting.get(process.slug)
+        if forgetting is None:
+            forgetting = self._forgetting[process.slug] = _Forgetting()
+            # In a task that no client's leaving ends, and in a context of its own.
+            start = partial(self._nursery.start_soon, self._run_forget, process, forgetting)
+            contextvars.Context().run(start)
+        await forgetting.done.wait()
+        if forgetting.error is not None:
+            raise copy_error(forgetting.error) from forgetting.error
+
+    async def _run_forget(self, process: ManagedProcess, forgetting: _Forgetting) -> None:
+        try:
+            await process.forget()
+            process.stop()
+        except RequestError as exc:
+            forgetting.error = exc
+        finally:
+            del self._forgetting[process.slug]
+            forgetting.done.set()
 
     def close(self) -> None:
         """Take no new process and no upload, and begin to stop all.

@@ -14,6 +14,7 @@ EXAMPLES = {
     "host": ("::1", "::1"),  # Others need credentials.
     "port": ("0", 0),
     "ports": ("5000-5999", (5000, 5999)),
+    "state-dir": ("/var/lib/x", Path("/var/lib/x")),
     "unix": ("/run/agent.sock", Path("/run/agent.sock")),
     "public-url": ("https://example.net/agent/", "https://example.net/agent"),
     "work-dir": ("work", Path("work")),
@@ -71,6 +72,7 @@ BAD = {
     "host": "",
     "port": "65536",
     "ports": "5999-5000",
+    "state-dir": "",
     "unix": "",
     "public-url": "ftp://x",
     "work-dir": "",

@@ -35,7 +35,10 @@ def setting(file: str, name: str, separator: str) -> str:
 def test_the_unit_gives_options_that_there_are() -> None:
     env, command, *options = shlex.split(setting("smartmob-agent.service", "ExecStart", "="))
     assert (env, command) == ("/usr/bin/env", "smartmob-agent")
-    assert parse_options(options, {}).config.work_dir == Path("%S/smartmob-agent")
+    config = parse_options(options, {}).config
+    assert config.work_dir == Path("%S/smartmob-agent/work")
+    assert config.state_dir == Path("%S/smartmob-agent/state")
+    assert setting("smartmob-agent.service", "StateDirectoryMode", "=") == "0700"
 
 
 def test_the_unit_leaves_more_time_than_the_agent_takes() -> None:
@@ -49,7 +52,8 @@ def test_the_container_gives_options_that_there_are() -> None:
     config = parse_options(json.loads(setting("Containerfile", "CMD", " ")), {}).config
     assert config.host == "0.0.0.0"
     assert config.security.token_file == Path("/run/smartmob-tokens")
-    assert str(config.work_dir) == setting("Containerfile", "VOLUME", " ")
+    volume = Path(setting("Containerfile", "VOLUME", " "))
+    assert (config.work_dir, config.state_dir) == (volume / "work", volume / "state")
 
 
 def test_the_container_gets_its_signals_and_is_no_root() -> None:

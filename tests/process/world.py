@@ -21,7 +21,13 @@ from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.source.store import Store, open_store
-from smartmob_agent.testing import FakeFetcher, FakeNetwork, FakeSpawner, FakeWorkspaces
+from smartmob_agent.testing import (
+    FakeFetcher,
+    FakeNetwork,
+    FakeSpawner,
+    FakeStore,
+    FakeWorkspaces,
+)
 from tests.process.tasks import check_tasks, count_tasks
 
 ENVIRON = {"PATH": "/usr/bin", "SECRET": "x"}
@@ -57,6 +63,7 @@ class World:
     network: FakeNetwork = attrs.field(factory=FakeNetwork)
     builders: Sequence[Builder] = ()
     config: AgentConfig = attrs.field(factory=AgentConfig)
+    state: FakeStore | None = None
     supervisors: list[Supervisor] = attrs.field(factory=list)
 
     @asynccontextmanager
@@ -88,6 +95,7 @@ class World:
             environ=ENVIRON,
             random=lambda: 1.0,
             now=wall_clock,
+            state=self.state,
         )
 
     @asynccontextmanager

@@ -1,0 +1,119 @@
+"""Agents that are stopped and killed, and what the next one has of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from smartmob_agent.agent_cli.start import main
+from tests.determinism.schedule_range import FIRST_SEED
+from tests.e2e.agent import RunningAgent, archive_server, run_to_end, running_agent, shell_app
+
+pytestmark = pytest.mark.slow
+
+SLEEP = shell_app("echo mark $MARK; exec sleep 1000")
+
+
+def option(directory: Path) -> str:
+    return f"--state-dir={directory / 'state'}"
+
+
+async def slugs(agent: RunningAgent) -> dict[str, str]:
+    """Slug → state."""
+    processes = (await agent.client.get("/list-processes")).json()["processes"]
+    return {process["slug"]: process["state"] for process in processes}
+
+
+@pytest.mark.parametrize("kill", [False, True])
+async def test_the_next_agent_has_what_the_last_one_had(tmp_path: Path, *, kill: bool) -> None:
+    """Without the server that the app came from; what had finished does not run again."""
+    async with archive_server() as server, running_agent(option(tmp_path)) as agent:
+        url = server.add("app", SLEEP)
+        await agent.create(url, "one", env={"MARK": "secret"}, ready={"log": "mark"})
+        await agent.wait_event(event="ready", slug="one.web.0")
+        await agent.create(url, "two", process_type=None, command="true", restart="never")
+        await agent.wait_state("two.web.0", "finished")
+        await agent.create(url, "gone")
+        await agent.delete("gone.web.0")
+        before = await agent.status("one.web.0")
+        assert before["restarts"] == 0
+        if kill:
+            agent.process.kill()
+        await agent.stop()
+    directory = tmp_path / "state"
+    modes = [os.stat(path).st_mode & 0o777 for path in (directory, directory / "state.db")]  # noqa: PTH116  # a test
+    assert modes == [0o700, 0o600]
+    async with running_agent(option(tmp_path)) as agent:
+        await agent.wait_event(event="ready", slug="one.web.0")
+        after = await agent.status("one.web.0")
+        same = ("created_at", "port", "source_sha256", "process_type")
+        assert [after[name] for name in same] == [before[name] for name in same]
+        assert after["restarts"] == 1
+        assert (await agent.client.get("/process-log/one.web.0")).text == "mark secret\n"
+        assert await slugs(agent) == {"one.web.0": "running", "two.web.0": "finished"}
+        assert (await agent.status("two.web.0"))["exit"] == {"code": 0}
+        assert (await agent.client.get("/ready")).status_code == 200
+
+
+async def test_whatever_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
+    """Killed at any moment, again and again."""
+    wanted: set[str] = set()
+    async with archive_server() as server:
+        url = server.add("app", SLEEP)
+        for life in range(5):
+            async with running_agent(option(tmp_path), "--max-start-rate=0") as agent:
+                assert set(await slugs(agent)) == wanted
+                for number in range(3):
+                    app = f"a{life}-{number}"
+                    await agent.create(url, app)
+                    wanted.add(f"{app}.web.0")
+                victim = sorted(wanted)[(FIRST_SEED + life) % len(wanted)]
+                await agent.delete(victim)
+                wanted.remove(victim)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_try_to_create, agent, url, f"late{life}")
+                    agent.process.kill()
+                    await agent.process.wait()
+            async with running_agent(option(tmp_path)) as agent:
+                late = f"late{life}.web.0"
+                found = set(await slugs(agent))
+                assert found - {late} == wanted
+                if late in found:
+                    await agent.delete(late)
+
+
+async def _try_to_create(agent: RunningAgent, url: str, app: str) -> None:
+    with contextlib.suppress(Exception):  # Nobody knows what became of it.
+        await agent.create(url, app)
+
+
+async def test_one_agent_has_a_directory(tmp_path: Path) -> None:
+    async with running_agent(option(tmp_path)) as agent:
+        other = await run_to_end("--port=0", option(tmp_path))
+        assert other.returncode == 1
+        assert str(agent.process.pid).encode() in other.stderr
+
+
+async def test_a_state_can_be_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check = ["--check-state", option(tmp_path)]
+    assert main(check, {}) == 1
+    assert "found no state.db" in capsys.readouterr().err
+    async with archive_server() as server, running_agent(option(tmp_path)) as agent:
+        await agent.create(server.add("app", SLEEP))
+    assert main(check, {}) == 0
+    assert "whole; version 1" in (out := capsys.readouterr().out)
+    assert "1 of kind process" in out
+    database = tmp_path / "state" / "state.db"
+    database.write_bytes(database.read_bytes()[:1000])
+    assert main(check, {}) == 1
+    assert str(database) in capsys.readouterr().err
+
+
+def test_a_check_needs_a_directory(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--check-state"], {})
+    assert "expected a --state-dir" in capsys.readouterr().err
