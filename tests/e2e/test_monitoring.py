@@ -27,8 +27,8 @@ exec sh -c 'setsid sh -c "exec <&7; echo ready; read x" & exec <&7; echo ready; 
 """
 """Two members, one of which has left the session; both have descriptors 7 and 8.
 
-Neither opens or closes one after its `ready`, as a program does while it is loaded, and a shell that
-reads a script: each reads from a FIFO that it has already, and into which nobody writes.
+Neither opens or closes one after its `ready`, as a program does while it is loaded, and a shell
+that reads a script: each reads from a FIFO that it has already, and into which nobody writes.
 """
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="needs promtool: Debian's package prometheus"

@@ -1,8 +1,8 @@
 """Run an app.
 
-A directory is packed, without what .gitignore names, and uploaded; what is left out is told.
-The slug is written.
-Ends with 0 when it has run for a second; else with 1, and stderr says why, with its last lines.
+A directory is packed, without what .gitignore names, which is reported, and uploaded.  The slug is
+written.  Ends with 0 when the app has run for a second; else with 1, and stderr says why and shows
+its last lines.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _TYPE = re.compile(r"[A-Za-z0-9._-]+")
     "--include",
     multiple=True,
     metavar="PATTERN",
-    help="Of files to pack though .gitignore names them.",
+    help="Pack these files though .gitignore names them.",
 )
 @click.option("--sha256", metavar="DIGEST", help="What the archive must have.")
 @click.option("--attach", is_flag=True, help="Go on with its output; CTRL-C leaves it running.")
