@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import pytest
@@ -95,19 +95,28 @@ class Agent:
     ) -> AsyncGenerator[StreamedAnswer]:
         assert path == "/events"
         await trio.lowlevel.checkpoint()
-        async with aclosing(self._parts()) as parts:
-            yield StreamedAnswer(headers={}, parts=parts)
-
-    async def _parts(self) -> AsyncGenerator[bytes]:
-        for delay, text in self.news:
-            await trio.sleep(delay)
-            yield text
-        await trio.sleep_forever()
+        yield StreamedAnswer(headers={}, parts=News(iter(self.news)))
 
     @asynccontextmanager
     async def open(self, path: str, query: Query) -> AsyncGenerator[Endless]:
         await trio.lowlevel.checkpoint()
         yield Endless(iter([*self.records]), lost=False)
+
+
+@attrs.define(eq=False)
+class News:
+    """What comes, each after its time, and no end."""
+
+    news: Iterator[tuple[float, bytes]]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for delay, text in self.news:
+            await trio.sleep(delay)
+            return text
+        return await trio.sleep_forever()
 
 
 class Endless(Parts):

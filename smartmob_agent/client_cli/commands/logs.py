@@ -37,9 +37,9 @@ _DIM, _YELLOW, _RESET = "\x1b[2m", "\x1b[33m", "\x1b[0m"
 @click.option(
     "--tail", type=click.IntRange(0, MAX_LINES), metavar="N", help="Only the last N lines."
 )
-@click.option("-t", "--times", is_flag=True, help="With the time of each line.")
+@click.option("-t", "--times", is_flag=True, help="Show the time of each line.")
 @click.option(
-    "--raw", is_flag=True, help="With all control sequences, which a terminal gets only so."
+    "--raw", is_flag=True, help="Let all control sequences reach a terminal, not only colours."
 )
 @agent_options
 def command(agents: Sequence[str], token_file: str | None, **options: Any) -> int:

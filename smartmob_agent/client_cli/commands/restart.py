@@ -1,6 +1,6 @@
 """Start a process again, now.
 
-Ends with 0 when it has run for a second; else with 1, and stderr says why, with its last lines.
+Ends with 0 when it has run for a second; else with 1, and stderr says why and shows its last lines.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Run an app.
 
-A directory is packed, without what .gitignore names, and uploaded; what is left out is told.
-The slug is written.
-Ends with 0 when it has run for a second; else with 1, and stderr says why, with its last lines.
-With --once it runs to its end: its output is written, and its exit code handed on.
+A directory is packed, without what .gitignore names, which is reported, and uploaded.  The slug is
+written.  Ends with 0 when the app has run for a second; else with 1, and stderr says why and shows
+its last lines.  With --once it runs to its end: its output is written, and its exit
+code handed on.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _read_port(text: str) -> str | int:
     "--include",
     multiple=True,
     metavar="PATTERN",
-    help="Of files to pack though .gitignore names them.",
+    help="Pack these files though .gitignore names them.",
 )
 @click.option("--sha256", metavar="DIGEST", help="What the archive must have.")
 @click.option("--attach", is_flag=True, help="Go on with its output; CTRL-C leaves it running.")
