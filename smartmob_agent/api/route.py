@@ -19,6 +19,7 @@ from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import BodyTooLargeError
 from smartmob_agent.http.asgi import Receive, Scope, Send
 from smartmob_agent.http.body_limits import BodyLimits
+from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.http.problems import MEDIA_TYPE, problem
 from smartmob_agent.metrics.agent import Metrics
 from smartmob_agent.process.supervisor import Supervisor
@@ -70,7 +71,7 @@ class Request:
     links: begin as the client's own request did.
     body: its pieces, which are read once.
     body_bytes: what `read_body` takes.
-    abort: cuts the connection.
+    client: the connection to who asks.
     """
 
     slug: str
@@ -80,7 +81,7 @@ class Request:
     links: Links
     body: AsyncIterator[bytes]
     body_bytes: int
-    abort: Callable[[], None]
+    client: ClientLink
 
     async def read_body(self) -> bytes:
         """Read all of the body; raises `BodyTooLargeError`."""

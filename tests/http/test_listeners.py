@@ -16,6 +16,7 @@ import trio
 from smartmob_agent.config.settings import AgentConfig, HttpLimits
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.body_limits import Bodies
+from smartmob_agent.http.extensions import get_client_link
 from smartmob_agent.http.listeners import open_listeners
 from smartmob_agent.http.server import serve_http
 from tests.http.memory import Client, hello
@@ -216,7 +217,7 @@ async def test_a_connection_by_a_real_socket_is_reset_by_abort() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"x" * 100, "more_body": True})
-        scope["extensions"]["smartmob.abort"]()
+        get_client_link(scope).abort()
 
     stop = trio.Event()
     with open_listeners(AgentConfig(port=0)) as listeners:
