@@ -9,7 +9,12 @@ import attrs
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.http.asgi import App
 from smartmob_agent.http.middleware.access_log import log_requests
-from smartmob_agent.http.middleware.authentication import FailureLimit, Tokens, require_token
+from smartmob_agent.http.middleware.authentication import (
+    FailureLimit,
+    Tokens,
+    ignore_tokens,
+    require_token,
+)
 from smartmob_agent.http.middleware.disconnect import cancel_at_disconnect
 from smartmob_agent.http.middleware.proxy_headers import trust_proxies
 from smartmob_agent.http.middleware.request_id import identify_requests
@@ -44,7 +49,9 @@ class MiddlewareStack:
         """
         security = self._config.security
         app = cancel_at_disconnect(app)
-        if self._tokens is not None:
+        if self._tokens is None:
+            app = ignore_tokens(app)
+        else:
             limit = FailureLimit(security.failed_logins)
             app = require_token(app, self._tokens, limit, open_paths)
         app = check_trusted_hosts(app, self._config)
