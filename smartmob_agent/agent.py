@@ -172,6 +172,7 @@ async def _run(
                     make_app(context, own_url=agent.url),
                     metrics.traffic,
                     open_paths=rules.open_paths,
+                    any_host_paths=rules.any_host_paths,
                     quiet_paths=rules.quiet_paths,
                 )
                 bodies = Bodies(limits, rules.body_limits)

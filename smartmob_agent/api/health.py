@@ -38,6 +38,7 @@ ROUTES = (
         summary="Learn whether the agent lives",
         replies={200: json_reply("It does.", _HEALTH, headers=("Cache-Control",))},
         open=True,
+        any_host=True,
         quiet=True,
     ),
     Route(
@@ -50,6 +51,7 @@ ROUTES = (
         replies={200: json_reply("It does.", _READY, headers=("Cache-Control",))},
         problems=(STOPPING,),
         open=True,
+        any_host=True,
         quiet=True,
     ),
 )

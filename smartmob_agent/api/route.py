@@ -148,6 +148,8 @@ class Route:
     query, headers: what may be given.
     problems: what it may answer with, besides what any route may.
     open: no token is asked for; then it must tell nothing that matters.
+    any_host: it answers under any name, or none: load balancers ask by whatever they have; then it
+        must tell nothing that a page of a browser may not know.
     quiet: it is not logged, since whoever looks after the agent asks every few seconds.
     limits: of the body, where they are not those of all bodies.
     relation: names the link to it in the index, if there is one.
@@ -168,6 +170,7 @@ class Route:
     replies: Mapping[int, Reply]
     problems: tuple[ProblemReply, ...] = ()
     open: bool = False
+    any_host: bool = False
     quiet: bool = False
     limits: Callable[[ApiContext], BodyLimits] | None = None
     relation: str = ""
@@ -178,12 +181,14 @@ class RouteRules:
     """What routes ask of the server and the middleware before them.
 
     open_paths: need no token.
+    any_host_paths: may be asked under any name.
     quiet_paths: are not logged.
     patterns: what requests are told apart by in metrics; they may end with `<slug>`.
     body_limits: method and path → what a body may cost there.
     """
 
     open_paths: frozenset[str]
+    any_host_paths: frozenset[str]
     quiet_paths: frozenset[str]
     patterns: tuple[str, ...]
     body_limits: Mapping[tuple[str, str], BodyLimits]
@@ -194,6 +199,7 @@ def rules_of(context: ApiContext) -> RouteRules:
     routes = context.routes
     return RouteRules(
         open_paths=frozenset(route.path for route in routes if route.open),
+        any_host_paths=frozenset(route.path for route in routes if route.any_host),
         quiet_paths=frozenset(route.path for route in routes if route.quiet),
         patterns=tuple(dict.fromkeys(route.path for route in routes)),
         body_limits={

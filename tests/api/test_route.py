@@ -65,7 +65,7 @@ READ = attrs.evolve(
 async def test_what_the_agent_asks_of_the_middleware() -> None:
     async with World().open() as supervisor:
         rules = rules_of(make_context(supervisor, AgentConfig()))
-    assert rules.open_paths == {"/health", "/ready"}
+    assert rules.open_paths == rules.any_host_paths == {"/health", "/ready"}
     assert rules.quiet_paths == {"/health", "/ready", "/metrics"}
     assert set(rules.body_limits) == {("PUT", "/upload-source")}
     assert set(rules.patterns) == {route.path for route in ROUTES}

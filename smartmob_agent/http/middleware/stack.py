@@ -37,12 +37,14 @@ class MiddlewareStack:
         traffic: Traffic,
         *,
         open_paths: Collection[str] = (),
+        any_host_paths: Collection[str] = (),
         quiet_paths: Collection[str] = (),
     ) -> App:
         """Put the gate before an application.
 
         traffic: counts the requests, also those that are refused.
         open_paths: ask for no token.
+        any_host_paths: may be asked under any name, or none.
         quiet_paths: are not logged.
 
         `scope["request_id"]` is set for it, and requests are cancelled when their clients go.
@@ -54,7 +56,7 @@ class MiddlewareStack:
         else:
             limit = FailureLimit(security.failed_logins)
             app = require_token(app, self._tokens, limit, open_paths)
-        app = check_trusted_hosts(app, self._config)
+        app = check_trusted_hosts(app, self._config, any_host_paths)
         # The log has what a proxy said of the client, and what was refused.
         app = log_requests(app, traffic, quiet_paths)
         if security.trusted_proxies:
