@@ -7,12 +7,14 @@ import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 
 import attrs
 import trio
 
 from smartmob_agent.api.app import ROUTES, make_app
 from smartmob_agent.api.route import ApiContext, rules_of
+from smartmob_agent.bounded import call_bounded
 from smartmob_agent.child.seam import Spawner
 from smartmob_agent.child.spawner import open_spawner
 from smartmob_agent.config.settings import AgentConfig, HttpLimits
@@ -34,6 +36,9 @@ from smartmob_agent.source.download.seam import Fetcher
 from smartmob_agent.source.store import open_store
 
 __all__ = ["Agent", "serve"]
+
+_READ_TIMEOUT = 20.0
+"""Seconds, real ones, for the files that are read at the start: more means that a disk hangs."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -107,15 +112,20 @@ async def serve(
     """
     if reason := check_exposure(config):
         raise StartError(reason)
-    gate, metrics = open_middleware(config), Metrics(cgroup=config.containment.cgroup)
+    try:
+        files = await call_bounded(partial(_read_files, config), limit=_READ_TIMEOUT)
+    except TimeoutError as error:
+        raise StartError(
+            f"token file, certificates or /proc: no answer in {_READ_TIMEOUT:.0f} seconds"
+        ) from error
+    gate, metrics, tls = files.gate, files.metrics, files.tls
     async with AsyncExitStack() as stack:
-        tls = open_tls(config.security)
-        listeners = stack.enter_context(open_listeners(config, tls))
+        listeners = await stack.enter_async_context(open_listeners(config, tls))
         if workspaces is None:
             opening = open_workspaces(config.work_dir, config.source, config.cache)
             workspaces = await stack.enter_async_context(opening)
         if fetcher is None:
-            fetcher = make_fetcher(config.source, config.egress)
+            fetcher = files.fetcher
         if spawner is None:
             spawner = await stack.enter_async_context(
                 open_spawner(**attrs.asdict(config.containment))
@@ -135,6 +145,26 @@ async def serve(
             now=lambda: datetime.now(UTC),
         )
         await _run(services, gate, tls, metrics, listeners, task_status)
+
+
+@attrs.frozen(kw_only=True)
+class _Files:
+    """What is made of files that are read at the start."""
+
+    gate: MiddlewareStack
+    metrics: Metrics
+    tls: Tls | None
+    fetcher: Fetcher
+
+
+def _read_files(config: AgentConfig) -> _Files:
+    """Raises `StartError`."""
+    return _Files(
+        gate=open_middleware(config),
+        metrics=Metrics(cgroup=config.containment.cgroup),
+        tls=open_tls(config.security),
+        fetcher=make_fetcher(config.source, config.egress),
+    )
 
 
 async def _run(

@@ -10,6 +10,8 @@ import trio
 
 __all__ = ["has_vanished", "keep_alive", "wait_gone"]
 
+Socket = socket.socket | trio.socket.SocketType
+
 _PROBES = 4
 _RETRIES = 3
 """Packets in a row that nobody acknowledged: a single one is in flight after each write."""
@@ -17,7 +19,7 @@ _TCP_INFO = struct.Struct("@2xBB52xI")
 """Of struct tcp_info, linux/tcp.h: tcpi_retransmits, tcpi_probes and tcpi_last_ack_recv (ms)."""
 
 
-def keep_alive(sock: socket.socket, interval: float) -> None:
+def keep_alive(sock: Socket, interval: float) -> None:
     """Let the kernel find out that the peer of a quiet connection has vanished.
 
     interval: seconds of silence until it asks for the first time, and then until it gives up.
@@ -34,7 +36,7 @@ def keep_alive(sock: socket.socket, interval: float) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
-def has_vanished(sock: socket.socket, limit: float) -> bool:
+def has_vanished(sock: Socket, limit: float) -> bool:
     """Return whether the peer has acknowledged nothing for `limit` seconds, though it had to.
 
     While something is in flight the kernel sends no keep-alive, and it tries for a quarter of an
@@ -44,11 +46,11 @@ def has_vanished(sock: socket.socket, limit: float) -> bool:
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.fileno() < 0:
         return False
     data = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-    retransmits, probes, silent_ms = _TCP_INFO.unpack(data)
+    retransmits, probes, silent_ms = map(int, _TCP_INFO.unpack(data))
     return max(retransmits, probes) >= _RETRIES and silent_ms >= limit * 1000
 
 
-async def wait_gone(sock: socket.socket) -> None:
+async def wait_gone(sock: Socket) -> None:
     """Wait until the peer, which has ended its input, has gone for good.
 
     Also returns when keep-alives or a write have found that out.  What has no descriptor cannot be

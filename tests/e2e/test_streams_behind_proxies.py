@@ -161,7 +161,7 @@ class Reader:
     async def read_socket(self, url: str) -> None:
         async with open_websocket_url(url) as client:
             while True:
-                self.add(await client.get_message() + "\n")
+                self.add(f"{await client.get_message()!s}\n")
 
 
 async def write(fifo: Path) -> None:

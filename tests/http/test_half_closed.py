@@ -74,8 +74,8 @@ async def served(
     stop, path = trio.Event(), tmp_path / "agent.sock"
     config = AgentConfig(port=0, unix=path if unix else None)
     http = HttpLimits(**{"graceful_timeout": LIMIT, **limits})
-    with trio.fail_after(LIMIT), open_listeners(config) as listeners:
-        async with trio.open_nursery() as nursery:
+    with trio.fail_after(LIMIT):
+        async with open_listeners(config) as listeners, trio.open_nursery() as nursery:
             await nursery.start(
                 partial(serve_http, app, listeners, limits=http, bodies=Bodies(http), stop=stop)
             )
@@ -222,6 +222,12 @@ async def test_one_that_vanishes_with_data_in_flight_is_found_by_the_next_write(
     assert not app.link.half_closed
 
 
+def fill(sock: socket.socket) -> None:
+    with suppress(BlockingIOError):
+        while True:
+            sock.send(bytes(65536))
+
+
 async def test_one_that_reads_nothing_has_not_vanished() -> None:
     """A pager that waits for its user: its kernel answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -229,9 +235,7 @@ async def test_one_that_reads_nothing_has_not_vanished() -> None:
         writer, _ = server.accept()
     with reader, writer:
         writer.setblocking(False)
-        with suppress(BlockingIOError):
-            while True:
-                writer.send(bytes(65536))
+        fill(writer)
         assert [has_vanished(writer, limit) for limit in (0, 1000)] == [False, False]
     assert not has_vanished(writer, 0)
 

@@ -27,6 +27,10 @@ def entries(path: Path) -> list[Path]:
     return [entry for entry in path.iterdir() if entry.name != "cache"]
 
 
+def has_file(path: Path, name: str) -> bool:
+    return any(path.rglob(name))
+
+
 def write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
@@ -155,7 +159,8 @@ async def test_unpacking_stops_when_it_is_cancelled(archive: Path, parent: Path)
         workspace = workspaces.open("one")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(workspace.unpack, archive)
-            await trio.testing.wait_all_tasks_blocked()
+            while not has_file(parent, "large"):  # noqa: ASYNC110 -- a thread makes it
+                await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
         # The thread is gone, and did not get to its end.
         [app] = entries(entries(entries(parent)[0])[0])
@@ -204,7 +209,8 @@ async def test_one_archive_at_a_time_may_need_much_memory(
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(run)
-        await trio.testing.wait_all_tasks_blocked()
+        while running + limiter.waiting < 3:  # noqa: ASYNC110 -- after their threads
+            await trio.lowlevel.checkpoint()
         assert running == at_once
         nursery.cancel_scope.cancel()
 
