@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -164,24 +164,26 @@ class Reader:
                 self.add(f"{await client.get_message()!s}\n")
 
 
-async def write(fifo: Path) -> None:
-    """Let the app write a line; it reads there already, or will."""
-    await trio.Path(fifo).write_text("x\n")
+@pytest.fixture
+def fifo(tmp_path: Path) -> Iterator[int]:
+    """A FIFO that is open at both ends: neither we nor the app wait for each other to open it."""
+    os.mkfifo(tmp_path / "fifo")
+    fd = os.open(tmp_path / "fifo", os.O_RDWR)
+    yield fd
+    os.close(fd)
 
 
 @pytest.mark.parametrize("proxy", [nginx, haproxy])
-async def test_streams_come_line_by_line_and_stay(tmp_path: Path, proxy: Proxy) -> None:
+async def test_streams_come_line_by_line_and_stay(tmp_path: Path, proxy: Proxy, fifo: int) -> None:
     """Each line before the next one is written, and more after a quiet time that is too long."""
     program(proxy.__name__)
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
     async with (
         archive_server() as server,
         running_agent("--ping-interval=1") as agent,
         behind(proxy, tmp_path, agent) as address,
         trio.open_nursery() as nursery,
     ):
-        await agent.create(server.add("app", shell_app(APP.format(fifo=fifo))))
+        await agent.create(server.add("app", shell_app(APP.format(fifo=tmp_path / "fifo"))))
         slug, http = "app.web.0", f"http://{address}"
         text, records, events, console = (Reader() for _ in range(4))
         nursery.start_soon(text.read_http, f"{http}/process-log/{slug}?follow=1")
@@ -190,7 +192,7 @@ async def test_streams_come_line_by_line_and_stay(tmp_path: Path, proxy: Proxy) 
         nursery.start_soon(console.read_socket, f"ws://{address}/attach-console/{slug}?tail=10")
         await events.wait('"state": "running"')
         for line in ("line 1\n", "line 2\n"):
-            await write(fifo)
+            os.write(fifo, b"x\n")
             await text.wait(line)
             await records.wait(line.strip())
             await console.wait(line)
@@ -199,7 +201,7 @@ async def test_streams_come_line_by_line_and_stay(tmp_path: Path, proxy: Proxy) 
         seen = events.text.count("\n: ")
         await events.wait("\n: ", seen + quiet)
         await records.wait(" " * quiet)
-        await write(fifo)
+        os.write(fifo, b"x\n")
         await records.wait("line 3")
         await console.wait("line 3\n")
         answer = await agent.client.post(f"/restart-process/{slug}")
