@@ -60,7 +60,7 @@ async def main():
         app = open_middleware(config).wrap(app, Traffic())
         async with trio.open_nursery() as nursery:
             if sys.argv[1] == "ours":
-                with open_listeners(config) as listeners:
+                async with open_listeners(config) as listeners:
                     await nursery.start(partial(serve_http, app, listeners, limits=config.http,
                                                 stop=trio.Event()))
                     print(listeners[0].url, flush=True)

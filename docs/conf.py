@@ -36,7 +36,10 @@ nitpick_ignore_regex = [
     # Names that annotations have and no page of ours.
     (r"py:.*", r"(Path|datetime|Mapping|Sequence|Iterable|Iterator|signal\.Signals|State)"),
     # Annotations of a class whose base is in another module are not resolved.
-    (r"py:.*", r"(Preparation|Services|Backoff|Termination|PortLease|Ports|LocalNetwork|ProcessRecord|KeptProcess|StateStore)"),
+    (
+        r"py:.*",
+        r"(Preparation|Services|Backoff|Termination|PortLease|Ports|LocalNetwork|ProcessRecord|KeptProcess|StateStore)",
+    ),
 ]
 
 

@@ -7,12 +7,14 @@ import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 
 import attrs
 import trio
 
 from smartmob_agent.api.app import ROUTES, make_app
 from smartmob_agent.api.route import ApiContext, rules_of
+from smartmob_agent.bounded import call_bounded
 from smartmob_agent.build.builders import open_builders
 from smartmob_agent.build.builds import open_builds
 from smartmob_agent.build.seam import Builder
@@ -41,6 +43,9 @@ from smartmob_agent.state.seam import StateStore
 from smartmob_agent.state.sqlite_store import open_sqlite_store
 
 __all__ = ["Agent", "serve"]
+
+_READ_TIMEOUT = 20.0
+"""Seconds, real ones, for the files that are read at the start: more means that a disk hangs."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -120,17 +125,22 @@ async def serve(
     """
     if reason := check_exposure(config):
         raise StartError(reason)
-    gate, metrics = open_middleware(config), Metrics(cgroup=config.containment.cgroup)
+    try:
+        files = await call_bounded(partial(_read_files, config), limit=_READ_TIMEOUT)
+    except TimeoutError as error:
+        raise StartError(
+            f"token file, certificates or /proc: no answer in {_READ_TIMEOUT:.0f} seconds"
+        ) from error
+    gate, metrics, tls = files.gate, files.metrics, files.tls
     async with AsyncExitStack() as stack:
         if state is None and config.state_dir is not None:
             state = await stack.enter_async_context(open_sqlite_store(config.state_dir))
-        tls = open_tls(config.security)
-        listeners = stack.enter_context(open_listeners(config, tls))
+        listeners = await stack.enter_async_context(open_listeners(config, tls))
         if workspaces is None:
             opening = open_workspaces(config.work_dir, config.source, _cache_of(config))
             workspaces = await stack.enter_async_context(opening)
         if fetcher is None:
-            fetcher = make_fetcher(config.source, config.egress)
+            fetcher = files.fetcher
         if spawner is None:
             spawner = await stack.enter_async_context(
                 open_spawner(**attrs.asdict(config.containment))
@@ -176,6 +186,26 @@ def _cache_of(config: AgentConfig) -> Cache:
     return attrs.evolve(config.cache, cache_dir=config.state_dir / "cache")
 
 
+@attrs.frozen(kw_only=True)
+class _Files:
+    """What is made of files that are read at the start."""
+
+    gate: MiddlewareStack
+    metrics: Metrics
+    tls: Tls | None
+    fetcher: Fetcher
+
+
+def _read_files(config: AgentConfig) -> _Files:
+    """Raises `StartError`."""
+    return _Files(
+        gate=open_middleware(config),
+        metrics=Metrics(cgroup=config.containment.cgroup),
+        tls=open_tls(config.security),
+        fetcher=make_fetcher(config.source, config.egress),
+    )
+
+
 async def _run(
     services: Services,
     gate: MiddlewareStack,
@@ -212,6 +242,7 @@ async def _run(
                     make_app(context, own_url=agent.url),
                     metrics.traffic,
                     open_paths=rules.open_paths,
+                    any_host_paths=rules.any_host_paths,
                     quiet_paths=rules.quiet_paths,
                 )
                 bodies = Bodies(limits, rules.body_limits)

@@ -5,13 +5,18 @@ Its port is real, and nobody connects to it.
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 
 import smartmob_agent
-from smartmob_agent import Agent, AgentConfig
+from smartmob_agent import Agent, AgentConfig, agent as agent_module
+from smartmob_agent.config.settings import Security
+from smartmob_agent.errors import StartError
 from smartmob_agent.testing import FakeFetcher, FakeNetwork, FakeSpawner, FakeWorkspaces
 from tests.process.world import make_spec, settle
 
@@ -57,3 +62,16 @@ async def test_an_agent_without_a_rate_starts_all_at_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     assert await start_times(AgentConfig(port=0, max_start_rate=0), 101) == [0] * 101
+
+
+async def test_a_token_file_that_hangs_is_an_error_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A FIFO that nobody writes stands for a network share; the event loop goes on meanwhile."""
+    fifo = tmp_path / "tokens"
+    os.mkfifo(fifo, 0o600)
+    monkeypatch.setattr(agent_module, "_READ_TIMEOUT", 0.05)
+    config = AgentConfig(port=0, security=Security(token_file=fifo))
+    with pytest.raises(StartError, match="token file, certificates or /proc: no answer in "):
+        await smartmob_agent.serve(config)
+    os.close(os.open(fifo, os.O_WRONLY))

@@ -14,6 +14,7 @@ import smartmob_agent
 PACKAGE = Path(smartmob_agent.__file__).parent
 FLOORS = {
     "histogram": 0,
+    "bounded": 0,
     "config": 1,
     "errors": 1,
     # It speaks with an agent and shares no code with it: see the test of that below.
@@ -176,11 +177,11 @@ def test_the_guard_is_a_program_of_its_own() -> None:
 
 
 def test_http_knows_no_process() -> None:
-    """It serves any ASGI application: beside itself it has limits, errors and a histogram."""
+    """It serves any ASGI application: beside itself it has limits, errors and two helpers."""
     for name, path in modules().items():
         if room(name) == "http":
             rooms = {room(imported) for imported in own_imports_of(path)}
-            assert rooms <= {"http", "config", "errors", "histogram"}, name
+            assert rooms <= {"http", "config", "errors", "histogram", "bounded"}, name
 
 
 def test_a_class_name_has_one_meaning_within_the_agent() -> None:

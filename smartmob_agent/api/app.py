@@ -38,7 +38,7 @@ from smartmob_agent.api.route import (
 )
 from smartmob_agent.errors import BadRequestError, RequestError
 from smartmob_agent.http.asgi import App, Receive, Scope, Send
-from smartmob_agent.http.extensions import get_abort
+from smartmob_agent.http.extensions import get_client_link
 from smartmob_agent.http.problems import problem, problem_of, send_problem
 
 __all__ = ["ROUTES", "make_app"]
@@ -148,7 +148,7 @@ def _view(
             links=make_links(request.scheme, request.headers.get("Host", "")),
             body=aiter(request.body),
             body_bytes=context.config.http.body_bytes,
-            abort=get_abort(scope),
+            client=get_client_link(scope),
         )
         return _response(await route.handle(context, asked))
 
@@ -207,7 +207,7 @@ async def _stream(
         links=make_links(scope["scheme"], headers.get("host", "")),
         body=_StreamedBody(receive),
         body_bytes=context.config.http.body_bytes,
-        abort=get_abort(scope),
+        client=get_client_link(scope),
     )
     try:
         return await route.handle(context, asked)

@@ -19,6 +19,7 @@ from smartmob_agent.api.documents import (
     event_record,
     process_status,
 )
+from smartmob_agent.api.following import STREAM_HEADERS, QuietTimer
 from smartmob_agent.api.kinds import NUMBER, SWITCH, TEXT, QueryOption, number, parse_query
 from smartmob_agent.api.links import Links
 from smartmob_agent.api.route import Answer, ApiContext, Reply, Request, Route
@@ -43,8 +44,7 @@ __all__ = ["ROUTES", "EventStream", "Selection"]
 
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # nginx would keep events until it has 4 KiB of them
+    **STREAM_HEADERS,
 }
 _OPTIONS: Mapping[str, QueryOption] = {
     "slug": QueryOption(kind=TEXT, many=True, about="Only processes with one of these slugs."),
@@ -77,11 +77,11 @@ class EventStream:
     """
 
     def __init__(
-        self, supervisor: Supervisor, selection: Selection, links: Links, *, life_interval: float
+        self, supervisor: Supervisor, selection: Selection, links: Links, timer: QuietTimer
     ) -> None:
         self._supervisor, self._events = supervisor, supervisor.events
         self._selection, self._links = selection, links
-        self._life_interval = life_interval
+        self._timer = timer
         self._first: deque[bytes] = deque()
         self._over = False
         self._cursor: Cursor[TransitionEvent]
@@ -127,10 +127,10 @@ class EventStream:
             return self._first.popleft()
         if self._over:
             raise StopAsyncIteration
-        with trio.move_on_after(self._life_interval):
-            return await self._receive()
-        # Who wants few events has a number all the same that is not too old to go on from.
-        return b"id: %d\n\n" % (self._cursor.next_number - 1)
+        part = await self._timer.next(self._receive)
+        # A comment: an `id` alone is an empty event for some libraries.  With its number our own
+        # client, when it wants few events, has one that is not too old to go on from.
+        return b": %d\n" % (self._cursor.next_number - 1) if part is None else part
 
     async def _receive(self) -> bytes:
         try:
@@ -236,9 +236,8 @@ async def _events(context: ApiContext, request: Request) -> Answer:
     selection = Selection(
         slugs=frozenset(options.get("slug", ())), apps=frozenset(options.get("app", ()))
     )
-    # Seconds until a stream without events gives a sign of life.
-    life_interval = context.config.http.ping_interval
-    stream = EventStream(context.supervisor, selection, request.links, life_interval=life_interval)
+    timer = QuietTimer(request.client, context.config.http.ping_interval)
+    stream = EventStream(context.supervisor, selection, request.links, timer)
     # What a browser sends when it comes again counts for more than the URL it first had.
     last = request.headers.get("last-event-id", options.get("after"))
     if last is None:
@@ -257,9 +256,7 @@ ROUTES = (
         id="readEvents",
         tag="processes",
         summary="Hear what happens to processes, as it happens",
-        about=(
-            "Server-Sent Events; the schema is that of each one.  An `id` alone is a sign of life."
-        ),
+        about=("Server-Sent Events; the schema is that of each one.  A comment is a sign of life."),
         query=_OPTIONS,
         headers={
             "Last-Event-ID": QueryOption(

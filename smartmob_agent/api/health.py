@@ -54,6 +54,7 @@ ROUTES = (
         summary="Learn whether the agent lives",
         replies={200: json_reply("It does.", _HEALTH, headers=("Cache-Control",))},
         open=True,
+        any_host=True,
         quiet=True,
     ),
     Route(
@@ -66,6 +67,7 @@ ROUTES = (
         replies={200: json_reply("It does.", _READY, headers=("Cache-Control",))},
         problems=(STOPPING, _RESTORING),
         open=True,
+        any_host=True,
         quiet=True,
     ),
 )

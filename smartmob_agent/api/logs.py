@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import trio
 
 from smartmob_agent.api.console_query import COMMON_OPTIONS, parse_console_query
 from smartmob_agent.api.documents import PID
+from smartmob_agent.api.following import STREAM_HEADERS, QuietTimer
 from smartmob_agent.api.kinds import SWITCH, QueryOption, one_of
 from smartmob_agent.api.problem_catalogue import NOT_FOUND
 from smartmob_agent.api.route import TEXT_SCHEMA, Answer, ApiContext, Reply, Request, Route
 from smartmob_agent.api.schemas import EXAMPLE_TIME, Document, count, document, text, time
+from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.output.batch import Batch, Event, Record, Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
@@ -172,8 +174,11 @@ class FollowedLog:
 
     Bare text cannot tell what is gone at its very beginning: the cursor's `gap` says so before.
 
-    abort: cuts the connection, so that a client which asked for bare text and was too slow
-        sees that its log is not whole.
+    client: cut off if it asked for bare text and was too slow, so that it sees that its log is
+        not whole.
+    life_interval: seconds without a line until records give a sign of life.  Bare text has none;
+        there the keep-alive of the socket has to do, and a client that has ended its input, and
+        so may be gone without an answer to that, gets its end after two intervals.
     """
 
     def __init__(
@@ -181,10 +186,12 @@ class FollowedLog:
         console: Console,
         cursor: Cursor[Batch | Event],
         form: str,
-        abort: Callable[[], None],
+        client: ClientLink,
+        life_interval: float,
     ) -> None:
         self._console, self._cursor, self._format = console, cursor, form
-        self._abort = abort
+        self._client, self._life_interval = client, life_interval
+        self._timer = QuietTimer(client, life_interval)
         self._ended = False
         if form == "text":
             cursor.pass_gap()
@@ -203,15 +210,27 @@ class FollowedLog:
         """Wait for the next item; it may have nothing to show in this format."""
         gap: LinesMissedError
         try:
-            return self._with_more(_render(await self._cursor.receive(), self._format))
+            item = await self._timer.next(self._cursor.receive)
         except trio.EndOfChannel:
             return self._finish()
         except LinesMissedError as exc:
             gap = exc
+        else:
+            if item is None:
+                return self._sign_of_life()
+            return self._with_more(_render(item, self._format))
         if self._format == "text":
-            self._abort()
+            self._client.abort()
             raise StopAsyncIteration
         return _render_record(_gap_record(gap))
+
+    def _sign_of_life(self) -> bytes:
+        """Return a blank before the next record, which JSON ignores, as do readers of lines."""
+        if self._format != "text":
+            return b" "
+        if self._client.half_closed and self._timer.quiet >= 2 * self._life_interval:
+            raise StopAsyncIteration
+        return b""
 
     def _with_more(self, part: bytes) -> bytes:
         """Add what is there already: without a wait in between there is no gap."""
@@ -248,12 +267,13 @@ async def _show_log(context: ApiContext, request: Request) -> Answer:
     cursor = query.subscribe(console, tail=_EVERYTHING)
     headers = {
         "Content-Type": _FORMATS[query.format],
-        "Cache-Control": "no-store",
+        **(STREAM_HEADERS if query.follow else {"Cache-Control": "no-store"}),
         "First-Line": str(cursor.next_number + cursor.gap),
         "Lines-Missed": str(cursor.gap),
     }
     if query.follow:
-        log = FollowedLog(console, cursor, query.format, request.abort)
+        life_interval = context.config.http.ping_interval
+        log = FollowedLog(console, cursor, query.format, request.client, life_interval)
         return Answer(body=log, headers=headers)
     return Answer(body=KeptLog(cursor, query.format), headers=headers)
 

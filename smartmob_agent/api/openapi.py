@@ -20,6 +20,9 @@ from smartmob_agent.http.problems import MEDIA_TYPE
 
 __all__ = ["PATH", "ROUTES", "describe", "problems_of"]
 
+_VERSION = importlib.metadata.version("smartmob-agent")
+"""Read from files, so not by who asks."""
+
 PATH = "/openapi.json"
 _TYPE = "application/vnd.oai.openapi+json"
 _ABOUT = """\
@@ -135,7 +138,7 @@ def _describe(routes: Sequence[Route], schemes: Sequence[str]) -> dict[str, Any]
         "openapi": "3.1.1",
         "info": {
             "title": "smartmob-agent",
-            "version": importlib.metadata.version("smartmob-agent"),
+            "version": _VERSION,
             "summary": "Run twelve-factor apps remotely",
             "description": _ABOUT,
             "license": {"name": "MIT", "identifier": "MIT"},

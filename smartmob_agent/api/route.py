@@ -19,6 +19,7 @@ from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import BodyTooLargeError
 from smartmob_agent.http.asgi import Receive, Scope, Send
 from smartmob_agent.http.body_limits import BodyLimits
+from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.http.problems import MEDIA_TYPE, problem
 from smartmob_agent.metrics.agent import Metrics
 from smartmob_agent.process.supervisor import Supervisor
@@ -70,7 +71,7 @@ class Request:
     links: begin as the client's own request did.
     body: its pieces, which are read once.
     body_bytes: what `read_body` takes.
-    abort: cuts the connection.
+    client: the connection to who asks.
     """
 
     slug: str
@@ -80,7 +81,7 @@ class Request:
     links: Links
     body: AsyncIterator[bytes]
     body_bytes: int
-    abort: Callable[[], None]
+    client: ClientLink
 
     async def read_body(self) -> bytes:
         """Read all of the body; raises `BodyTooLargeError`."""
@@ -147,6 +148,8 @@ class Route:
     query, headers: what may be given.
     problems: what it may answer with, besides what any route may.
     open: no token is asked for; then it must tell nothing that matters.
+    any_host: it answers under any name, or none: load balancers ask by whatever they have; then it
+        must tell nothing that a page of a browser may not know.
     quiet: it is not logged, since whoever looks after the agent asks every few seconds.
     limits: of the body, where they are not those of all bodies.
     relation: names the link to it in the index, if there is one.
@@ -167,6 +170,7 @@ class Route:
     replies: Mapping[int, Reply]
     problems: tuple[ProblemReply, ...] = ()
     open: bool = False
+    any_host: bool = False
     quiet: bool = False
     limits: Callable[[ApiContext], BodyLimits] | None = None
     relation: str = ""
@@ -177,12 +181,14 @@ class RouteRules:
     """What routes ask of the server and the middleware before them.
 
     open_paths: need no token.
+    any_host_paths: may be asked under any name.
     quiet_paths: are not logged.
     patterns: what requests are told apart by in metrics; they may end with `<slug>`.
     body_limits: method and path → what a body may cost there.
     """
 
     open_paths: frozenset[str]
+    any_host_paths: frozenset[str]
     quiet_paths: frozenset[str]
     patterns: tuple[str, ...]
     body_limits: Mapping[tuple[str, str], BodyLimits]
@@ -193,6 +199,7 @@ def rules_of(context: ApiContext) -> RouteRules:
     routes = context.routes
     return RouteRules(
         open_paths=frozenset(route.path for route in routes if route.open),
+        any_host_paths=frozenset(route.path for route in routes if route.any_host),
         quiet_paths=frozenset(route.path for route in routes if route.quiet),
         patterns=tuple(dict.fromkeys(route.path for route in routes)),
         body_limits={

@@ -157,7 +157,11 @@ class EventStreamParser:
         """Take bytes; yield the messages that are complete."""
         *lines, self._rest = (self._rest + part).split(b"\n")
         for line in lines:
-            if line:
+            if line.startswith(b":") and line[1:].strip().isdigit():
+                # A keep-alive of the agent: a comment with the number that it has come to.
+                self.last_id = line[1:].strip().decode()
+                yield ServerSentEvent(event="", data="")
+            elif line:
                 self._take(line.decode("utf-8", "replace"))
             else:
                 yield ServerSentEvent(event=self._event, data="\n".join(self._data))

@@ -404,8 +404,8 @@ class HttpLimits:
         default=20.0,
         metadata=setting(
             SECONDS,
-            "Time between WebSocket pings, and time to answer one; also between the keep-alives "
-            "of a quiet event stream.",
+            "Time between WebSocket pings, and time to answer one; also between the signs of life "
+            "of a quiet stream, and until the socket of a quiet client is probed.",
             section="HTTP",
         ),
     )

@@ -15,7 +15,8 @@ import trio
 
 from smartmob_agent.http.asgi import App, Scope, Send
 from smartmob_agent.http.exchange import Exchange, log_failure
-from smartmob_agent.http.extensions import offer_abort, offer_frames
+from smartmob_agent.http.extensions import ClientLink, offer_client_link, offer_frames
+from smartmob_agent.http.liveness import has_vanished, keep_alive, wait_gone
 from smartmob_agent.http.protocol.h11 import Protocol, ProtocolSettings
 
 __all__ = ["Connection", "Peer", "Stream"]
@@ -64,7 +65,10 @@ class Connection:
         self._reading = trio.CancelScope()
         self._sending = trio.Lock()
         self._unsent: bytes | memoryview = b""
-        self._linger = self._finished = self._ended = False
+        self._linger = self._finished = self._ended = self._broken = False
+        self._next_look = -inf
+        keep_alive(self._socket, self._limits.ping_interval)
+        self._link = ClientLink()
         self._protocol = Protocol(
             settings,
             self,
@@ -115,11 +119,26 @@ class Connection:
                 await self._protocol.receive(data)
             else:
                 await self._protocol.time_out()
+        if not (self._broken or self._finished or self._protocol.idle):
+            await self._serve_half_closed()
+
+    async def _serve_half_closed(self) -> None:
+        """Let the peer have its answer: the end of what it sends is not its own (RFC 9112, 9.6).
+
+        Returns when it has gone; `finish` ends it before, when the answer is complete.
+        """
+        self._link.half_close()
+        while True:
+            with trio.CancelScope(deadline=self._deadline) as self._timer:
+                await wait_gone(self._socket)
+                return
+            await self._protocol.time_out()
 
     async def _receive(self) -> bytes:
         try:
             return bytes(await self._stream.receive_some(_READ_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._broken = True
             return b""
 
     async def _hang_up(self) -> None:
@@ -174,6 +193,9 @@ class Connection:
         return True
 
     async def _write_some(self, piece: memoryview) -> bool:
+        if trio.current_time() >= self._next_look:
+            self._next_look = trio.current_time() + self._limits.ping_interval / 4
+            self._drop_vanished()
         # Cancelled halfway, the rest of the connection would have no meaning.
         try:
             with trio.move_on_after(self._limits.send_timeout, shield=True) as limit:
@@ -201,8 +223,14 @@ class Connection:
         self._socket.close()
         self.finish(linger=False)
 
+    def _drop_vanished(self) -> None:
+        # With the next look it is found out within three intervals, a minute by default.
+        if has_vanished(self._socket, 1.75 * self._limits.ping_interval):
+            self.abort()
+
     def start_call(self, scope: Scope, answer: Send) -> Send:
-        offer_abort(scope, self.abort)
+        self._link = ClientLink(abort=self.abort, drop_vanished=self._drop_vanished)
+        offer_client_link(scope, self._link)
         if scope["type"] == "websocket":
             offer_frames(scope)
         call = Exchange(

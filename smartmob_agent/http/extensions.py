@@ -9,41 +9,65 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
+
 from smartmob_agent.http.asgi import Scope
 
 __all__ = [
     "FRAMES_MESSAGE",
-    "Abort",
+    "ClientLink",
     "WriteNow",
-    "get_abort",
+    "get_client_link",
     "get_write_now",
-    "offer_abort",
+    "offer_client_link",
     "offer_frames",
     "offer_write_now",
 ]
 
-_ABORT, _FRAMES, _WRITE_NOW = "smartmob.abort", "smartmob.frames", "smartmob.write_now"
+_LINK, _FRAMES, _WRITE_NOW = "smartmob.client_link", "smartmob.frames", "smartmob.write_now"
 FRAMES_MESSAGE = "websocket.send.frames"
 
-Abort = Callable[[], None]
-"""Cuts the connection."""
 WriteNow = Callable[[Sequence[bytes]], int]
 """Writes what the socket takes at once of a sequence of frames.  It returns how many of its items
 are written, or will be without the caller's doing."""
 
 
-def offer_abort(scope: Scope, abort: Abort) -> None:
-    """Let the application cut the connection."""
-    _extensions(scope)[_ABORT] = abort
+@attrs.define(eq=False, kw_only=True)
+class ClientLink:
+    """What a long answer may want of the connection to its client.
+
+    abort: cuts it.
+    drop_vanished: cuts it if the client does not even acknowledge what it was sent.
+    half_closed: the client has ended its input; it may be gone, or wait for the rest of its answer.
+    """
+
+    abort: Callable[[], None] = attrs.field(default=lambda: None)
+    drop_vanished: Callable[[], None] = attrs.field(default=lambda: None)
+    half_closed: bool = False
+    _on_half_close: list[Callable[[], None]] = attrs.field(factory=list)
+
+    def when_half_closed(self, call: Callable[[], None]) -> None:
+        """Call this once, when the client ends its input; at once if it has."""
+        self._on_half_close.append(call)
+        if self.half_closed:
+            self.half_close()
+
+    def half_close(self) -> None:
+        """Tell that the client has ended its input."""
+        self.half_closed = True
+        while self._on_half_close:
+            self._on_half_close.pop()()
 
 
-def get_abort(scope: Scope) -> Abort:
-    """Return what cuts the connection; it is looked for when it is called."""
+def offer_client_link(scope: Scope, link: ClientLink) -> None:
+    """Let the application look after its client."""
+    _extensions(scope)[_LINK] = link
 
-    def abort() -> None:
-        _extensions(scope)[_ABORT]()
 
-    return abort
+def get_client_link(scope: Scope) -> ClientLink:
+    """Return the link to the client; from another server it is one that does nothing."""
+    link: ClientLink = _extensions(scope).get(_LINK) or ClientLink()
+    return link
 
 
 def offer_frames(scope: Scope) -> None:

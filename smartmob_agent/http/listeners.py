@@ -7,13 +7,15 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import attrs
 import trio
 
+from smartmob_agent.bounded import call_bounded
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.connection import Stream
@@ -26,6 +28,9 @@ _BACKLOG = 1024
 """Connections that wait to be accepted; the kernel's own limit is 4096, see listen(2)."""
 _FIRST_HANDED_OVER = 3
 """SD_LISTEN_FDS_START, sd_listen_fds(3)."""
+_OPEN_TIMEOUT = 20.0
+"""Seconds, real ones, for the resolver and for the disk of a Unix socket."""
+_REMOVE_TIMEOUT = 5.0
 _ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """A name such as localhost may have addresses that this machine does not have."""
 
@@ -54,28 +59,69 @@ class Listener:
         )
 
 
-@contextlib.contextmanager
-def open_listeners(config: AgentConfig, tls: Tls | None = None) -> Iterator[list[Listener]]:
+@contextlib.asynccontextmanager
+async def open_listeners(
+    config: AgentConfig, tls: Tls | None = None
+) -> AsyncGenerator[list[Listener]]:
     """Bind and listen where `config` says; at exit all is closed, and a Unix socket removed.
 
     tls: of TCP sockets, which speak plain HTTP without.
 
-    To be used inside of `trio.run`.  A name is looked up, which may block for as long as the
-    resolver takes.
+    A name is looked up, and the disk of a Unix socket is asked, in a thread and within
+    20 seconds; a socket file that cannot be removed in 5 is left to the next start.
 
     Raises `StartError` in one line; nothing is left open then.
+
+    If cancelled: waits for what was begun, within those bounds.
     """
-    with contextlib.ExitStack() as stack:
+    try:
+        opened = await call_bounded(
+            partial(_open_sockets, config), limit=_OPEN_TIMEOUT, discard=_Opened.close
+        )
+    except TimeoutError as error:
+        where = _host_port(config.host, config.port)
+        also = "" if config.unix is None else f" and {config.unix}"
+        raise StartError(
+            f"cannot listen on {where}{also}: no answer in {_OPEN_TIMEOUT:.0f} seconds"
+        ) from error
+    with opened.descriptors, contextlib.ExitStack() as stack:
+        listeners = [_listener(sock, tls) for sock in opened.sockets]
+        for listener in listeners:
+            stack.callback(listener.close)
+        try:
+            yield listeners
+        finally:
+            stack.close()
+            if config.unix is not None:
+                with trio.CancelScope(shield=True), contextlib.suppress(TimeoutError):
+                    await call_bounded(
+                        opened.files.close, limit=_REMOVE_TIMEOUT
+                    )  # bounds the shield
+
+
+@attrs.frozen(eq=False)
+class _Opened:
+    """Sockets that listen, with what closes them and what removes their files."""
+
+    sockets: Sequence[socket.socket]
+    descriptors: contextlib.ExitStack
+    files: contextlib.ExitStack
+
+    def close(self) -> None:
+        """Do both."""
+        self.descriptors.close()
+        self.files.close()
+
+
+def _open_sockets(config: AgentConfig) -> _Opened:
+    with contextlib.ExitStack() as stack, contextlib.ExitStack() as files:
         if config.descriptors:
             sockets = _open_handed_over(stack, config)
         else:
             sockets = _open_tcp(stack, config.host, config.port)
         if config.unix is not None:
-            sockets.append(_open_unix(stack, config.unix))
-        listeners = [_listener(sock, tls) for sock in sockets]
-        for listener in listeners:
-            stack.callback(listener.close)
-        yield listeners
+            sockets.append(_open_unix(stack, files, config.unix))
+        return _Opened(sockets, stack.pop_all(), files.pop_all())
 
 
 def find_handed_over(environ: Mapping[str, str], pid: int) -> tuple[int, ...]:
@@ -171,7 +217,9 @@ def _bind_tcp(
     return sock
 
 
-def _open_unix(stack: contextlib.ExitStack, path: Path) -> socket.socket:
+def _open_unix(
+    stack: contextlib.ExitStack, files: contextlib.ExitStack, path: Path
+) -> socket.socket:
     sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
     # The file gets the mode that the socket has when it is bound (unix(7) is silent,
     # unix_bind_bsd in Linux' net/unix/af_unix.c is not): nobody can come in between.
@@ -180,7 +228,7 @@ def _open_unix(stack: contextlib.ExitStack, path: Path) -> socket.socket:
     try:
         _remove_stale(path)
         sock.bind(os.fspath(path))
-        stack.callback(_remove_own, path, path.lstat())
+        files.callback(_remove_own, path, path.lstat())
         sock.listen(_BACKLOG)
     except OSError as error:
         raise _cannot(os.fspath(path), error) from error

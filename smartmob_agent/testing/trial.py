@@ -10,6 +10,7 @@ import attrs
 import trio
 import trio.testing
 
+from smartmob_agent.bounded import call_without_threads
 from smartmob_agent.testing.scheduling import (
     all_tasks,
     lift_shields,
@@ -143,6 +144,7 @@ def run_trial(
 
 
 async def _run(scenario: Scenario, trial: Trial, time_limit: float) -> None:
+    call_without_threads()
     system = set(all_tasks()) - {trio.lowlevel.current_task()}
     stuck: list[str] = []
     with trio.CancelScope() as everything:

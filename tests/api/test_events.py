@@ -13,7 +13,9 @@ import trio
 import trio.testing
 
 from smartmob_agent.api.events import EventStream, Selection
+from smartmob_agent.api.following import QuietTimer
 from smartmob_agent.config.settings import AgentConfig, OutputLimits
+from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.process.states import State
 from tests.api.asgi import Site, make_links, open_site
 from tests.process.test_events import START
@@ -66,7 +68,7 @@ async def test_a_stream_begins_with_all_that_is_and_goes_on_to_the_end(
         async def follow() -> None:
             answer = await ask(site)
             assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-            assert answer.headers["cache-control"] == "no-store"
+            assert answer.headers["cache-control"] == "no-store, no-transform"
             found.extend(parse(answer.text))
 
         async with trio.open_nursery() as nursery:
@@ -177,9 +179,8 @@ async def test_a_reader_may_choose(autojump_clock: Clock, query: str, slugs: set
 
 
 async def follow(site: Site, selection: Mapping[str, frozenset[str]]) -> EventStream:
-    stream = EventStream(
-        site.supervisor, Selection(**selection), make_links("http://agent"), life_interval=20
-    )
+    timer = QuietTimer(ClientLink(), 20)
+    stream = EventStream(site.supervisor, Selection(**selection), make_links("http://agent"), timer)
     stream.begin()
     assert (await anext(stream)).startswith(b"event: snapshot\n")
     return stream
@@ -200,7 +201,7 @@ async def test_a_quiet_stream_gives_signs_of_life_with_the_number_it_has_come_to
             nursery.start_soon(read)
             await settle()
             await running(site.supervisor)
-        assert parts == [b"id: %d\n\n" % (START + 5), 20]
+        assert parts == [b": %d\n" % (START + 5), 20]
 
 
 async def test_a_reader_that_is_too_slow_is_told_and_cut(autojump_clock: Clock) -> None:

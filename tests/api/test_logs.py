@@ -11,6 +11,7 @@ import trio.testing
 
 from smartmob_agent.api.logs import FollowedLog, KeptLog
 from smartmob_agent.config.settings import AgentConfig, OutputLimits
+from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.testing import FakeChild
@@ -142,7 +143,7 @@ async def test_a_followed_text_that_begins_with_a_gap_says_so_and_goes_on(
 
 async def test_a_follower_gets_much_at_once_but_not_all() -> None:
     console = Console(1 << 20, wall_clock)
-    log = FollowedLog(console, console.subscribe(), "text", lambda: None)
+    log = FollowedLog(console, console.subscribe(), "text", ClientLink(), 20)
     for _ in range(100):
         console.publish(Stream.STDOUT, b"x" * 999 + b"\n")
     console.close(ConsoleEnd.PROCESS)
@@ -177,7 +178,8 @@ async def test_a_log_may_be_empty(format_: str, body: bytes) -> None:
 
 async def follow_with_gap(format_: str, aborts: list[str]) -> list[bytes]:
     console = Console(3000, wall_clock)
-    log = FollowedLog(console, console.subscribe(), format_, lambda: aborts.append("abort"))
+    client = ClientLink(abort=lambda: aborts.append("abort"))
+    log = FollowedLog(console, console.subscribe(), format_, client, 20)
     for number in range(10):
         console.publish(Stream.STDOUT, b"%d\n" % number)
     console.close(ConsoleEnd.PROCESS)

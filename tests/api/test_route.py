@@ -25,6 +25,7 @@ from smartmob_agent.api.route import (
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.http.asgi import App
 from smartmob_agent.http.body_limits import BodyLimits
+from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.http.middleware.request_id import identify_requests
 from tests.api.asgi import make_context
 from tests.api.asking import make_scope
@@ -64,7 +65,7 @@ READ = attrs.evolve(
 async def test_what_the_agent_asks_of_the_middleware() -> None:
     async with World().open() as supervisor:
         rules = rules_of(make_context(supervisor, AgentConfig()))
-    assert rules.open_paths == {"/health", "/ready"}
+    assert rules.open_paths == rules.any_host_paths == {"/health", "/ready"}
     assert rules.quiet_paths == {"/health", "/ready", "/metrics"}
     assert set(rules.body_limits) == {("PUT", "/upload-source")}
     assert set(rules.patterns) == {route.path for route in ROUTES}
@@ -109,7 +110,7 @@ async def test_a_streamed_route_has_what_others_have() -> None:
     aborted = []
 
     async def handle(_context: ApiContext, request: Request) -> Answer:
-        request.abort()
+        request.client.abort()
         return json_answer(200, {"link": request.links.to("putOne"), **request.headers})
 
     _, document = await ask_streamed(handle, [], abort=lambda: aborted.append(True))
@@ -139,7 +140,9 @@ async def ask_streamed(
         route = attrs.evolve(ONE, handle=handle, streamed=True)
         context = attrs.evolve(make_context(supervisor, config), routes=(route,))
         app = identify_requests(make_app(context, own_url="http://agent"))
-        return await ask(app, "PUT", "/one", pieces, extensions={"smartmob.abort": abort})
+        return await ask(
+            app, "PUT", "/one", pieces, extensions={"smartmob.client_link": ClientLink(abort=abort)}
+        )
 
 
 async def ask(

@@ -57,7 +57,7 @@ def message(event: str, data: object, ident: int | None = None) -> bytes:
 SNAPSHOT = message("snapshot", {"seq": 7, "processes": [STATUS]}, 7)
 RUNNING = message("state", CHANGE, 8)
 END = message("end", {"reason": "agent"})
-STREAM = SNAPSHOT + b"id: 9\n\n" + RUNNING + b": comment\nevent: x\ndata: 1\ndata: 2\n\n" + END
+STREAM = SNAPSHOT + b": 9\n" + RUNNING + b": comment\nevent: x\ndata: 1\ndata: 2\n\n" + END
 
 
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=8))
@@ -130,7 +130,7 @@ async def test_a_snapshot_and_changes_come_until_the_end() -> None:
 
 
 async def test_a_lost_stream_goes_on_behind_its_last_event(autojump_clock: Clock) -> None:
-    happenings, agent = await read(SNAPSHOT, RUNNING[:20], b"id: 9\n\n", RUNNING + END)
+    happenings, agent = await read(SNAPSHOT, RUNNING[:20], b": 9\n", RUNNING + END)
     assert [type(happening) for happening in happenings] == [Snapshot, Change]
     assert [last for _, last in agent.asked] == [None, "7", "7", "9"]
 

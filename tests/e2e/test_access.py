@@ -49,7 +49,10 @@ async def test_a_token_is_asked_for_and_may_be_replaced(tokens: Path) -> None:
 
 
 async def test_a_browser_attaches_by_a_subprotocol(tokens: Path) -> None:
-    async with archive_server() as server, running_agent("--token-file", str(tokens)) as agent:
+    async with (
+        archive_server() as server,
+        running_agent("--token-file", str(tokens), "--log-level", "debug") as agent,
+    ):
         agent.client.headers.update(bearer(TOKEN))
         app = shell_app("while :; do echo line; sleep 0.02; done")
         status = await agent.create(server.add("app", app))
@@ -63,6 +66,21 @@ async def test_a_browser_attaches_by_a_subprotocol(tokens: Path) -> None:
                 return str(console.recv()), console.subprotocol
 
         assert await trio.to_thread.run_sync(attach) == ("line", "smartmob")
+        await agent.wait_event(event="request", status=101)
+    assert TOKEN not in str(agent.events)
+
+
+async def test_health_is_told_under_any_name(tokens: Path) -> None:
+    """As load balancers ask: by address, by a name of theirs, or HTTP/1.0 without one."""
+    async with running_agent("--token-file", str(tokens)) as agent:
+        for path in ("/health", "/ready"):
+            answer = await agent.client.get(path, headers={"Host": "lb.example"})
+            assert answer.status_code == 200
+            stream = await trio.open_tcp_stream("127.0.0.1", int(agent.url.rpartition(":")[2]))
+            async with stream:
+                await stream.send_all(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+        assert await status_of(agent, {"Host": "lb.example"} | bearer(TOKEN)) == 403
 
 
 async def test_tls_has_secure_links(tmp_path: Path) -> None:

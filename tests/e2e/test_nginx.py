@@ -119,23 +119,24 @@ async def agent_behind_nginx(
         security=Security(trusted_proxies=("unix" if unix else "127.0.0.1",)),
     )
     stop = trio.Event()
-    with sock, trio.fail_after(LIMIT), open_listeners(config) as listeners:
-        url = f"http://{listeners[-1].url}:" if unix else listeners[-1].url
-        async with trio.open_nursery() as nursery:
-            gated = open_middleware(config).wrap(app, Traffic())
-            await nursery.start(
-                partial(
-                    serve_http,
-                    gated,
-                    listeners,
-                    limits=config.http,
-                    bodies=Bodies(config.http),
-                    stop=stop,
+    with sock, trio.fail_after(LIMIT):
+        async with open_listeners(config) as listeners:
+            url = f"http://{listeners[-1].url}:" if unix else listeners[-1].url
+            async with trio.open_nursery() as nursery:
+                gated = open_middleware(config).wrap(app, Traffic())
+                await nursery.start(
+                    partial(
+                        serve_http,
+                        gated,
+                        listeners,
+                        limits=config.http,
+                        bodies=Bodies(config.http),
+                        stop=stop,
+                    )
                 )
-            )
-            async with running_nginx(folder, url, sock):
-                yield port, context
-            stop.set()
+                async with running_nginx(folder, url, sock):
+                    yield port, context
+                stop.set()
 
 
 async def get(port: int, context: ssl.SSLContext, **headers: str) -> bytes:

@@ -41,7 +41,7 @@ async def test_they_are_listened_on(tmp_path: Path) -> None:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, True)
         config = AgentConfig(host="0.0.0.0", descriptors=descriptors)
-        with open_listeners(config) as listeners:
+        async with open_listeners(config) as listeners:
             assert [listener.url for listener in listeners] == urls
             assert not any(map(os.get_inheritable, descriptors))
     assert path.exists()
@@ -61,11 +61,9 @@ def make_descriptor(kind: str) -> int:
 async def test_what_is_no_listening_socket_is_refused(kind: str) -> None:
     """One line says which descriptor."""
     descriptor = make_descriptor(kind)
-    with (
-        pytest.raises(StartError, match=f"cannot listen on descriptor {descriptor}: "),
-        open_listeners(AgentConfig(descriptors=(descriptor,))),
-    ):
-        pass
+    with pytest.raises(StartError, match=f"cannot listen on descriptor {descriptor}: "):
+        async with open_listeners(AgentConfig(descriptors=(descriptor,))):
+            pass
     if kind == "file":
         os.close(descriptor)
 
@@ -78,8 +76,9 @@ async def test_one_that_others_can_reach_needs_credentials() -> None:
             security = Security(insecure_no_auth=insist)
             config = AgentConfig(descriptors=(descriptor,), security=security)
             if insist:
-                with open_listeners(config) as listeners:
+                async with open_listeners(config) as listeners:
                     assert listeners[0].url.startswith("http://0.0.0.0:")
             else:
-                with pytest.raises(StartError, match="--token-file"), open_listeners(config):
-                    pass
+                with pytest.raises(StartError, match="--token-file"):
+                    async with open_listeners(config):
+                        pass

@@ -43,21 +43,20 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 async def serving(**limits: Any) -> AsyncIterator[str]:
     """Serve; yield the URL of WebSockets."""
     stop = trio.Event()
-    with open_listeners(AgentConfig(port=0)) as listeners:
-        async with trio.open_nursery() as nursery:
-            with trio.fail_after(TIME_LIMIT):
-                await nursery.start(
-                    partial(
-                        serve_http,
-                        app,
-                        listeners,
-                        limits=HttpLimits(**limits),
-                        bodies=Bodies(HttpLimits(**limits)),
-                        stop=stop,
-                    )
+    async with open_listeners(AgentConfig(port=0)) as listeners, trio.open_nursery() as nursery:
+        with trio.fail_after(TIME_LIMIT):
+            await nursery.start(
+                partial(
+                    serve_http,
+                    app,
+                    listeners,
+                    limits=HttpLimits(**limits),
+                    bodies=Bodies(HttpLimits(**limits)),
+                    stop=stop,
                 )
-                yield listeners[0].url.replace("http", "ws", 1)
-            stop.set()
+            )
+            yield listeners[0].url.replace("http", "ws", 1)
+        stop.set()
 
 
 async def by_websockets(url: str, talk: Callable[[ClientConnection], Any], **options: Any) -> Any:

@@ -54,7 +54,7 @@ async def fetch(security: Security, context: ssl.SSLContext) -> bytes:
     """Serve, and make one request."""
     stop = trio.Event()
     config = AgentConfig(port=0, security=security)
-    with open_listeners(config, open_tls(security)) as listeners:
+    async with open_listeners(config, open_tls(security)) as listeners:
         assert listeners[0].url.startswith("https://127.0.0.1:")
         port = int(listeners[0].url.rsplit(":", 1)[1])
         async with trio.open_nursery() as nursery:

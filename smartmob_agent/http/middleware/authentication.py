@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import logging
@@ -20,13 +21,15 @@ from smartmob_agent.errors import StartError
 from smartmob_agent.http.asgi import App, Message, Receive, Scope, Send
 from smartmob_agent.http.problems import send_problem
 
-__all__ = ["SUBPROTOCOL", "FailureLimit", "Tokens", "require_token"]
+__all__ = ["SUBPROTOCOL", "FailureLimit", "Tokens", "ignore_tokens", "require_token"]
 
 logger = logging.getLogger(__name__)
 
 SUBPROTOCOL = "smartmob"
 """A browser offers this and `bearer.TOKEN`; the agent chooses this one, never the token."""
-_BEARER = "bearer."
+_BEARER, _ENCODED = "bearer.", "base64url.bearer."
+"""The second one is for tokens with `/` or `=`, which a browser takes for no subprotocol: as
+Kubernetes has it, RFC 4648, section 5, without padding."""
 _CHALLENGE = b'Bearer realm="smartmob-agent"'
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*")
 """RFC 6750, section 2.1; a shorter one can be guessed."""
@@ -65,6 +68,21 @@ def require_token(
     return checked
 
 
+def ignore_tokens(app: App) -> App:
+    """Wrap an application that needs no token: who brings one all the same is let in as others.
+
+    A browser that offers it as a subprotocol would give up if none were chosen.
+    """
+
+    async def ignored(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            await app(_without_token(scope), receive, _choosing(scope, send))
+        else:
+            await app(scope, receive, send)
+
+    return ignored
+
+
 async def _refuse(scope: Scope, send: Send, limit: FailureLimit) -> None:
     """Answer a request whose token is wrong."""
     host, now = scope["client"][0] if scope["client"] else None, trio.current_time()
@@ -90,7 +108,17 @@ def _token(scope: Scope) -> str | None:
     for offer in scope.get("subprotocols", ()):
         if offer.startswith(_BEARER):
             return str(offer.removeprefix(_BEARER))
+        if offer.startswith(_ENCODED):
+            return _decode(offer.removeprefix(_ENCODED))
     return None
+
+
+def _decode(text: str) -> str:
+    """Return the token; what is no base64url is none, which no file has."""
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
+    except ValueError:  # binascii.Error and UnicodeDecodeError are
+        return ""
 
 
 def _without_token(scope: Scope) -> Scope:
@@ -100,7 +128,7 @@ def _without_token(scope: Scope) -> Scope:
     changes: Scope = {"headers": headers}
     if "subprotocols" in scope:
         offers = scope["subprotocols"]
-        changes["subprotocols"] = [x for x in offers if not x.startswith(_BEARER)]
+        changes["subprotocols"] = [x for x in offers if not x.startswith((_BEARER, _ENCODED))]
     return {**scope, **changes}
 
 

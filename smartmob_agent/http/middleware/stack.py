@@ -9,7 +9,12 @@ import attrs
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.http.asgi import App
 from smartmob_agent.http.middleware.access_log import log_requests
-from smartmob_agent.http.middleware.authentication import FailureLimit, Tokens, require_token
+from smartmob_agent.http.middleware.authentication import (
+    FailureLimit,
+    Tokens,
+    ignore_tokens,
+    require_token,
+)
 from smartmob_agent.http.middleware.disconnect import cancel_at_disconnect
 from smartmob_agent.http.middleware.proxy_headers import trust_proxies
 from smartmob_agent.http.middleware.request_id import identify_requests
@@ -32,22 +37,26 @@ class MiddlewareStack:
         traffic: Traffic,
         *,
         open_paths: Collection[str] = (),
+        any_host_paths: Collection[str] = (),
         quiet_paths: Collection[str] = (),
     ) -> App:
         """Put the gate before an application.
 
         traffic: counts the requests, also those that are refused.
         open_paths: ask for no token.
+        any_host_paths: may be asked under any name, or none.
         quiet_paths: are not logged.
 
         `scope["request_id"]` is set for it, and requests are cancelled when their clients go.
         """
         security = self._config.security
         app = cancel_at_disconnect(app)
-        if self._tokens is not None:
+        if self._tokens is None:
+            app = ignore_tokens(app)
+        else:
             limit = FailureLimit(security.failed_logins)
             app = require_token(app, self._tokens, limit, open_paths)
-        app = check_trusted_hosts(app, self._config)
+        app = check_trusted_hosts(app, self._config, any_host_paths)
         # The log has what a proxy said of the client, and what was refused.
         app = log_requests(app, traffic, quiet_paths)
         if security.trusted_proxies:

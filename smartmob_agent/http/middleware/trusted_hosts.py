@@ -6,6 +6,7 @@ about `Host` and `Origin`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from smartmob_agent.config.settings import AgentConfig
@@ -19,10 +20,11 @@ __all__ = ["check_trusted_hosts", "refusal_reason"]
 _DEFAULT_PORTS = (":80", ":443")
 
 
-def check_trusted_hosts(app: App, config: AgentConfig) -> App:
+def check_trusted_hosts(app: App, config: AgentConfig, any_host_paths: Collection[str] = ()) -> App:
     """Wrap an application: 403 for a `Host` or an `Origin` that is not the agent's own.
 
     At a Unix socket any `Host` will do: no name leads there.
+    any_host_paths: any `Host` will do there, too.
     """
     names = {_host_of(name) for name in (config.host, *config.security.allow_hosts)}
     own_origin = ""
@@ -33,7 +35,8 @@ def check_trusted_hosts(app: App, config: AgentConfig) -> App:
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         reason = None
         if scope["type"] in ("http", "websocket"):
-            reason = refusal_reason(scope, frozenset(names), own_origin)
+            any_host = scope["type"] == "http" and scope["path"] in any_host_paths
+            reason = refusal_reason(scope, frozenset(names), own_origin, any_host=any_host)
         if reason is None:
             await app(scope, receive, send)
         else:
@@ -42,7 +45,9 @@ def check_trusted_hosts(app: App, config: AgentConfig) -> App:
     return checked
 
 
-def refusal_reason(scope: Scope, names: frozenset[str], own_origin: str) -> str | None:
+def refusal_reason(
+    scope: Scope, names: frozenset[str], own_origin: str, *, any_host: bool = False
+) -> str | None:
     """Say why a request is not meant for us, or return None.
 
     names: lower-case hosts without a port, beside those of loopback and the address that the
@@ -50,7 +55,7 @@ def refusal_reason(scope: Scope, names: frozenset[str], own_origin: str) -> str 
     """
     host = find_header(scope["headers"], b"host")
     origin = find_header(scope["headers"], b"origin")
-    if host is not None and scope["server"] is not None:
+    if host is not None and scope["server"] is not None and not any_host:
         name, address = _host_of(host), str(scope["server"][0])
         if not (is_loopback(name) or name in names or name == address.lower()):
             return f"expected a name of this agent in the Host header, found {host!r}"

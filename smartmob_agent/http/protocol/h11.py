@@ -118,6 +118,8 @@ class Protocol(H11Protocol):
             await self.handle(RawData(data))
         if isinstance(self.stream, RequestStream) and self._h11.their_state is h11.SEND_BODY:
             self.stream.wait_body()  # the application may have taken its time
+        if not data and isinstance(self.stream, WebSocketStream):
+            await self.stream.probe()
 
     async def lose(self) -> None:
         """Tell the application that the peer is gone."""
@@ -163,7 +165,8 @@ class Protocol(H11Protocol):
     def _is_last(self) -> bool:
         return (
             self.settings.stopping
-            or self._h11.their_state is h11.SEND_BODY  # the rest of the body is not read
+            # The rest of the body is not read, or nothing comes after it.
+            or self._h11.their_state in (h11.SEND_BODY, h11.CLOSED)
             or isinstance(self.connection, H11WSConnection)
             or self.keep_alive_requests >= self.config.keep_alive_max_requests
         )

@@ -54,6 +54,11 @@ class WebSocketStream(WSStream):
                 self._close_code = int(message.get("code", self._close_code))
                 self._await_close()
 
+    async def probe(self) -> None:
+        """Send a ping that needs no answer: a peer that has gone for good resets the connection."""
+        if self._open:
+            await self._send_wsproto_event(Ping())
+
     @property
     def _open(self) -> bool:
         return (

@@ -189,6 +189,11 @@ class UnpackLimiter:
     _all: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(UNPACKERS))
     _large: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for the memory that one of them has."""
+        return self._large.statistics().tasks_waiting
+
     @contextlib.asynccontextmanager
     async def hold(self, archive: Path) -> AsyncGenerator[trio.CapacityLimiter]:
         """Wait until an archive may be unpacked, in a thread with the limiter that this yields.
@@ -196,13 +201,13 @@ class UnpackLimiter:
         Raises `OSError` when the archive cannot be read.
         """
         async with contextlib.AsyncExitStack() as stack:
-            if _needs_memory(archive):
+            if await trio.to_thread.run_sync(_needs_memory, archive, limiter=self._all):
                 await stack.enter_async_context(self._large)
             yield self._all
 
 
 def _needs_memory(archive: Path) -> bool:
-    # The first bytes of a file that was just written or checked: not worth a thread.
+    # Mostly of a file that was just written or checked; but it may be on a share that hangs.
     with archive.open("rb") as file:
         codec = codec_of(file.read(MAGIC_BYTES))
     return codec is not None and codec.needs_memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from pathlib import Path
 
@@ -10,7 +11,12 @@ import trio
 from trio.testing import MockClock
 
 from smartmob_agent.http.asgi import App
-from smartmob_agent.http.middleware.authentication import FailureLimit, Tokens, require_token
+from smartmob_agent.http.middleware.authentication import (
+    FailureLimit,
+    Tokens,
+    ignore_tokens,
+    require_token,
+)
 from tests.api.asking import Recorder, ask
 
 TOKEN = "correct-horse-battery"
@@ -69,6 +75,33 @@ async def test_a_browser_offers_its_token_as_a_subprotocol(app: App, recorder: R
     answer = await ask(app, "websocket", subprotocols=offers, headers=headers)
     assert answer.messages[0]["subprotocol"] == "smartmob"
     assert recorder.scopes[0]["subprotocols"] == ["smartmob"]
+    assert TOKEN not in str(recorder.scopes)
+
+
+async def test_a_token_that_is_no_subprotocol_is_offered_in_base64url(tmp_path: Path) -> None:
+    """Browsers take no `/` and no `=` there, which tokens in base64 have."""
+    token, recorder, path = "ab/cd+ef/gh+ij12==", Recorder(), tmp_path / "tokens"
+    path.touch(mode=0o600)
+    path.write_text(token, encoding="utf-8")
+    app = require_token(recorder, Tokens(path), FailureLimit(9))
+    encoded = base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+    statuses = []
+    for offer in (encoded, encoded + "x", "x", ""):
+        offers = [f"base64url.bearer.{offer}", "smartmob"]
+        statuses.append((await ask(app, "websocket", subprotocols=offers)).status)
+    assert statuses == [101, 401, 401, 401]
+    assert recorder.scopes[0]["subprotocols"] == ["smartmob"]
+
+
+async def test_a_token_that_nobody_asked_for_is_ignored() -> None:
+    """A page that offers one gets in, and the token goes no further."""
+    recorder = Recorder()
+    app = ignore_tokens(recorder)
+    answer = await ask(app, "websocket", subprotocols=[f"bearer.{TOKEN}", "smartmob"])
+    assert answer.messages[0]["subprotocol"] == "smartmob"
+    assert (await ask(app, headers=bearer(TOKEN))).status == 200
+    await ask(app, "lifespan")
+    assert recorder.scopes[-1]["type"] == "lifespan"
     assert TOKEN not in str(recorder.scopes)
 
 

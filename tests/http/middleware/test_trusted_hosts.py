@@ -85,3 +85,23 @@ async def test_other_scopes_pass() -> None:
     app = Recorder()
     await ask(check_trusted_hosts(app, CONFIG), "lifespan")
     assert [scope["type"] for scope in app.scopes] == ["lifespan"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "headers", "status"),
+    [
+        ("http", "/health", {"host": "evil.example"}, 200),
+        ("http", "/health", {"host": ""}, 200),
+        ("http", "/health", {}, 200),
+        ("http", "/health", {"host": "evil.example", "origin": "http://other.example"}, 403),
+        ("http", "/health/", {"host": "evil.example"}, 403),
+        ("http", "/", {"host": "evil.example"}, 403),
+        ("websocket", "/health", {"host": "evil.example"}, 403),
+    ],
+)
+async def test_some_paths_answer_under_any_name(
+    kind: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    """A load balancer asks by address, by a name of its own, or by none; no page of a browser."""
+    app = check_trusted_hosts(Recorder(), CONFIG, {"/health"})
+    assert (await ask(app, kind, path=path, headers=headers)).status == status

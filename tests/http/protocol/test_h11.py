@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from smartmob_agent.http.extensions import get_client_link
 from tests.http.memory import Client, answer, hello, serving
 
 POST = b"POST / HTTP/1.1\r\nHost: agent\r\n"
@@ -400,7 +401,7 @@ async def test_the_application_knows_its_client(autojump_clock: MockClock) -> No
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scopes.append(scope)
-        scope["extensions"]["smartmob.abort"]()
+        get_client_link(scope).abort()
 
     async with serving(app) as server:
         client = server.connect()

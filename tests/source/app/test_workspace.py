@@ -7,6 +7,7 @@ import logging
 import resource
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path, PosixPath
 
 import pytest
@@ -25,6 +26,14 @@ LIMITS = SourceLimits()
 def entries(path: Path) -> list[Path]:
     """What is in a directory, but for the cache of archives."""
     return [entry for entry in path.iterdir() if entry.name != "cache"]
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for what a thread does."""
+    while True:
+        if is_so():
+            return
+        await trio.lowlevel.checkpoint()
 
 
 def write(path: Path, content: bytes) -> None:
@@ -158,7 +167,7 @@ async def test_unpacking_stops_when_it_is_cancelled(archive: Path, parent: Path)
         workspace = workspaces.open("one")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(workspace.unpack, archive)
-            await trio.testing.wait_all_tasks_blocked()
+            await until(lambda: any(parent.rglob("large")))
             nursery.cancel_scope.cancel()
         # The thread is gone, and did not get to its end.
         [app] = entries(entries(entries(parent)[0])[0])
@@ -207,7 +216,7 @@ async def test_one_archive_at_a_time_may_need_much_memory(
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(run)
-        await trio.testing.wait_all_tasks_blocked()
+        await until(lambda: running + limiter.waiting == 3)
         assert running == at_once
         nursery.cancel_scope.cancel()
 
