@@ -262,7 +262,7 @@ PROGRAMS: list[list[Step]] = [
 
 def test_every_transition_of_the_table_is_taken() -> None:
     taken = set[Pair]().union(*map(run, PROGRAMS))
-    # What comes back as finished from an earlier life of the agent: see tests/process/test_record.py.
+    # Not what comes back as finished from an earlier life: see tests/process/test_record.py.
     assert taken - {(None, State.PENDING)} == ALLOWED - {(State.PENDING, State.FINISHED)}
 
 
