@@ -103,8 +103,10 @@ class SharedBuild:
             self.error = exc
         finally:
             self._end()
-        if self._scratch is not None:
-            await self._scratch.remove()
+            if self._scratch is not None:
+                # Nobody waits for it.  If the agent itself is cancelled, it is part of what the
+                # agent removes last.
+                await self._scratch.remove()
 
     def join(self, sink: Sink) -> None:
         """Become one of its users; `leave` is for the end.
