@@ -368,6 +368,7 @@ async def test_deleting_the_one_that_gives_lets_the_others_try_again(autojump_cl
     world = make_world(workspaces=FakeWorkspaces(copy_delay=5.0))
     async with world.open() as supervisor:
         first = supervisor.create(make_spec())
+        await settle()
         second = supervisor.create(make_spec(node="web.1"))
         await trio.sleep(2)
         assert {first.state, second.state} == {State.BUILDING}
