@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from smartmob_agent.build.builders import OperatorBuilder, open_builders
-from smartmob_agent.build.seam import BuildDirectories
+from smartmob_agent.build.seam import BuildDirectories, Builder
 from smartmob_agent.errors import BuildError, StartError
 
 DIRECTORIES = BuildDirectories(app=Path("/app"), env=Path("/env"), cache=Path("/cache"))
@@ -65,8 +66,9 @@ async def test_a_tool_that_changes_is_another_version(tmp_path: Path) -> None:
 
 
 async def test_an_operators_builder_is_two_programs(tmp_path: Path) -> None:
-    builder = OperatorBuilder(directory=make_builder(tmp_path / "mine"))
-    builder.check()
+    operators = OperatorBuilder(directory=make_builder(tmp_path / "mine"))
+    operators.check()
+    builder: Builder = operators
     assert builder.wants({"any"}) is None
     assert builder.detect_command(Path("/app")) == (f"{tmp_path}/mine/detect", "/app")
     assert builder.build_command(DIRECTORIES) == (
@@ -112,9 +114,9 @@ def make_plain(path: Path) -> None:
     ],
 )
 async def test_what_is_no_builder_is_refused_at_once(
-    spoil: object, error: str, tmp_path: Path
+    spoil: Callable[[Path], None], error: str, tmp_path: Path
 ) -> None:
     mine = make_builder(tmp_path / "mine")
-    spoil(mine / "detect")  # type: ignore[operator]  # one of the functions above
+    spoil(mine / "detect")
     with pytest.raises(StartError, match=error):
         await open_builders([mine], dict(os.environ))

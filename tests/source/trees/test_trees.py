@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -104,7 +105,7 @@ def test_a_disk_that_clones_is_asked_to(tmp_path: Path, monkeypatch: pytest.Monk
             raise OSError(errno.EOPNOTSUPP, "no")
         os.write(target, os.read(source, 2 * 1024 * 1024))
 
-    monkeypatch.setattr(copying.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
     make_tree(tmp_path / "source")
     assert copied(tmp_path / "source", tmp_path / "target") == copied(
         tmp_path / "source", tmp_path / "other"
@@ -121,7 +122,7 @@ def test_other_errors_of_the_disk_are_errors(
         raise OSError(errno.EIO, "broken")
 
     if module_call == "clone":
-        monkeypatch.setattr(copying.fcntl, "ioctl", fail)
+        monkeypatch.setattr(fcntl, "ioctl", fail)
     else:
         monkeypatch.setattr(os, "copy_file_range", fail)
     make_tree(tmp_path / "source")
@@ -205,8 +206,10 @@ def left_of_agents(directory: Path) -> list[Path]:
 
 
 @asynccontextmanager
-async def opened(path: Path, **limits: int) -> AsyncIterator[tuple[ArchiveCache, ScratchTree]]:
-    async with open_disk_cache(path, Cache(**limits)) as cache:
+async def opened(
+    path: Path, limits: Cache | None = None
+) -> AsyncIterator[tuple[ArchiveCache, ScratchTree]]:
+    async with open_disk_cache(path, limits) as cache:
         yield cache, await cache.trees.open_scratch()
 
 
@@ -246,7 +249,7 @@ async def test_whoever_comes_second_takes_what_is_there(tmp_path: Path) -> None:
 
 async def test_the_least_recently_used_goes_unless_it_is_in_use(tmp_path: Path) -> None:
     """Trees and archives share the limit."""
-    async with opened(tmp_path, cache_bytes=100_000) as (cache, scratch):
+    async with opened(tmp_path, Cache(cache_bytes=100_000)) as (cache, scratch):
         part = cache.make_part()
         await part.write(b"x" * 50_000)
         await (await part.keep("c" * 64)).release()
@@ -437,7 +440,7 @@ def test_a_disk_that_cannot_lock_is_an_error(
 
     trees = TreeDir(directory=tmp_path, own=tmp_path)
     trees.prepare()
-    monkeypatch.setattr(tree_dir.fcntl, "flock", fail)
+    monkeypatch.setattr(fcntl, "flock", fail)
     with pytest.raises(OSError, match="no locks"):
         trees.take_tool_cache("pip")
 
@@ -452,5 +455,5 @@ def test_a_tree_that_was_replaced_before_it_was_locked_is_gone(
     trees = TreeDir(directory=tmp_path, own=tmp_path)
     trees.prepare()
     (tmp_path / "builds" / KEY).mkdir()
-    monkeypatch.setattr(tree_dir.fcntl, "flock", replace)
+    monkeypatch.setattr(fcntl, "flock", replace)
     assert trees.find(KEY) is None
