@@ -191,6 +191,41 @@ def test_the_uv_beside_the_agent_comes_first(
     assert python._find_uv() == str(tmp_path / "bin" / "uv")
 
 
+@pytest.mark.parametrize(
+    ("help_code", "disabled", "calls"),
+    [
+        (
+            0,
+            False,
+            ["python manage.py help collectstatic", "python manage.py collectstatic --noinput"],
+        ),
+        (1, False, ["python manage.py help collectstatic"]),
+        (0, True, []),
+    ],
+)
+def test_static_files_of_django_are_collected(
+    app: Path,
+    tools: Tools,
+    help_code: int,
+    disabled: bool,
+    calls: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If there is Django, and it can."""
+    if disabled:
+        monkeypatch.setenv("DISABLE_COLLECTSTATIC", "1")
+    tools.add("python", f'[ "$2" != help ] || exit {help_code}')
+    packages = app / ".venv" / "lib" / "python3" / "site-packages" / "django"
+    python._collect_static(app, app / ".venv")
+    (app / "manage.py").touch()
+    python._collect_static(app, app / ".venv")
+    packages.mkdir(parents=True)
+    (packages / "__init__.py").touch()
+    (app / ".venv" / "bin").symlink_to(tools.directory)
+    python._collect_static(app, app / ".venv")
+    assert tools.calls == calls
+
+
 # Versions of Python
 
 
