@@ -242,7 +242,13 @@ class SharedBuild:
 
     def _command(self, scratch: ScratchTree, cache: Path) -> Command:
         app = scratch.app / self.request.root
-        directories = BuildDirectories(app=app, env=scratch.env, cache=cache)
+        directories = BuildDirectories(
+            app=app,
+            env=scratch.env,
+            cache=cache,
+            # App, home and so on lie in one directory, so that they can be removed and made anew.
+            writable=(scratch.app.parent, cache),
+        )
         own = {"HOME": str(scratch.home), "TMPDIR": str(scratch.temporary)}
         env = child_environment(self.means.environ, {}, _of_build(self.request.env))
         return Command(

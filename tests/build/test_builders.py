@@ -13,7 +13,9 @@ from smartmob_agent.build.builders import OperatorBuilder, open_builders
 from smartmob_agent.build.seam import BuildDirectories, Builder
 from smartmob_agent.errors import BuildError, StartError
 
-DIRECTORIES = BuildDirectories(app=Path("/app"), env=Path("/env"), cache=Path("/cache"))
+DIRECTORIES = BuildDirectories(
+    app=Path("/app"), env=Path("/env"), cache=Path("/cache"), writable=(Path("/"), Path("/cache"))
+)
 
 
 def make_builder(directory: Path) -> Path:
@@ -71,11 +73,10 @@ async def test_an_operators_builder_is_two_programs(tmp_path: Path) -> None:
     builder: Builder = operators
     assert builder.wants({"any"}) is None
     assert builder.detect_command(Path("/app")) == (f"{tmp_path}/mine/detect", "/app")
-    assert builder.build_command(DIRECTORIES) == (
-        f"{tmp_path}/mine/build",
-        "/app",
-        "/env",
-        "/cache",
+    assert builder.build_command(DIRECTORIES)[5:] == (
+        "smartmob_agent.build.programs.confine",
+        *("/", "/cache", "--"),
+        *(f"{tmp_path}/mine/build", "/app", "/env", "/cache"),
     )
 
 

@@ -408,3 +408,30 @@ def test_a_program_ends_with_the_reason(
     assert capfd.readouterr().err == "-----> /app /env /cache\n"
     monkeypatch.setattr(sys, "argv", ["program", "/app", "/env", "/cache"])
     steps.run_program(lambda app, env, cache: None)
+
+
+# Confinement
+
+
+def confined(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "smartmob_agent.build.programs.confine", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_confined_program_is_that_program(tmp_path: Path) -> None:
+    result = confined(
+        str(tmp_path), "/no/such/directory", "--", "sh", "-c", "echo $0 $1; exit 7", "a"
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (7, "a\n", "")
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "error"),
+    [
+        ("/no/such", 127, "cannot run /no/such: No such file or directory\n"),
+        ("/etc/passwd", 126, "cannot run /etc/passwd: Permission denied\n"),
+    ],
+)
+def test_what_is_no_program_is_told(program: str, code: int, error: str) -> None:
+    result = confined("--", program)
+    assert (result.returncode, result.stderr) == (code, error)

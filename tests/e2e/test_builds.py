@@ -194,16 +194,20 @@ async def test_deleting_a_process_ends_its_build_whatever_it_does(
     script: str, tmp_path: Path
 ) -> None:
     """And leaves nothing: no process, no file."""
-    pids = tmp_path / "pids"
-    option = make_builder(tmp_path / "mine", f"echo $$ > {pids}\n{script}")
-    work = tmp_path / "work"
-    async with deployed({"Procfile": PROCFILE}, option, f"--work-dir={work}") as agent:
+    work, cache = tmp_path / "work", tmp_path / "cache"
+    pids = cache / "builders" / "mine-0" / "pids"
+    options = [
+        make_builder(tmp_path / "mine", f'echo $$ > "$3/pids"\n{script}'),
+        f"--work-dir={work}",
+        f"--cache-dir={cache}",
+    ]
+    async with deployed({"Procfile": PROCFILE}, *options) as agent:
         await until(lambda: pids.exists() and pids.read_text().strip())
         await agent.delete("app0.web.0")
         assert not alive(int(pids.read_text()))
-        assert processes_below(work) == []
+        assert processes_below(tmp_path) == []
         with trio.fail_after(10):
-            await until(lambda: not list(work.glob("**/build-*")))
+            await until(lambda: not list(cache.glob("smartmob-agent-*/*")))
 
 
 def processes_below(directory: Path) -> list[str]:
@@ -236,13 +240,13 @@ async def test_a_build_that_takes_too_long_is_ended(script: str, tmp_path: Path)
 
 
 async def test_daemons_of_a_build_do_not_stay(tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
+    pids = tmp_path / "cache" / "builders" / "mine-0" / "pids"
     script = (
-        f"setsid sh -c 'echo $$ > {pids}; exec sleep 1000' &\n"
-        f"while ! [ -s {pids} ]; do sleep 0.02; done"
+        "pids=$3/pids; export pids; setsid sh -c 'echo $$ > \"$pids\"; exec sleep 1000' &\n"
+        'while ! [ -s "$pids" ]; do sleep 0.02; done'
     )
-    option = make_builder(tmp_path / "mine", script)
-    async with deployed({"Procfile": PROCFILE}, option) as agent:
+    options = [make_builder(tmp_path / "mine", script), f"--cache-dir={tmp_path / 'cache'}"]
+    async with deployed({"Procfile": PROCFILE}, *options) as agent:
         assert (await outcome(agent))["state"] == "running"
         assert not alive(int(pids.read_text()))
 
@@ -289,6 +293,35 @@ async def test_a_builder_that_lost_its_program_fails(tmp_path: Path) -> None:
             status = await outcome(agent, "late.web.0")
         assert status["state"] == "build failure"
         assert "the builder 'mine'" in status["error"]
+
+
+async def test_a_build_writes_nowhere_else(tmp_path: Path) -> None:
+    """Where the kernel has Landlock; its home and its temporary files are thrown away."""
+    if not await trio.to_thread.run_sync(has_landlock):
+        pytest.skip("needs Landlock")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    script = (
+        f"echo x > {outside}/file || echo refused >> refused\n"
+        f"ln -s {outside}/link {outside}/link || echo refused >> refused\n"
+        f"mkdir {outside}/dir || echo refused >> refused\n"
+        f"rm {outside}/old || echo refused >> refused\n"
+        'mkdir a b; echo x > a/x; mv a/x b/x; echo x > "$HOME/x"; mv "$HOME/x" "$TMPDIR"\n'
+        'echo x > "$3/kept"; echo x > /dev/null'
+    )
+    (outside / "old").touch()
+    option = make_builder(tmp_path / "mine", script)
+    async with deployed({"Procfile": "web: cat refused; exec sleep 1000\n"}, option) as agent:
+        status = await outcome(agent)
+        assert (status["state"], status["error"]) == ("running", None)
+        await first_line(agent, "app0.web.0", "refused")
+        assert [path.name for path in outside.iterdir()] == ["old"]
+
+
+def has_landlock() -> bool:
+    program = "from smartmob_agent.build.programs.confine import restrict_writes as r; r([]) or 1/0"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    return done.returncode == 0
 
 
 LEFTOVERS = {
