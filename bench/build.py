@@ -4,8 +4,12 @@
 
 The first line: an app gets a virtual environment with a package of many modules, by venv and pip.
 Seconds from the create request until it runs, for the first process and for a second one, which
-copies what the first has built.  The others: how soon many processes of one app run that were
-created at once, while a build makes thousands of files; and how many builds there were.
+copies what the first has built.  The second line: how long a delete takes that ends a build.  The
+others: how soon many processes of one app run that were created at once, while a build makes
+thousands of files; and how many builds there were.
+
+ext4 makes files tens of times slower where many were removed in the last minute (its function
+recently_deleted(), which `perf top` shows): run it on a quiet disk, or with TMPDIR on a tmpfs.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ LIMIT = 300.0
 """Seconds for anything."""
 MOST_SHARE = 1 / 20
 """Of the first one's time, which a second process may take."""
+MOST_DELETE_SECONDS = 0.5
 MOST_SECONDS = 10.0
 """Until all processes run."""
 
@@ -179,6 +184,23 @@ def measure_many(processes: int, files: int) -> tuple[float, int]:
     return taken, [status["build"]["cached"] for status in statuses].count(False)
 
 
+def measure_deletes(count: int) -> list[float]:
+    """Seconds of deletes, each in the middle of a build."""
+    program, times = "import time; time.sleep(1000)", []
+    with builder(program) as directory, agent(f"--builder={directory}") as address:
+        source = ask(address, "PUT", "/upload-source", tar({"Procfile": "web: true\n"}))
+        for number in range(count):
+            create(address, source["source_url"], number)
+            slug = f"bench.{number}"
+            while ask(address, "GET", f"/process-status/{slug}")["state"] != "building":
+                time.sleep(0.01)
+            time.sleep(0.2)
+            began = time.monotonic()
+            ask(address, "POST", f"/delete-process/{slug}", b"{}")
+            times.append(time.monotonic() - began)
+    return times
+
+
 def judge(value: float, most: float) -> str:
     return "as it should be" if value <= most else f"too much: at most {most:g}"
 
@@ -195,6 +217,13 @@ def main() -> None:
     print(
         f"first process {first:.2f} s, second {second:.2f} s, 1/{first / second:.0f}:",
         judge(second / first, MOST_SHARE),
+        flush=True,
+    )
+    deletes = measure_deletes(20)
+    print(
+        f"delete during a build: {statistics.median(deletes) * 1000:.0f} ms,"
+        f" {max(deletes) * 1000:.0f} ms at most:",
+        judge(max(deletes), MOST_DELETE_SECONDS),
         flush=True,
     )
     for _ in range(options.repeats):

@@ -30,8 +30,10 @@ __all__ = ["BuildUse", "Builds", "SeenApp", "open_builds"]
 BUILDS_AT_ONCE = 4
 """More would not be faster, and need more memory."""
 
-LOOKS = 1000
-"""Archives of which it is remembered who builds them: each with a Procfile, mostly small."""
+LOOKS = 200
+"""Archives of which it is remembered who builds them: each with a Procfile and an app.json, which
+are small, and 320 KiB together at most.
+"""
 
 DETECT_TIMEOUT = 30.0
 """Seconds for a program that looks at a few files."""

@@ -50,7 +50,7 @@ async def test_the_cache_outlives_a_killed_agent(tmp_path: Path) -> None:
             await agent.wait_state("other.web.0", "running")
     for path in tmp_path.glob("downloads/*"):  # noqa: ASYNC240  # a test
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
-    assert len(list(tmp_path.iterdir())) == 3  # noqa: ASYNC240  # a test
+    assert len(list(tmp_path.iterdir())) == 5  # noqa: ASYNC240  # a test
 
 
 @pytest.mark.slow

@@ -23,10 +23,12 @@ SCRIPT = """
 exec 7</dev/null 8</dev/null
 i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done
 setsid sleep 1000 &
-echo ready
-exec sleep 1000
+exec sh -c 'echo ready; exec sleep 1000'
 """
-"""Two members, one of which has left the session; both have descriptors 7 and 8."""
+"""Two members, one of which has left the session; both have descriptors 7 and 8.
+
+Who says `ready` reads no script, which would be one more.
+"""
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="needs promtool: Debian's package prometheus"
 )
