@@ -20,6 +20,7 @@ from smartmob_agent.errors import BuildError, ExecError, SpawnError, TransientEr
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.pump import Sink
 from smartmob_agent.source.app.environment import child_environment
+from smartmob_agent.source.disk.timeouts import REMOVE_OWN_TIMEOUT
 from smartmob_agent.source.trees.seam import HeldTree, ScratchTree, TreeStore
 
 __all__ = ["BuildMeans", "BuildRequest", "SharedBuild"]
@@ -104,9 +105,9 @@ class SharedBuild:
         finally:
             self._end()
             if self._scratch is not None:
-                # Nobody waits for it.  If the agent itself is cancelled, it is part of what the
-                # agent removes last.
-                await self._scratch.remove()
+                # Nobody waits for it; what is left then is part of what the agent removes last.
+                with trio.move_on_after(REMOVE_OWN_TIMEOUT, shield=True):
+                    await self._scratch.remove()
 
     def join(self, sink: Sink) -> None:
         """Become one of its users; `leave` is for the end.
@@ -203,10 +204,11 @@ class SharedBuild:
         try:
             with trio.move_on_after(self.means.timeout) as limit:
                 how = await self._run_watched(scratch, self._command(scratch, cache.path))
+            await cache.weigh()
         except ExecError as exc:
             raise BuildError(f"the builder {builder.name!r}: {exc}") from exc
         finally:
-            await cache.release()
+            cache.release()
         if limit.cancelled_caught:
             raise self._failure(
                 f"{said} was not done in {self.means.timeout:g} s (--build-timeout)"

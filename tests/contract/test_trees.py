@@ -108,4 +108,5 @@ async def test_a_tool_has_a_directory(open_one: Open, tmp_path: Path) -> None:
     async with open_one(tmp_path) as cache:
         tools = await cache.trees.take_tool_cache("pip")
         assert tools.path.name.startswith("pip")
-        await tools.release()
+        await tools.weigh()
+        tools.release()

@@ -338,11 +338,13 @@ async def test_a_tool_has_its_own_cache_and_nobody_waits(tmp_path: Path) -> None
         second = await cache.trees.take_tool_cache("pip")
         assert [first.path.name, second.path.name] == ["pip-0", "pip-1"]
         (first.path / "wheel").write_bytes(b"x" * 1000)
-        await first.release()
+        await first.weigh()
+        await second.weigh()
+        first.release()
         third = await cache.trees.take_tool_cache("pip")
         assert (third.path / "wheel").read_bytes() == b"x" * 1000
-        await third.release()
-        await second.release()
+        third.release()
+        second.release()
         assert (tmp_path / "builders" / "pip-0.size").read_text() == "1000"
         await cache.make_room()
         assert list((tmp_path / "builders").iterdir()) == []
