@@ -53,10 +53,7 @@ class BuiltInBuilder:
         raise NotImplementedError
 
     def build_command(self, directories: BuildDirectories) -> tuple[str, ...]:
-        home = Path(smartmob_agent.__file__).parent.parent
-        places = map(str, attrs.astuple(directories))
-        program = (sys.executable, "-I", "-c", _RUN, str(home), self.module)
-        return (*program, *places)
+        return _confined((*_program(self.module), *_places(directories)), directories)
 
     async def version(self) -> str:
         return await trio.to_thread.run_sync(self._version)
@@ -68,6 +65,22 @@ class BuiltInBuilder:
             paths.append(Path(spec.origin))
         paths += [Path(tool) for name in self.tools if (tool := shutil.which(name, path=self.path))]
         return "\n".join(map(_identity, paths))
+
+
+def _program(module: str) -> tuple[str, ...]:
+    """Program and first arguments that run a module of ours."""
+    home = Path(smartmob_agent.__file__).parent.parent
+    return sys.executable, "-I", "-c", _RUN, str(home), module
+
+
+def _places(directories: BuildDirectories) -> tuple[str, ...]:
+    return str(directories.app), str(directories.env), str(directories.cache)
+
+
+def _confined(argv: tuple[str, ...], directories: BuildDirectories) -> tuple[str, ...]:
+    """Let a program write in its directories alone, where the kernel can see to that."""
+    writable = map(str, directories.writable)
+    return (*_program("smartmob_agent.build.programs.confine"), *writable, "--", *argv)
 
 
 def _identity(path: Path) -> str:
@@ -95,7 +108,8 @@ class OperatorBuilder:
         return str(self.directory / "detect"), str(app)
 
     def build_command(self, directories: BuildDirectories) -> tuple[str, ...]:
-        return str(self.directory / "build"), *map(str, attrs.astuple(directories))
+        argv = (str(self.directory / "build"), *_places(directories))
+        return _confined(argv, directories)
 
     async def version(self) -> str:
         """Return a digest of all its files."""

@@ -22,7 +22,6 @@ from smartmob_agent.errors import BuildError, ExecError, copy_error
 from smartmob_agent.output.pump import Sink
 from smartmob_agent.source.app.environment import child_environment
 from smartmob_agent.source.app.workspace import Unpacked
-from smartmob_agent.source.disk.timeouts import REMOVE_OWN_TIMEOUT
 from smartmob_agent.source.trees.seam import HeldTree, TreeStore
 
 __all__ = ["BuildUse", "Builds", "SeenApp", "open_builds"]
@@ -30,8 +29,10 @@ __all__ = ["BuildUse", "Builds", "SeenApp", "open_builds"]
 BUILDS_AT_ONCE = 4
 """More would not be faster, and need more memory."""
 
-LOOKS = 1000
-"""Archives of which it is remembered who builds them: each with a Procfile, mostly small."""
+LOOKS = 200
+"""Archives of which it is remembered who builds them: each with a Procfile and an app.json, which
+are small, and 320 KiB together at most.
+"""
 
 DETECT_TIMEOUT = 30.0
 """Seconds for a program that looks at a few files."""
@@ -215,6 +216,5 @@ async def open_builds(
         limiter=trio.CapacityLimiter(BUILDS_AT_ONCE),
     )
     async with trio.open_nursery() as nursery:
+        # What is left at the end removes files, for a while: see `SharedBuild.run`.
         yield Builds(builders=builders, means=means, nursery=nursery)
-        # What is left removes files; the agent's own directory is removed in any case.
-        nursery.cancel_scope.deadline = trio.current_time() + REMOVE_OWN_TIMEOUT

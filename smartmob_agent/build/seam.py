@@ -18,11 +18,14 @@ class BuildDirectories:
     app: the app's files, in which it installs what they need.
     env: for files that become variables of the child.
     cache: for what the next build can use again.
+    writable: all directories in which a build may write: these three, its home and one for
+        temporary files, or those that hold them.
     """
 
     app: Path
     env: Path
     cache: Path
+    writable: tuple[Path, ...] = ()
 
 
 class Builder(Protocol):

@@ -20,6 +20,7 @@ from smartmob_agent.errors import BuildError, ExecError, SpawnError, TransientEr
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.pump import Sink
 from smartmob_agent.source.app.environment import child_environment
+from smartmob_agent.source.disk.timeouts import REMOVE_OWN_TIMEOUT
 from smartmob_agent.source.trees.seam import HeldTree, ScratchTree, TreeStore
 
 __all__ = ["BuildMeans", "BuildRequest", "SharedBuild"]
@@ -103,8 +104,10 @@ class SharedBuild:
             self.error = exc
         finally:
             self._end()
-        if self._scratch is not None:
-            await self._scratch.remove()
+            if self._scratch is not None:
+                # Nobody waits for it; what is left then is part of what the agent removes last.
+                with trio.move_on_after(REMOVE_OWN_TIMEOUT, shield=True):
+                    await self._scratch.remove()
 
     def join(self, sink: Sink) -> None:
         """Become one of its users; `leave` is for the end.
@@ -201,10 +204,11 @@ class SharedBuild:
         try:
             with trio.move_on_after(self.means.timeout) as limit:
                 how = await self._run_watched(scratch, self._command(scratch, cache.path))
+            await cache.weigh()
         except ExecError as exc:
             raise BuildError(f"the builder {builder.name!r}: {exc}") from exc
         finally:
-            await cache.release()
+            cache.release()
         if limit.cancelled_caught:
             raise self._failure(
                 f"{said} was not done in {self.means.timeout:g} s (--build-timeout)"
@@ -240,7 +244,13 @@ class SharedBuild:
 
     def _command(self, scratch: ScratchTree, cache: Path) -> Command:
         app = scratch.app / self.request.root
-        directories = BuildDirectories(app=app, env=scratch.env, cache=cache)
+        directories = BuildDirectories(
+            app=app,
+            env=scratch.env,
+            cache=cache,
+            # App, home and so on lie in one directory, so that they can be removed and made anew.
+            writable=(scratch.app.parent, cache),
+        )
         own = {"HOME": str(scratch.home), "TMPDIR": str(scratch.temporary)}
         env = child_environment(self.means.environ, {}, _of_build(self.request.env))
         return Command(

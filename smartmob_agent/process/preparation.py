@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -238,7 +239,8 @@ class Preparation:
             env=plan.env,
             sink=self._output,
         )
-        try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(use.leave)
             async with use.shared.giving() as wanted:
                 if wanted:
                     if unpack is not None:
@@ -246,10 +248,7 @@ class Preparation:
                     await use.shared.give(self._workspace.hand_over)
                     gave = True
             tree = await use.wait()
-            directory = await self._workspace.copy(tree)
-            record = tree.record
-        finally:
-            await use.leave()
+            directory, record = await self._workspace.copy(tree), tree.record
         self.build = BuildInfo(
             builder=record["builder"], cached=not gave, seconds=record["seconds"]
         )

@@ -112,6 +112,9 @@ class FakeCache:
         for sha256, archive in list(self.archives.items()):
             if not archive.held and not archive.uploaded:
                 self.remove(sha256)
+        for key, tree in list(self.trees.trees.items()):
+            if not tree.held:
+                del self.trees.trees[key]
 
     async def recall(self, url: str) -> KnownETag | None:
         await trio.lowlevel.checkpoint()

@@ -11,6 +11,7 @@ import trio
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import (
+    BuildError,
     DownloadError,
     SpawnError,
     StoppingError,
@@ -21,7 +22,14 @@ from smartmob_agent.errors import (
 from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.states import State
-from smartmob_agent.testing import FakeFetcher, FakeSpawner, FakeWorkspaces, Scenario, Trial
+from smartmob_agent.testing import (
+    FakeBuilder,
+    FakeFetcher,
+    FakeSpawner,
+    FakeWorkspaces,
+    Scenario,
+    Trial,
+)
 from tests.determinism.memory_agent import check_consistent, check_ended, check_nothing_left
 from tests.process.world import World, make_spec, running, settle
 
@@ -101,6 +109,8 @@ FAILURES: Mapping[State, Callable[[], World]] = {
     State.NO_PROCFILE: lambda: World(workspaces=FakeWorkspaces(procfile=None)),
     State.INVALID_PROCFILE: lambda: World(workspaces=FakeWorkspaces(procfile=b"?")),
     State.UNKNOWN_PROCESS_TYPE: lambda: World(workspaces=FakeWorkspaces(procfile=b"a: b\n")),
+    State.INVALID_APP_JSON: lambda: World(workspaces=FakeWorkspaces(app_json=b"[]")),
+    State.BUILD_FAILURE: lambda: World(builders=[FakeBuilder(errors=[BuildError("gone")])]),
 }
 
 

@@ -10,6 +10,7 @@ import trio
 from smartmob_agent.testing import Trial, cancel_at_every_checkpoint, run_trial
 from tests.determinism.agent_start_scenarios import STARTS
 from tests.determinism.archive_scenarios import ARCHIVES
+from tests.determinism.build_scenarios import BUILDS
 from tests.determinism.client_scenarios import CLIENTS
 from tests.determinism.control_scenarios import CONTROLS
 from tests.determinism.follower_scenarios import FOLLOWERS
@@ -17,7 +18,7 @@ from tests.determinism.logs import without_errors
 from tests.determinism.process_scenarios import LIVES
 from tests.determinism.start_rate_scenarios import TURNS
 
-KINDS = (LIVES, ARCHIVES, CLIENTS, FOLLOWERS, CONTROLS, STARTS, TURNS)
+KINDS = (LIVES, ARCHIVES, BUILDS, CLIENTS, FOLLOWERS, CONTROLS, STARTS, TURNS)
 SCENARIOS = {name: without_errors(one) for kind in KINDS for name, one in kind.items()}
 
 

@@ -21,7 +21,7 @@ def count_tasks(nurseries: Iterable[trio.Nursery]) -> Counter[str]:
         task = tasks.pop()
         kind = task.name.partition(" ")[0]
         found[task.name if kind == "process" else kind] += 1
-        if kind not in ("process", "connection"):
+        if kind not in ("process", "connection", "build"):
             tasks += [one for nursery in task.child_nurseries for one in nursery.child_tasks]
     return found
 
@@ -34,11 +34,14 @@ def check_tasks(
     connections: int = 0,
 ) -> None:
     """There are the tasks of `before`, those of listed processes and so many connections, and
-    downloads only if a process waits for one.
+    downloads and builds only if a process waits for one.
     """
     found = count_tasks(nurseries)
     downloading = any(process.state is State.DOWNLOADING for process in supervisor)
     assert downloading or not found["download"], found
     del found["download"]
+    building = any(process.state is State.BUILDING for process in supervisor)
+    assert building or not found["build"], found
+    del found["build"]
     listed = Counter(f"process {process.slug}" for process in supervisor)
     assert found == before + listed + Counter(connection=connections)

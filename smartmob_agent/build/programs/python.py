@@ -63,6 +63,7 @@ def build(app: Path, env: Path, cache: Path) -> None:
         _install_by_uv(app, venv, uv, python)
     else:
         _install_by_pip(app, venv, python)
+    _collect_static(app, venv)
     write_variable(env, "VIRTUAL_ENV", f"$APP_DIR/{VENV}")
     write_variable(env, "PATH.prepend", f"$APP_DIR/{VENV}/bin")
 
@@ -143,6 +144,26 @@ def _read_pyproject(app: Path) -> dict[str, Any]:
         return tomllib.loads((app / "pyproject.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
         raise BuildFailedError(f"pyproject.toml cannot be read: {exc}") from exc
+
+
+def _collect_static(app: Path, venv: Path) -> None:
+    """Collect the static files of a Django app that has any, as Heroku does."""
+    if not (app / "manage.py").is_file() or "DISABLE_COLLECTSTATIC" in os.environ:
+        return
+    if not any(venv.glob("lib/python*/site-packages/django/__init__.py")):
+        return
+    manage = [str(venv / "bin" / "python"), "manage.py"]
+    known = subprocess.run(
+        [*manage, "help", "collectstatic"],
+        capture_output=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if known.returncode:
+        tell("Collecting no static files: manage.py has no command 'collectstatic'")
+        return
+    tell("Collecting static files")
+    run([*manage, "collectstatic", "--noinput"])
 
 
 # Interpreters

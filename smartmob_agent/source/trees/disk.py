@@ -130,7 +130,7 @@ class _Scratch:
         try:
             await self._store.run(self._store.trim)
         except BaseException:
-            await held.release()
+            lock.release()
             raise
         return held
 
@@ -151,12 +151,12 @@ class _ToolCache:
     def path(self) -> Path:
         return self._lock.directory
 
-    async def release(self) -> None:
+    async def weigh(self) -> None:
         weigh = partial(self._store.trees.weigh_tool_cache, self.path, check_cancelled)
-        try:
-            await self._store.run(weigh)
-        finally:
-            self._lock.release()
+        await self._store.run(weigh)
+
+    def release(self) -> None:
+        self._lock.release()
 
 
 def _judged(what: str, step: Callable[..., T], *args: object) -> T:

@@ -92,11 +92,12 @@ class ToolCache(Protocol):
     @property
     def path(self) -> Path: ...
 
-    async def release(self) -> None:
-        """End the use; to be called once.
+    async def weigh(self) -> None:
+        """Note how much the tool has kept, so that it counts for the size of the cache."""
+        ...
 
-        If cancelled: ends it all the same.
-        """
+    def release(self) -> None:
+        """End the use; to be called once."""
         ...
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import resource
 import shutil
 import tempfile
@@ -273,3 +275,60 @@ async def test_an_agent_that_is_cancelled_while_it_starts_leaves_no_directory(
             raise AssertionError
     assert scope.cancelled_caught
     assert [path.name for path in own_directories(tmp_path)] == [f"{PREFIX}dead"]
+
+
+async def test_a_tree_becomes_an_app(archive: Path, parent: Path) -> None:
+    """What was unpacked is handed over, built, kept and copied; texts name the copy."""
+    write(archive, APP)
+    async with open_workspaces(parent, LIMITS) as workspaces:
+        workspace = workspaces.open("app.node")
+        await workspace.unpack(archive)
+        scratch = await workspaces.cache.trees.open_scratch()
+        await workspace.hand_over(scratch.app)
+        (scratch.app / "app" / "script").write_text(f"#!{scratch.app}/bin/python")
+        tree = await scratch.keep("a" * 64, {})
+        directory = await workspace.copy(tree)
+        assert read(directory / "app" / "Procfile") == b"web: run"
+        assert read(directory / "app" / "script") == f"#!{directory}/bin/python".encode()
+        assert read(tree.path / "app" / "script") == f"#!{scratch.app}/bin/python".encode()
+        await tree.release()
+
+
+async def test_a_damaged_tree_is_no_app(parent: Path) -> None:
+    """As after a power failure; it is not found any more."""
+    async with open_workspaces(parent, LIMITS) as workspaces:
+        trees = workspaces.cache.trees
+        scratch = await trees.open_scratch()
+        scratch.app.mkdir()
+        write(scratch.app / "file", b"content")
+        tree = await scratch.keep("a" * 64, {})
+        write(tree.path / "file", b"")
+        with pytest.raises(TransientError, match="damaged, and is made again"):
+            await workspaces.open("app.node").copy(tree)
+        await tree.release()
+        assert await trees.find("a" * 64) is None
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EACCES])
+async def test_what_was_unpacked_is_handed_over_to_another_disk(
+    number: int, archive: Path, parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(archive, APP)
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name == "app":
+            raise OSError(number, os.strerror(number))
+        return rename(path, target)
+
+    async with open_workspaces(parent, LIMITS) as workspaces:
+        workspace = workspaces.open("app.node")
+        app = await workspace.unpack(archive)
+        monkeypatch.setattr(Path, "rename", refuse)
+        if number == errno.EXDEV:
+            await workspace.hand_over(tmp_path / "target")
+            assert read(tmp_path / "target" / "app" / "Procfile") == b"web: run"
+            assert not app.root.exists()
+        else:
+            with pytest.raises(TransientError, match="Permission denied"):
+                await workspace.hand_over(tmp_path / "target")

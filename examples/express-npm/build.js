@@ -1,0 +1,4 @@
+// What a bundler does in larger apps.
+const fs = require("fs");
+
+fs.writeFileSync("page.txt", "Hello from Express\n");
