@@ -18,9 +18,12 @@ from cattrs.gen import make_dict_structure_fn
 from smartmob_agent.api.kinds import (
     KINDS,
     BuildMode,
+    Count,
+    CountOrZero,
     Digest,
     HttpPath,
     Line,
+    Memory,
     Name,
     Pattern,
     Port,
@@ -34,6 +37,7 @@ from smartmob_agent.api.kinds import (
     ValueKind,
     VariableName,
     VariableValue,
+    Weight,
     Yes,
     json_name,
     json_path,
@@ -62,6 +66,7 @@ from smartmob_agent.api.schemas import (
     told,
     url,
 )
+from smartmob_agent.child.seam import ResourceLimits
 from smartmob_agent.errors import BadRequestError
 from smartmob_agent.output.batch import rfc3339
 from smartmob_agent.process.lifecycle import ProcessView
@@ -145,6 +150,28 @@ class StopRequest:
 
 
 @attrs.frozen(kw_only=True)
+class LimitsRequest:
+    """What the tree of the child may use; what this machine cannot see to is refused."""
+
+    memory_bytes: Memory | None = attrs.field(
+        default=None, metadata=_asked("Memory of the tree: over it the child is started again.")
+    )
+    tasks: Count | None = attrs.field(
+        default=None, metadata=_asked("Processes and threads of the tree.")
+    )
+    open_files: Count | None = attrs.field(
+        default=None, metadata=_asked("Descriptors of each process (RLIMIT_NOFILE).")
+    )
+    cpu_weight: Weight | None = attrs.field(
+        default=None,
+        metadata=_asked("Share of the processors among trees that want them; others have 100."),
+    )
+    core_bytes: CountOrZero | None = attrs.field(
+        default=None, metadata=_asked("Size of a core dump (RLIMIT_CORE).")
+    )
+
+
+@attrs.frozen(kw_only=True)
 class CreateRequest:
     """What is to run, and where it comes from."""
 
@@ -200,6 +227,9 @@ class CreateRequest:
     )
     stop: StopRequest = attrs.field(
         factory=StopRequest, metadata=_asked("How the child is asked to end.")
+    )
+    limits: LimitsRequest = attrs.field(
+        factory=LimitsRequest, metadata=_asked("What the tree of the child may use.")
     )
     build: BuildMode = attrs.field(
         default=BuildMode("auto"),
@@ -438,6 +468,7 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
             timeout=request.stop.timeout,
             to=cast("Literal['group', 'app']", str(request.stop.to)),
         ),
+        limits=ResourceLimits(**attrs.asdict(request.limits)),
         build="auto" if request.build == "auto" else "never",
         request_id=request_id,
     )
@@ -510,7 +541,7 @@ def _make_converter() -> Converter:
         # What may be left out has no other form in which it says nothing, such as null.
         for type_ in (kind, kind | None):
             converter.register_structure_hook(type_, _hook(known))
-    for request in (ReadyRequest, StopRequest):
+    for request in (ReadyRequest, StopRequest, LimitsRequest):
         nested = _nested_hook(make_dict_structure_fn(request, converter))
         for optional in (request, request | None):
             converter.register_structure_hook(optional, nested)

@@ -29,9 +29,12 @@ __all__ = [
     "SWITCH",
     "TEXT",
     "BuildMode",
+    "Count",
+    "CountOrZero",
     "Digest",
     "HttpPath",
     "Line",
+    "Memory",
     "Name",
     "Pattern",
     "Port",
@@ -46,6 +49,7 @@ __all__ = [
     "ValueKind",
     "VariableName",
     "VariableValue",
+    "Weight",
     "Yes",
     "json_name",
     "json_path",
@@ -86,6 +90,10 @@ Pattern = NewType("Pattern", str)
 Yes = NewType("Yes", bool)
 Seconds = NewType("Seconds", float)
 StopTo = NewType("StopTo", str)
+Memory = NewType("Memory", int)
+Count = NewType("Count", int)
+CountOrZero = NewType("CountOrZero", int)
+Weight = NewType("Weight", int)
 BuildMode = NewType("BuildMode", str)
 
 # fmt: off
@@ -226,6 +234,19 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
+def _whole(least: int, most: int) -> ValueKind:
+    def check(value: object) -> int:
+        if type(value) is float and value.is_integer():
+            value = int(value)  # To JSON Schema 80.0 is an integer, too.
+        if type(value) is not int:
+            raise ValueError(f"expected a whole number, found {_JSON_NAMES[type(value)]}")
+        if not least <= value <= most:
+            raise ValueError(f"expected {least} to {most}, found {value}")
+        return value
+
+    return ValueKind(check, {"type": "integer", "minimum": least, "maximum": most})
+
+
 def _word_of(*words: str) -> ValueKind:
     def check(value: object) -> str:
         text = _text(value)
@@ -270,6 +291,10 @@ KINDS: Mapping[Any, ValueKind] = {
     Yes: ValueKind(_yes, {"const": True}),
     Seconds: ValueKind(_seconds, {"type": "number", "minimum": 0, "maximum": _MOST_SECONDS}),
     StopTo: _word_of("group", "app"),
+    Memory: _whole(1024 * 1024, 2**62),
+    Count: _whole(1, 2**22),
+    CountOrZero: _whole(0, 2**62),
+    Weight: _whole(1, 10_000),
 }
 """Type of a field → what it may be."""
 

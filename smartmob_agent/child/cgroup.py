@@ -16,16 +16,19 @@ import fcntl
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
 
 from smartmob_agent.child.guard.cgroup_kill import kill_cgroup, remove_cgroup
 from smartmob_agent.child.request import SpawnRequest
+from smartmob_agent.child.seam import NO_LIMITS, ResourceLimits
 from smartmob_agent.errors import StartError
 
 __all__ = ["Cgroups", "find_delegated_cgroup", "open_cgroups"]
+
+CONTROLLERS = ("pids", "memory", "cpu")
 
 _CLEAR_TIMEOUT = 5.0
 """Seconds for the end of what a killed agent has left; a thousand processes took 0.03 s."""
@@ -41,6 +44,8 @@ class Cgroups:
     _directory: Path
     _pids_max: int | None
     """Written to each cgroup; None if the kernel would not count."""
+    controllers: frozenset[str] = frozenset()
+    """Of what else each cgroup can have a limit: `memory`, `cpu`, `pids`."""
     _count: int = attrs.field(default=0, init=False)
     _ended: list[Path] = attrs.field(factory=list, init=False)
     """To be removed."""
@@ -50,8 +55,10 @@ class Cgroups:
         """Whether the kernel counts the processes of each cgroup."""
         return self._pids_max is not None
 
-    def enter(self, request: SpawnRequest) -> Path:
+    def enter(self, request: SpawnRequest, limits: ResourceLimits = NO_LIMITS) -> Path:
         """Let the child that is asked for be in a new cgroup; the caller removes it.
+
+        limits: those that a controller sees to are set.
 
         Raises `OSError`.
         """
@@ -59,13 +66,25 @@ class Cgroups:
         path = self._directory / f"app-{os.getpid()}-{self._count}"
         path.mkdir()
         try:
-            if self._pids_max is not None:
-                (path / "pids.max").write_text(str(self._pids_max))
+            for name, value in self._settings(limits).items():
+                (path / name).write_text(str(value))
             request.enter(path, os.open(path / "cgroup.procs", os.O_WRONLY))
         except OSError:
             self.remove(path)
             raise
         return path
+
+    def _settings(self, limits: ResourceLimits) -> Mapping[str, int]:
+        """Files of a new cgroup, in the order in which they are written, and what they say."""
+        settings: dict[str, int] = {}
+        bounds = [n for n in (self._pids_max, limits.tasks) if n is not None]
+        if bounds and "pids" in self.controllers:
+            settings["pids.max"] = min(bounds)
+        if limits.memory_bytes is not None and "memory" in self.controllers:
+            settings |= {"memory.max": limits.memory_bytes, "memory.oom.group": 1}
+        if limits.cpu_weight is not None and "cpu" in self.controllers:
+            settings["cpu.weight"] = limits.cpu_weight
+        return settings
 
     def remove(self, path: Path) -> None:
         """Remove a cgroup, if its shim has not yet; kills what is in there.
@@ -99,7 +118,8 @@ def open_cgroups(directory: Path, *, max_processes: int | None) -> Iterator[Cgro
         if _own_cgroup() == directory.resolve():
             (directory / "agent").mkdir(exist_ok=True)
             (directory / "agent" / "cgroup.procs").write_text("0")
-        yield Cgroups(directory, max_processes if _has_pids(directory) else None)
+        controllers = _enable_controllers(directory)
+        yield Cgroups(directory, max_processes if "pids" in controllers else None, controllers)
     except BlockingIOError:
         raise _refuse(directory, "another agent uses it") from None
     except OSError as exc:
@@ -136,11 +156,13 @@ def _own_cgroup(proc: Path = Path("/proc")) -> Path | None:
     return None
 
 
-def _has_pids(directory: Path) -> bool:
-    """Whether each cgroup in there can have a pids.max; tries to arrange it."""
-    with contextlib.suppress(OSError):
-        (directory / "cgroup.subtree_control").write_text("+pids")
-    return "pids" in (directory / "cgroup.subtree_control").read_text().split()
+def _enable_controllers(directory: Path) -> frozenset[str]:
+    """Return of what each cgroup in there can have a limit; tries to arrange it."""
+    for name in CONTROLLERS:
+        with contextlib.suppress(OSError):  # One by one: those that are not delegated fail.
+            (directory / "cgroup.subtree_control").write_text(f"+{name}")
+    enabled = (directory / "cgroup.subtree_control").read_text().split()
+    return frozenset(enabled) & frozenset(CONTROLLERS)
 
 
 def _clear(directory: Path) -> None:

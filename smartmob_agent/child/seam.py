@@ -14,7 +14,7 @@ from typing import Protocol
 import attrs
 import trio
 
-__all__ = ["Child", "Command", "Exit", "Spawner"]
+__all__ = ["NO_LIMITS", "Child", "Command", "Exit", "ResourceLimits", "Spawner"]
 
 
 _SHELL_HINTS = {
@@ -25,17 +25,40 @@ _SHELL_HINTS = {
 
 
 @attrs.frozen(kw_only=True)
+class ResourceLimits:
+    """How much one tree may use; None for no limit of its own.
+
+    memory_bytes: of the tree: where a cgroup counts, what it says, else the proportional set size.
+    tasks: processes, and threads where a cgroup counts.
+    open_files: descriptors of each process (RLIMIT_NOFILE).
+    cpu_weight: share of the processors among trees that want them, 1 to 10000; others have 100.
+    core_bytes: size of a core dump (RLIMIT_CORE).
+    """
+
+    memory_bytes: int | None = None
+    tasks: int | None = None
+    open_files: int | None = None
+    cpu_weight: int | None = None
+    core_bytes: int | None = None
+
+
+NO_LIMITS = ResourceLimits()
+
+
+@attrs.frozen(kw_only=True)
 class Command:
     """What to start.
 
     argv: program (found on the PATH of `env`) and arguments.
     env: variable name → value, all of the child's environment.
     cwd: the child's working directory.
+    limits: what its tree may use, as far as the kernel can see to it.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     cwd: Path
+    limits: ResourceLimits = NO_LIMITS
 
 
 @attrs.frozen(kw_only=True)
@@ -149,6 +172,11 @@ class Spawner(Protocol):
         `cgroup.kill` besides.  `pid-namespace`: the same, and even if the guard is killed in
         the same moment.  `group`: no more than its process group ends.
         """
+        ...
+
+    @property
+    def unlimited(self) -> frozenset[str]:
+        """Names of those `ResourceLimits` to which nobody can see here."""
         ...
 
     async def spawn(self, command: Command) -> Child:

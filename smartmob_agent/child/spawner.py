@@ -69,6 +69,12 @@ class GuardedSpawner:
             return "pid-namespace"
         return "cgroup" if self._cgroups else self._zygote.level
 
+    @property
+    def unlimited(self) -> frozenset[str]:
+        """See `Spawner.unlimited`."""
+        has_weight = self._cgroups is not None and "cpu" in self._cgroups.controllers
+        return frozenset() if has_weight else frozenset({"cpu_weight"})
+
     async def run(self) -> None:
         """Serve until `close()`, then end all trees and the guard.
 
@@ -159,7 +165,7 @@ class GuardedSpawner:
                 command, ends.theirs, limits=self._limits, isolation=self._isolation
             )
             undo.callback(request.close)
-            path = self._cgroups.enter(request) if self._cgroups else None
+            path = self._cgroups.enter(request, command.limits) if self._cgroups else None
             undo.callback(self._remove_cgroup, path)
             ident, gone = await zygote.spawn(request)
             undo.pop_all()

@@ -51,6 +51,10 @@ class MeteredSpawner:
     def containment(self) -> str:
         return self._spawner.containment
 
+    @property
+    def unlimited(self) -> frozenset[str]:
+        return self._spawner.unlimited
+
     async def spawn(self, command: Command) -> Child:
         """See `Spawner.spawn`."""
         began = trio.current_time()

@@ -341,7 +341,8 @@ class ManagedProcess(ProcessLifecycle):
                 notifications=notifications,
                 output=self.console.subscribe(),
             )
-            await self._run_child_until(attrs.evolve(command, env=env), probe)
+            started = attrs.evolve(command, env=env, limits=self.spec.limits)
+            await self._run_child_until(started, probe)
 
     def _readiness_of(self, command: Command) -> Readiness:
         spec = self.spec

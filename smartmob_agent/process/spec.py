@@ -9,7 +9,7 @@ from typing import Literal
 import attrs
 
 from smartmob_agent.build.builds import Builds
-from smartmob_agent.child.seam import Spawner
+from smartmob_agent.child.seam import NO_LIMITS, ResourceLimits, Spawner
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.process.network import LocalNetwork
 from smartmob_agent.process.policies import PortWish, Readiness, RestartPolicy, StopPolicy
@@ -47,6 +47,7 @@ class ProcessSpec:
     port: PortWish = "auto"
     ready: Readiness | None = None
     stop: StopPolicy = attrs.field(factory=StopPolicy)
+    limits: ResourceLimits = NO_LIMITS
     build: Literal["auto", "never"] = "auto"
     request_id: str = ""
 

@@ -71,6 +71,10 @@ class PacedSpawner:
     def containment(self) -> str:
         return self._spawner.containment
 
+    @property
+    def unlimited(self) -> frozenset[str]:
+        return self._spawner.unlimited
+
     async def spawn(self, command: Command) -> Child:
         """See `Spawner.spawn`; waits for its turn first."""
         async with self._rate.turn():

@@ -9,7 +9,9 @@ from functools import partial
 import attrs
 import trio
 
+from smartmob_agent.child.seam import ResourceLimits
 from smartmob_agent.errors import (
+    BadRequestError,
     ProcessNotFoundError,
     RequestError,
     SlugInUseError,
@@ -85,14 +87,28 @@ class Supervisor:
     def create(self, spec: ProcessSpec) -> ManagedProcess:
         """Register a process and start its task, in one step.
 
-        Raises `StoppingError` after `close`, and `SlugInUseError` while a process of that
-        slug lives.
+        Raises `StoppingError` after `close`, `SlugInUseError` while a process of that slug lives,
+        `PortInUseError` when another one has its port, and `BadRequestError` for limits that this
+        machine cannot see to.
         """
         if self._stopping:
             raise StoppingError
         if spec.slug in self._processes:
             raise SlugInUseError(spec.slug)
+        self._check_limits(spec.limits)
         return self._begin(ManagedProcess.create(spec, self._services, self.events.publish))
+
+    def _check_limits(self, limits: ResourceLimits) -> None:
+        asked = {name for name, value in attrs.asdict(limits).items() if value is not None}
+        if missing := sorted(asked & self._services.spawner.unlimited):
+            raise BadRequestError(
+                "the create request is not valid",
+                [
+                    f"expected no {name}: it takes a delegated cgroup v2 with that controller, and "
+                    f"this agent has none (--cgroup) @ $.limits.{name}"
+                    for name in missing
+                ],
+            )
 
     async def restore(self) -> None:
         """Bring back what an earlier life of the agent has kept, in the order of its creation.

@@ -144,6 +144,7 @@ class FakeSpawner:
     delay: seconds that `spawn` takes.
     obey: whether new children end at once when they are asked to.
     missing: programs that do not exist.
+    unlimited: names of limits that nobody sees to.
     children: all that were started, in order.
     """
 
@@ -154,11 +155,13 @@ class FakeSpawner:
         delay: float = 0.0,
         obey: bool = True,
         missing: Collection[str] = (),
+        unlimited: Collection[str] = (),
     ) -> None:
         self.errors = list(errors)
         self.delay = delay
         self.obey = obey
         self.missing = missing
+        self.unlimited = frozenset(unlimited)
         self.children: list[FakeChild] = []
         self._pids = itertools.count(1000)
         self._send, self._receive = trio.open_memory_channel[FakeChild](math.inf)

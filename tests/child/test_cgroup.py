@@ -15,7 +15,7 @@ import pytest
 from smartmob_agent.child import cgroup
 from smartmob_agent.child.cgroup import Cgroups, find_delegated_cgroup, open_cgroups
 from smartmob_agent.child.request import SpawnRequest
-from smartmob_agent.child.seam import Command, Exit
+from smartmob_agent.child.seam import Command, Exit, ResourceLimits
 from smartmob_agent.child.spawner import open_spawner
 from smartmob_agent.errors import StartError
 from tests.e2e.sandbox import cgroup_root
@@ -104,13 +104,35 @@ def test_without_help_of_the_kernel_leftovers_are_killed_until_none_is_left(fake
 def test_processes_are_limited_where_the_kernel_counts(
     fake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cgroup, "_has_pids", lambda _: True)  # a file keeps what it is told
+    all_of_them = frozenset(cgroup.CONTROLLERS)  # a file keeps what it is told
+    monkeypatch.setattr(cgroup, "_enable_controllers", lambda _: all_of_them)
     with open_cgroups(fake, max_processes=7) as cgroups:
         assert cgroups.limits_processes
         with pytest.raises(OSError, match="No such file"):
             cgroups.enter(SpawnRequest({}))  # no kernel makes a cgroup.procs in there
     (made,) = fake.glob("app-*")
     assert (made / "pids.max").read_text() == "7"
+
+
+@pytest.mark.parametrize(
+    ("controllers", "expected"),
+    [
+        ((), {}),
+        (("cpu",), {"cpu.weight": 50}),
+        (("memory",), {"memory.max": 2**20, "memory.oom.group": 1}),
+        (("pids",), {"pids.max": 3}),
+    ],
+)
+def test_a_child_may_have_limits_of_its_own(
+    tmp_path: Path, controllers: tuple[str, ...], expected: dict[str, int]
+) -> None:
+    """As far as the kernel sees to them; never more than the agent's."""
+    cgroups = Cgroups(tmp_path, 7 if controllers else None, frozenset(controllers))
+    limits = ResourceLimits(memory_bytes=2**20, tasks=3, cpu_weight=50)
+    with pytest.raises(OSError, match="No such file"):
+        cgroups.enter(SpawnRequest({}), limits)
+    found = {path.name: int(path.read_text()) for path in tmp_path.glob("app-*/*")}
+    assert found == expected
 
 
 def test_no_limit_where_it_does_not(fake: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.child.seam import Exit
-from smartmob_agent.errors import SpawnError
+from smartmob_agent.child.seam import Exit, ResourceLimits
+from smartmob_agent.errors import BadRequestError, SpawnError
 from smartmob_agent.process.policies import RestartPolicy, StopPolicy
 from smartmob_agent.process.states import State
 from smartmob_agent.testing import FakeSpawner
@@ -116,3 +116,22 @@ async def test_it_is_stopped_as_it_wants(autojump_clock: Clock, to: str) -> None
         assert (child.asked_by, child.is_asked_alone) == (signal.SIGINT, to == "app")
         assert child.killed.is_set()
         assert trio.current_time() == 3
+
+
+async def test_limits_go_to_the_child() -> None:
+    limits = ResourceLimits(memory_bytes=2**20, tasks=3, open_files=64)
+    world = World()
+    async with world.open() as supervisor:
+        await running(supervisor, make_spec(limits=limits))
+        assert world.spawner.children[0].command.limits == limits
+
+
+async def test_a_limit_that_nobody_sees_to_is_refused() -> None:
+    world = World(spawner=FakeSpawner(unlimited={"cpu_weight"}))
+    async with world.open() as supervisor:
+        with pytest.raises(BadRequestError) as caught:
+            supervisor.create(make_spec(limits=ResourceLimits(cpu_weight=5, tasks=3)))
+        [error] = caught.value.errors
+        assert error.startswith("expected no cpu_weight: it takes a delegated cgroup v2")
+        assert error.endswith("@ $.limits.cpu_weight")
+        assert list(supervisor) == []
