@@ -9,7 +9,7 @@ No other module of the package imports pytest.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import pytest
@@ -17,10 +17,18 @@ import trio
 
 from smartmob_agent.agent import Agent, serve
 from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.testing.builds import FakeBuilder
 from smartmob_agent.testing.children import FakeSpawner
 from smartmob_agent.testing.sources import FakeFetcher, FakeWorkspaces
 
-__all__ = ["agent", "agent_config", "fake_fetcher", "fake_spawner", "fake_workspaces"]
+__all__ = [
+    "agent",
+    "agent_config",
+    "fake_builders",
+    "fake_fetcher",
+    "fake_spawner",
+    "fake_workspaces",
+]
 
 
 @pytest.fixture
@@ -42,6 +50,12 @@ def fake_workspaces() -> FakeWorkspaces:
 
 
 @pytest.fixture
+def fake_builders() -> Sequence[FakeBuilder]:
+    """The builders of `agent`: none.  To be overridden."""
+    return ()
+
+
+@pytest.fixture
 def agent_config() -> AgentConfig:
     """The configuration of `agent`, with a free port.  To be overridden."""
     return AgentConfig(port=0)
@@ -53,6 +67,7 @@ async def agent(
     fake_spawner: FakeSpawner,
     fake_fetcher: FakeFetcher,
     fake_workspaces: FakeWorkspaces,
+    fake_builders: Sequence[FakeBuilder],
 ) -> AsyncIterator[Agent]:
     """An agent on fakes that serves until the test ends; needs pytest-trio.
 
@@ -66,6 +81,7 @@ async def agent(
             spawner=fake_spawner,
             fetcher=fake_fetcher,
             workspaces=fake_workspaces,
+            builders=fake_builders,
         )
         agent: Agent = await nursery.start(run)
         yield agent
