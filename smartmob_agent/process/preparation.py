@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from smartmob_agent.build.builds import Builds, SeenApp
+from smartmob_agent.build.builds import Builds, BuildUse, SeenApp
 from smartmob_agent.build.env_dir import place_environment
 from smartmob_agent.build.seam import Builder
 from smartmob_agent.child.seam import Command
@@ -204,21 +204,42 @@ class Preparation:
         assert self.source.sha256 is not None  # noqa: S101  # It has the archive.
         app, look = None, self._builds.look(self.source.sha256, self._spec.root)
         async with look.turn:
+<<<<<<< HEAD
             if look.seen is None:
                 app = await self._unpack(archive)
                 enter(State.PROCESSING)
                 self._plan(SeenApp.of(app, None))
                 look.seen = SeenApp.of(app, await self._builds.choose(app, self._output))
         if look.seen.builder is not None:
+=======
+            if (seen := look.seen) is None:
+                app, seen = await self._look(archive, enter)
+            look.seen = seen
+        if seen.builder is not None:
+>>>>>>> w/build
             if app is None:
                 enter(State.PROCESSING)
-            plan, has_files = self._plan(look.seen), app is not None
+            plan, has_files = self._plan(seen), app is not None
             enter(State.BUILDING)
+<<<<<<< HEAD
             unpack = None if has_files else partial(self._unpack, archive)
             return await self._build(plan, look.seen, look.seen.builder, unpack)
+=======
+            unpack = None if has_files else partial(self._workspace.unpack, archive)
+            return await self._build(plan, seen, seen.builder, unpack)
+>>>>>>> w/build
         if app is None:
             return await self._prepare_as_it_is(archive, enter)
-        return self._plan(look.seen).command(app.root)
+        return self._plan(seen).command(app.root)
+
+    async def _look(
+        self, archive: Path, enter: Callable[[State], None]
+    ) -> tuple[Unpacked, SeenApp]:
+        """Unpack, and find out who builds it."""
+        app = await self._workspace.unpack(archive)
+        enter(State.PROCESSING)
+        self._plan(SeenApp.of(app, None))
+        return app, SeenApp.of(app, await self._builds.choose(app, self._output))
 
     async def _build(
         self,
@@ -231,7 +252,6 @@ class Preparation:
 
         unpack: None if the workspace has the app's files already.
         """
-        gave = False
         use = await self._builds.use(
             builder,
             source_sha256=self.source.sha256 or "",
@@ -242,11 +262,7 @@ class Preparation:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(use.leave)
             async with use.shared.giving() as wanted:
-                if wanted:
-                    if unpack is not None:
-                        await _again(unpack)
-                    await use.shared.give(self._workspace.hand_over)
-                    gave = True
+                gave = wanted and await self._give(use, unpack)
             tree = await use.wait()
             directory, record = await self._workspace.copy(tree), tree.record
         self.build = BuildInfo(
@@ -254,6 +270,13 @@ class Preparation:
         )
         root = directory / record["root"]
         return plan.command(root, place_environment(BuildEnvironment(**record["env"]), str(root)))
+
+    async def _give(self, use: BuildUse, unpack: Callable[[], Awaitable[Unpacked]] | None) -> bool:
+        """Give the app's files to a build; return True."""
+        if unpack is not None:
+            await _again(unpack)
+        await use.shared.give(self._workspace.hand_over)
+        return True
 
     def _plan(self, seen: SeenApp) -> _Plan:
         """Find the command of the process.

@@ -9,7 +9,7 @@ No other module of the package imports pytest.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import pytest
@@ -17,6 +17,7 @@ import trio
 
 from smartmob_agent.agent import Agent, serve
 from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.testing.builds import FakeBuilder
 from smartmob_agent.testing.children import FakeSpawner
 from smartmob_agent.testing.network import FakeNetwork
 from smartmob_agent.testing.sources import FakeFetcher, FakeWorkspaces
@@ -24,8 +25,13 @@ from smartmob_agent.testing.sources import FakeFetcher, FakeWorkspaces
 __all__ = [
     "agent",
     "agent_config",
+<<<<<<< HEAD
     "fake_fetcher",
     "fake_network",
+=======
+    "fake_builders",
+    "fake_fetcher",
+>>>>>>> w/build
     "fake_spawner",
     "fake_workspaces",
 ]
@@ -50,9 +56,15 @@ def fake_workspaces() -> FakeWorkspaces:
 
 
 @pytest.fixture
+<<<<<<< HEAD
 def fake_network() -> FakeNetwork:
     """The ports of the machine of `agent`, at which each child listens at once."""
     return FakeNetwork()
+=======
+def fake_builders() -> Sequence[FakeBuilder]:
+    """The builders of `agent`: none.  To be overridden."""
+    return ()
+>>>>>>> w/build
 
 
 @pytest.fixture
@@ -67,7 +79,11 @@ async def agent(
     fake_spawner: FakeSpawner,
     fake_fetcher: FakeFetcher,
     fake_workspaces: FakeWorkspaces,
+<<<<<<< HEAD
     fake_network: FakeNetwork,
+=======
+    fake_builders: Sequence[FakeBuilder],
+>>>>>>> w/build
 ) -> AsyncIterator[Agent]:
     """An agent on fakes that serves until the test ends; needs pytest-trio.
 
@@ -81,7 +97,11 @@ async def agent(
             spawner=fake_spawner,
             fetcher=fake_fetcher,
             workspaces=fake_workspaces,
+<<<<<<< HEAD
             network=fake_network,
+=======
+            builders=fake_builders,
+>>>>>>> w/build
         )
         agent: Agent = await nursery.start(run)
         yield agent

@@ -167,6 +167,11 @@ def test_what_is_no_json_object_is_told(body: bytes, detail: str) -> None:
     assert detail_of(body).startswith(detail)
 
 
+def test_a_build_is_made_or_not() -> None:
+    assert errors_of({"build": "maybe"}) == ["expected one of auto, never @ $.build"]
+    assert errors_of({"build": True}) == ["expected a string, found a boolean @ $.build"]
+
+
 def test_a_lone_surrogate_is_no_text() -> None:
     assert errors_of({"process_type": "\ud800"}) == [
         "expected Unicode text, found a lone surrogate @ $.process_type"

@@ -67,6 +67,14 @@ async def test_a_tool_that_changes_is_another_version(tmp_path: Path) -> None:
     assert len(versions) == 3
 
 
+async def test_a_program_that_is_not_there_has_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the agent is in an archive."""
+    _, node = await open_builders([], {"PATH": ""})
+    before = await node.version()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert await node.version() != before
+
+
 async def test_an_operators_builder_is_two_programs(tmp_path: Path) -> None:
     operators = OperatorBuilder(directory=make_builder(tmp_path / "mine"))
     operators.check()

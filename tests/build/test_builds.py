@@ -254,10 +254,14 @@ async def test_a_build_that_not_even_a_kill_ends_is_told(autojump_clock: Clock) 
     async with world.open() as supervisor:
         child = await building(world, supervisor)
         child.unkillable = True
+        child.closes_pipes = False
+        child.stuck = (child.pid,)
         process = supervisor.get("app.web.0")
-        await trio.sleep(901)
-        child.let_go()
+        child._exit = Exit(code=0)
+        child._exited.set()  # The rest of its tree sleeps in the kernel.
         await process.wait_state(State.BUILD_FAILURE)
+        assert process.error == f"not even SIGKILL ends pid {child.pid} of the build"
+        child.let_go()
     check_nothing_left(world)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,6 +89,19 @@ def test_a_lock_file_of_uv_is_taken_as_it_is(
         "PATH.prepend": "$APP_DIR/.venv/bin",
         "VIRTUAL_ENV": "$APP_DIR/.venv",
     }
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_uv_trusts_whom_the_machine_trusts(
+    app: Path, tools: Tools, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it has authorities of its own."""
+    paths = SimpleNamespace(cafile="/some.pem" if known else None)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.delenv("UV_SYSTEM_CERTS", raising=False)
+    (app / "requirements.txt").touch()
+    run_python(app, monkeypatch, tools.add("uv"))
+    assert os.environ.get("UV_SYSTEM_CERTS") == ("1" if known else None)
 
 
 def test_a_lock_file_of_uv_needs_uv(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
