@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable
 
-__all__ = ["hold_signals", "outlive_signals", "release_signals"]
+__all__ = ["hold_signals", "ignore_signals", "outlive_signals", "release_signals"]
 
 _OBEYED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -34,3 +34,9 @@ def outlive_signals(numbers: Iterable[signal.Signals]) -> None:
     """
     for number in numbers:
         signal.signal(number, lambda *_: None)
+
+
+def ignore_signals() -> None:
+    """Ignore them for the rest of this program: handlers of Python end before it does."""
+    for number in _OBEYED:
+        signal.signal(number, signal.SIG_IGN)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from smartmob_agent.agent_cli.options import parse_options
-from smartmob_agent.agent_cli.signals import hold_signals, release_signals
+from smartmob_agent.agent_cli.signals import hold_signals, ignore_signals, release_signals
 
 __all__ = ["main"]
 
@@ -27,4 +27,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     # To load it takes most of a second, and help needs nothing of it.
     from smartmob_agent.agent_cli.main import run
 
-    return run(options, environ)
+    code = run(options, environ)
+    if argv is None:  # else the program is not ours
+        ignore_signals()
+    return code

@@ -31,6 +31,9 @@ _NODES = 1000
 _DELETE_TIMEOUT = 30.0
 """Seconds to wait for the end of what was interrupted; the agent goes on with it."""
 
+_OUTPUT_TIMEOUT = 60.0
+"""Seconds to wait for the end of the output once the process has finished, however slow we are."""
+
 _SIGNALLED = 128
 """The exit code of a shell for a command that a signal has ended: so much and its number."""
 
@@ -49,6 +52,7 @@ async def run_once(
     """
     process = await _create(client, create, node)
     failures: list[ClientError] = []
+    written = trio.Event()
     code = 1
     try:
         async with trio.open_nursery() as nursery:
@@ -64,9 +68,13 @@ async def run_once(
                 nonlocal code
                 await _wait_finished(client, process.slug)
                 code = exit_code_of(await client.status(process.slug))
-                await client.delete(process.slug)  # With it ends the output, when it is complete.
+                with trio.move_on_after(_OUTPUT_TIMEOUT):
+                    await written.wait()
+                await client.delete(process.slug)  # With it ends the output.
 
-            nursery.start_soon(stop_at_failure, partial(_write_output, client, process.slug))
+            nursery.start_soon(
+                stop_at_failure, partial(_write_output, client, process.slug, written)
+            )
             nursery.start_soon(stop_at_failure, finish)
     except BaseException:
         await _delete(client, process.slug)
@@ -122,8 +130,11 @@ async def _wait_finished(client: Client, slug: str) -> None:
     raise ProcessFailedError(slug, "the agent has stopped", None)
 
 
-async def _write_output(client: Client, slug: str) -> None:
-    """Write each stream to the same one here, until the process is deleted."""
+async def _write_output(client: Client, slug: str, written: trio.Event) -> None:
+    """Write each stream to the same one here, until the process is deleted.
+
+    written: is set when the output of the child is complete.
+    """
     with suppress(NoSuchProcessError):  # It was deleted before its output was asked for.
         async with client.records(slug, after=0) as records:
             async for record in records:
@@ -131,5 +142,7 @@ async def _write_output(client: Client, slug: str) -> None:
                     write_stderr(f"{record.text}\n")
                 elif isinstance(record, Line):
                     write_bytes(f"{record.text}\n".encode("utf-8", "replace"))
+                elif record.name == "exited":
+                    written.set()
                 elif record.name == "dropped":
                     report(f"{slug}: {record.fields.get('lines')} lines are lost")

@@ -58,11 +58,6 @@ class Readiness:
     timeout: float = 60.0
     interval: float = 1.0
 
-    @property
-    def needs_port(self) -> bool:
-        """Whether only a process with a port can be ready."""
-        return self.port or self.http is not None
-
 
 PORT_READINESS = Readiness(port=True)
 """Of a process of type `web` with a port that the agent has chosen, unless it says otherwise."""

@@ -204,30 +204,16 @@ class Preparation:
         assert self.source.sha256 is not None  # noqa: S101  # It has the archive.
         app, look = None, self._builds.look(self.source.sha256, self._spec.root)
         async with look.turn:
-<<<<<<< HEAD
-            if look.seen is None:
-                app = await self._unpack(archive)
-                enter(State.PROCESSING)
-                self._plan(SeenApp.of(app, None))
-                look.seen = SeenApp.of(app, await self._builds.choose(app, self._output))
-        if look.seen.builder is not None:
-=======
             if (seen := look.seen) is None:
                 app, seen = await self._look(archive, enter)
             look.seen = seen
         if seen.builder is not None:
->>>>>>> w/build
             if app is None:
                 enter(State.PROCESSING)
             plan, has_files = self._plan(seen), app is not None
             enter(State.BUILDING)
-<<<<<<< HEAD
             unpack = None if has_files else partial(self._unpack, archive)
-            return await self._build(plan, look.seen, look.seen.builder, unpack)
-=======
-            unpack = None if has_files else partial(self._workspace.unpack, archive)
             return await self._build(plan, seen, seen.builder, unpack)
->>>>>>> w/build
         if app is None:
             return await self._prepare_as_it_is(archive, enter)
         return self._plan(seen).command(app.root)
@@ -236,7 +222,7 @@ class Preparation:
         self, archive: Path, enter: Callable[[State], None]
     ) -> tuple[Unpacked, SeenApp]:
         """Unpack, and find out who builds it."""
-        app = await self._workspace.unpack(archive)
+        app = await self._unpack(archive)
         enter(State.PROCESSING)
         self._plan(SeenApp.of(app, None))
         return app, SeenApp.of(app, await self._builds.choose(app, self._output))

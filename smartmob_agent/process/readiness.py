@@ -82,8 +82,6 @@ class ReadinessProbe:
         except SlowPatternError as exc:
             self._reason = str(exc)
             await trio.sleep_forever()
-        except trio.EndOfChannel:  # The process ends, and this with it.
-            await trio.sleep_forever()
 
     async def _has_match(self, pattern: LinePattern) -> bool:
         """Whether there is a match in the next lines."""

@@ -25,13 +25,9 @@ from smartmob_agent.testing.sources import FakeFetcher, FakeWorkspaces
 __all__ = [
     "agent",
     "agent_config",
-<<<<<<< HEAD
-    "fake_fetcher",
-    "fake_network",
-=======
     "fake_builders",
     "fake_fetcher",
->>>>>>> w/build
+    "fake_network",
     "fake_spawner",
     "fake_workspaces",
 ]
@@ -56,15 +52,15 @@ def fake_workspaces() -> FakeWorkspaces:
 
 
 @pytest.fixture
-<<<<<<< HEAD
 def fake_network() -> FakeNetwork:
     """The ports of the machine of `agent`, at which each child listens at once."""
     return FakeNetwork()
-=======
+
+
+@pytest.fixture
 def fake_builders() -> Sequence[FakeBuilder]:
     """The builders of `agent`: none.  To be overridden."""
     return ()
->>>>>>> w/build
 
 
 @pytest.fixture
@@ -79,11 +75,8 @@ async def agent(
     fake_spawner: FakeSpawner,
     fake_fetcher: FakeFetcher,
     fake_workspaces: FakeWorkspaces,
-<<<<<<< HEAD
     fake_network: FakeNetwork,
-=======
     fake_builders: Sequence[FakeBuilder],
->>>>>>> w/build
 ) -> AsyncIterator[Agent]:
     """An agent on fakes that serves until the test ends; needs pytest-trio.
 
@@ -97,11 +90,8 @@ async def agent(
             spawner=fake_spawner,
             fetcher=fake_fetcher,
             workspaces=fake_workspaces,
-<<<<<<< HEAD
             network=fake_network,
-=======
             builders=fake_builders,
->>>>>>> w/build
         )
         agent: Agent = await nursery.start(run)
         yield agent

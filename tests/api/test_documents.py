@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from smartmob_agent.api.documents import (
     parse_create_request,
     parse_empty_request,
 )
+from smartmob_agent.child.seam import ResourceLimits
 from smartmob_agent.errors import BadRequestError
+from smartmob_agent.process.policies import Readiness, StopPolicy
 from tests.api.asgi import CREATE, make_links
 
 
@@ -168,7 +171,7 @@ def test_what_is_no_json_object_is_told(body: bytes, detail: str) -> None:
 
 
 def test_a_build_is_made_or_not() -> None:
-    assert errors_of({"build": "maybe"}) == ["expected one of auto, never @ $.build"]
+    assert errors_of({"build": "maybe"}) == ["expected one of auto, never, found 'maybe' @ $.build"]
     assert errors_of({"build": True}) == ["expected a string, found a boolean @ $.build"]
 
 
@@ -210,3 +213,65 @@ def test_an_empty_request_says_nothing() -> None:
 
 def test_links_to_an_https_agent_attach_by_wss() -> None:
     assert make_links("https://h").to("attachConsole", "s") == "wss://h/attach-console/s"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"root": "../x"}, "expected the path of a directory in the archive"),
+        ({"root": "/x"}, "expected the path of a directory in the archive"),
+        ({"restart": "x"}, "expected one of always, on-failure, never, found 'x' @ $.restart"),
+        ({"port": 0}, "expected 'auto', 'none' or a number from 1 to 65535, found 0 @ $.port"),
+        ({"port": 1.5}, "found 1.5 @ $.port"),
+        ({"port": None}, "found null @ $.port"),
+        ({"ready": "x"}, "expected an object, found a string @ $.ready"),
+        ({"ready": {}}, "required field missing: one of port, http, log, notify, after @ $.ready"),
+        ({"ready": {"port": True, "log": "x"}}, "alone @ $.ready.log"),
+        (
+            {"ready": {"port": False}},
+            "expected true; leave it out for anything else @ $.ready.port",
+        ),
+        ({"ready": {"http": "x"}}, "expected a path, and perhaps a query, of visible ASCII"),
+        ({"ready": {"log": "("}}, "expected a regular expression, found '(': missing )"),
+        ({"ready": {"log": "x" * 1001}}, "of at most 1000 characters, found 1001 @ $.ready.log"),
+        ({"ready": {"after": "1"}}, "expected a number of seconds, found a string @ $.ready.after"),
+        ({"ready": {"after": -1}}, "expected 0 to 86400 seconds, found -1 @ $.ready.after"),
+        ({"ready": {"after": 1, "x": 1}}, "unknown field @ $.ready.x"),
+        ({"stop": {"signal": "X"}}, "expected the name of a signal"),
+        ({"stop": {"to": "x"}}, "expected one of group, app, found 'x' @ $.stop.to"),
+        ({"limits": {"memory_bytes": 0}}, "expected 1048576 to"),
+        ({"limits": {"tasks": 0}}, "expected 1 to 4194304, found 0 @ $.limits.tasks"),
+        ({"limits": {"open_files": True}}, "expected a whole number, found a boolean"),
+        ({"limits": {"cpu_weight": 10_001}}, "expected 1 to 10000, found 10001"),
+        ({"command": "ls"}, "expected one of process_type, command alone @ $.command"),
+        ({"command": "a\0"}, "expected a command without NUL @ $.command"),
+        ({"build": "x"}, "expected one of auto, never, found 'x' @ $.build"),
+        ({"env": {"A": "x" * 131_070}}, "at most 131,072 bytes"),
+    ],
+)
+def test_what_a_process_may_not_ask_for(changes: dict[str, object], error: str) -> None:
+    assert any(error in found for found in errors_of(changes))
+
+
+def test_what_a_process_may_ask_for() -> None:
+    body = {
+        **CREATE,
+        "root": "backend/",
+        "restart": "never",
+        "port": 8000.0,
+        "ready": {"http": "/health?deep", "timeout": 5},
+        "stop": {"signal": "INT", "timeout": 3, "to": "app"},
+        "limits": {"tasks": 5.0, "core_bytes": 0},
+        "build": "never",
+    }
+    spec = parse_create_request(json.dumps(body).encode(), request_id="r")
+    assert (spec.root, spec.restart, spec.port, spec.build) == ("backend", "never", 8000, "never")
+    assert spec.ready == Readiness(http="/health?deep", timeout=5.0)
+    assert spec.stop == StopPolicy(signal=signal.SIGINT, timeout=3.0, to="app")
+    assert spec.limits == ResourceLimits(tasks=5, core_bytes=0)
+
+
+def test_a_command_stands_in_for_a_type() -> None:
+    body = {name: value for name, value in CREATE.items() if name != "process_type"}
+    spec = parse_create_request(json.dumps({**body, "command": "ls"}).encode(), request_id="r")
+    assert (spec.process_type, spec.command) == (None, "ls")

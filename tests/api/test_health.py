@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import trio
+import trio.testing
 
+from smartmob_agent.process.record import KeptProcess
+from smartmob_agent.testing import FakeFetcher, FakeStore
 from tests.api.asgi import open_site
+from tests.process.world import EPOCH, World, make_spec
+
+Clock = trio.testing.MockClock
 
 
 @pytest.mark.parametrize(("path", "status"), [("/health", "alive"), ("/ready", "ready")])
@@ -13,6 +20,18 @@ async def test_an_agent_that_serves_is_alive_and_ready(path: str, status: str) -
         answer = await site.client.get(path)
         assert (answer.status_code, answer.json()) == (200, {"status": status})
         assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_an_agent_that_brings_back_what_it_had_is_not_ready(autojump_clock: Clock) -> None:
+    store = FakeStore()
+    kept = KeptProcess(spec=make_spec(), created_at=EPOCH)
+    await store.compare_and_set(kept.key, kept.document, expected=0)
+    async with open_site(World(state=store, fetcher=FakeFetcher(delay=5))) as site:
+        await site.supervisor.restore()
+        answer = await site.client.get("/ready")
+        assert (answer.status_code, "brings back" in answer.json()["detail"]) == (503, True)
+        await trio.sleep(6)
+        assert (await site.client.get("/ready")).status_code == 200
 
 
 async def test_an_agent_that_stops_is_alive_and_not_ready() -> None:

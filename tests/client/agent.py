@@ -32,6 +32,7 @@ class World:
 
     agent: Agent
     spawner: FakeSpawner
+    network: FakeNetwork
 
     @property
     def url(self) -> str:
@@ -41,19 +42,19 @@ class World:
 @asynccontextmanager
 async def open_world(config: AgentConfig | None = None) -> AsyncGenerator[World]:
     """Serve until the end of the block."""
-    spawner = FakeSpawner()
+    spawner, network = FakeSpawner(), FakeNetwork()
     serve = partial(
         smartmob_agent.serve,
         config or AgentConfig(port=0, stop_timeout=0),
         spawner=spawner,
         fetcher=FakeFetcher(),
         workspaces=FakeWorkspaces(),
-        network=FakeNetwork(),
+        network=network,
     )
     with trio.fail_after(LIMIT):
         async with trio.open_nursery() as nursery:
             agent: Agent = await nursery.start(serve)
-            yield World(agent, spawner)
+            yield World(agent, spawner, network)
             agent.stop()
 
 

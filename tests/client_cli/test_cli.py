@@ -596,3 +596,15 @@ async def test_events_are_lines(as_json: bool, capsys: pytest.CaptureFixture[str
         row = f"-\t{SLUG}\tbackoff\t-\tSIGKILL\tno luck\n"
         assert out == change + row + row
     assert err == "smartmob: 5 events are lost\nsmartmob: some events are lost\n"
+
+
+async def test_readiness_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_shell(capsys) as shell:
+        await shell.start()
+        assert await shell.on("wait", SLUG, "--ready") == 0
+        assert shell.out == f"{SLUG}\tready\n"
+        assert await shell.on("wait", SLUG, "--ready", "--state", "running") == 2
+        shell.world.network.refuses = True
+        await shell.on("restart", SLUG)
+        assert await shell.on("wait", SLUG, "--ready", "--timeout", "0") == 124
+        assert shell.err == f"smartmob: {SLUG}: not ready within 0 s\n"

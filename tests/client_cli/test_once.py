@@ -12,6 +12,7 @@ import attrs
 import pytest
 import trio
 
+from smartmob_agent import AgentConfig, OutputLimits, SpawnError
 from smartmob_agent.client.documents import Exit, Process, parse_process
 from smartmob_agent.client_cli.once import exit_code_of
 from smartmob_agent.testing import FakeChild
@@ -101,6 +102,40 @@ async def test_what_makes_no_sense_is_wrong_use(
     async with open_shell(capsys) as shell:
         assert await shell.on("run", URL, *options) == 2
         assert shell.err.startswith(("smartmob: expected", "Usage:", "smartmob: Invalid"))
+
+
+async def test_a_start_that_is_put_off_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_shell(capsys) as shell, trio.open_nursery() as nursery:
+        shell.world.spawner.errors.append(SpawnError("no memory"))
+        nursery.start_soon(finish, shell)
+        assert await shell.on("run", URL, "--once", "--port", "4000") == 0
+        assert "hello.run.0: no memory; it is tried again" in shell.err
+        assert shell.world.spawner.children[0].command.env["PORT"] == "4000"
+
+
+async def test_runs_without_end_are_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smartmob_agent.client_cli.once._NODES", 0)
+    async with open_shell(capsys) as shell:
+        assert await shell.on("run", URL, "--once") == 1
+        assert "there are 0 runs of this app" in shell.err
+
+
+async def test_lines_that_are_lost_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    config = AgentConfig(port=0, output=OutputLimits(console_bytes=1))
+
+    async def write(shell: Shell) -> None:
+        child = await shell.world.spawner.next_child()
+        for number in range(200):
+            child.write(b"x" * 50_000 + b"%d\n" % number)
+        child.exit()
+
+    async with open_shell(capsys, config) as shell, trio.open_nursery() as nursery:
+        nursery.start_soon(write, shell)
+        assert await shell.on("run", URL, "--once") == 0
+        lost = shell.err.count("lines are lost")
+        assert lost or len(shell.out.splitlines()) == 200
 
 
 @pytest.mark.slow

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -132,3 +134,20 @@ async def test_only_ready_is_ready() -> None:
                     assert not ready.is_set()
                 sender.send(b"STATUS=up\nREADY=1\nMAINPID=1")
                 await ready.wait()
+
+
+@pytest.mark.parametrize("error", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+def test_without_ipv6_the_other_family_counts(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    """A kernel may know of it and have no address, or know nothing of it."""
+
+    class OldSocket(socket.socket):
+        def bind(self, address: Any) -> None:
+            if self.family == socket.AF_INET6:
+                raise OSError(error, "no IPv6")
+            super().bind(address)
+
+    monkeypatch.setattr("smartmob_agent.process.network.socket.socket", OldSocket)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert not Loopback().is_free(port)
+    assert Loopback().is_free(port)

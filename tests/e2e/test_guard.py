@@ -115,7 +115,11 @@ async def test_as_first_process_it_stops_by_signals(signum: signal.Signals, tmp_
     token_file = tmp_path / "tokens"
     token_file.write_text("0123456789abcdef0123456789abcdef\n")
     token_file.chmod(0o600)
-    here = [f"--work-dir={tmp_path}", f"--token-file={token_file}"]
+    here = [
+        f"--work-dir={tmp_path / 'work'}",
+        f"--state-dir={tmp_path / 'state'}",
+        f"--token-file={token_file}",
+    ]
     names = [option.partition("=")[0] for option in here]
     options = json.loads(setting("Containerfile", "CMD", " "))
     assert sorted(names) == sorted(o.partition("=")[0] for o in options if "/" in o)

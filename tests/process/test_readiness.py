@@ -222,3 +222,14 @@ async def test_who_waits_for_it_is_told_that_it_never_comes(autojump_clock: Cloc
         process = supervisor.create(make_spec())
         assert not await process.wait_ready()
         assert process.state is State.NO_PROCFILE
+
+
+async def test_news_that_comes_too_late_changes_nothing(autojump_clock: Clock) -> None:
+    """Both may come in the very moment in which the child ends."""
+    world = World(spawner=FakeSpawner(obey=False))
+    async with world.open() as supervisor:
+        process, _ = await start(world, supervisor, None)
+        process.stop()
+        process._become_ready()
+        process._report_late("late")
+        assert (process.ready, process.error) == (False, None)
