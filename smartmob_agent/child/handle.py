@@ -28,6 +28,8 @@ Twice as long after a kill, what is left counts as stuck; what was never started
 again, without its zygote.
 """
 
+_TURNS = 5
+"""Of the event loop, from a word that has arrived to the end of who oversees its child."""
 
 _NO_PROGRAM = frozenset(
     {errors.ENOENT, errors.EACCES, errors.ENOEXEC, errors.ENOTDIR, errors.EISDIR, errors.ELOOP}
@@ -69,7 +71,8 @@ class GuardedChild:
         self._left: tuple[int, ...] = ()
         self._is_terminated = False
         self._ending = trio.Event()
-        self._silence = trio.CancelScope()
+        self._news = trio.Event()
+        """Set when the shim has said something, or has ended, since this was made."""
 
     @property
     def stuck(self) -> tuple[int, ...]:
@@ -145,6 +148,7 @@ class GuardedChild:
                 nursery.start_soon(self._oversee_end)
                 with self._ends.lifeline:
                     await receive_lines(self._ends.lifeline, self._on_message)
+                self._news.set()
                 self._note_lost_shim()
                 if not self._was_emptied:
                     self._ending.set()
@@ -156,6 +160,7 @@ class GuardedChild:
             self._settled.set()
 
     def _on_message(self, word: str, rest: str) -> None:
+        self._news.set()
         match word:
             case "started":
                 self.pid, self._shim_pid = map(int, rest.split())
@@ -170,7 +175,6 @@ class GuardedChild:
                     self._ending.set()
             case "left":
                 self._left = tuple(map(int, rest.split()))
-                self._silence.deadline = trio.current_time() + _SHIM_TIMEOUT
             case _:  # its last word, after which it ends
                 self._was_emptied = True
 
@@ -185,29 +189,51 @@ class GuardedChild:
         self._note_exit(Exit(signal=signal.SIGKILL))  # by the shim, which takes it along
 
     async def _oversee_end(self) -> None:
-        """Bound the time between a kill and its end."""
+        """Bound the time between a kill and its end.
+
+        One wait after the other, each cancelled when nothing is left: a pause of this program may
+        outlast several limits, and skips no step.
+        """
         await self._ending.wait()
-        # Each wait is cancelled when nothing is left.
-        with trio.move_on_after(2 * _SHIM_TIMEOUT):
-            self._silence.deadline = trio.current_time() + _SHIM_TIMEOUT
-            with self._silence:
-                await trio.sleep_forever()
+        if await self._wait_silence():
             self._ends.kill_shim(self._shim_pid)  # its zygote may be gone, or hang as well
-            await self._shim.zygote.kill(self._shim.ident)
-            await trio.sleep_forever()
+            if self.pid:  # whatever is to be told of the shim then, who is stopped cannot tell it
+                self._shim.zygote.resume()
+            with trio.move_on_after(_SHIM_TIMEOUT):
+                await self._shim.zygote.kill(self._shim.ident)
+                await trio.sleep_forever()
         if not self.pid:  # what does not even start hangs in the zygote, most likely
             self._shim.zygote.abandon()
             with trio.move_on_after(_SHIM_TIMEOUT):
                 await trio.sleep_forever()
+        await _hear_news()
         self._is_stuck = True
         self._settled.set()
         extra = {"pid": self.pid or "unknown", "left": self.stuck}
         logger.error("child is stuck", extra=extra)
 
+    async def _wait_silence(self) -> bool:
+        """Wait until the shim was silent for long; False if it goes on telling what is left."""
+        end = trio.current_time() + 2 * _SHIM_TIMEOUT
+        while (now := trio.current_time()) < end:
+            self._news = trio.Event()
+            with trio.move_on_at(min(now + _SHIM_TIMEOUT, end)):
+                await self._news.wait()
+            await _hear_news()
+            if not self._news.is_set():
+                return now + _SHIM_TIMEOUT <= end
+        return False
+
     def _tell(self, word: bytes) -> None:
         # Closed or broken: the shim is gone.  Full: it holds the same word many times already.
         with contextlib.suppress(OSError):
             self._ends.lifeline.send(word)
+
+
+async def _hear_news() -> None:
+    """Let those run who have something to hear, before a limit counts that a pause has used up."""
+    for _ in range(_TURNS):
+        await trio.lowlevel.checkpoint()
 
 
 def _read_status(status: int) -> Exit:

@@ -198,10 +198,11 @@ class GuardedSpawner:
         for child in tuple(self._children):
             await child.wait_settled()
         self._zygote.close()
-        is_stuck = any(child.stuck for child in self._children)  # then the guard stays, too
-        if self._zygote.has_begun and not is_stuck:
-            with trio.move_on_after(_END_TIMEOUT):
-                await self._zygote.ended.wait()
+        if not self._zygote.has_begun:
+            return
+        with trio.move_on_after(_END_TIMEOUT):
+            await self._zygote.ended.wait()
+        if not any(child.stuck for child in self._children):  # else the guard stays, too
             self._zygote.abandon()  # no effect if it has ended
             with trio.move_on_after(_END_TIMEOUT):
                 await self._zygote.ended.wait()

@@ -71,6 +71,17 @@ async def wait_gone(pid: int) -> None:
         os.close(pidfd)
 
 
+def is_guard(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"/guard/zygote.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+async def wait_gone_in_time(pid: int) -> None:
+    with trio.fail_after(LIMIT):
+        await wait_gone(pid)
+
+
 # What a child is given
 
 
@@ -444,6 +455,74 @@ async def test_a_stopped_guard_does_not_outlive_the_agent(monkeypatch: pytest.Mo
             guard = parent(parent(child.pid))
             os.kill(guard, signal.SIGSTOP)
     assert look(guard) is None
+
+
+async def test_a_stopped_guard_tells_of_a_shim_that_was_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the child counts as stuck, and its guard is left to see to it, stopped for ever."""
+    monkeypatch.setattr(handle, "_SHIM_TIMEOUT", 0.05)
+    with trio.fail_after(LIMIT):
+        async with open_spawner() as spawner:
+            child = await spawner.spawn(shell(f"exec {SLEEP}"))
+            shim = parent(child.pid)
+            guard = parent(shim)
+            os.kill(guard, signal.SIGSTOP)
+            os.kill(shim, signal.SIGKILL)
+            assert await child.wait() == Exit(signal=signal.SIGKILL)
+            await child.wait_empty()
+        await wait_gone(guard)
+    assert look(child.pid) is None
+
+
+async def test_a_stopped_guard_does_not_outlive_a_child_that_is_stuck(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here it only seems so, since nobody waits for what the guard has to say."""
+    monkeypatch.setattr(handle, "_SHIM_TIMEOUT", 0.0)
+    with trio.fail_after(LIMIT):
+        async with open_spawner() as spawner:
+            child = await spawner.spawn(shell(f"exec {SLEEP}"))
+            guard = parent(parent(child.pid))
+            os.kill(parent(child.pid), signal.SIGSTOP)
+            os.kill(guard, signal.SIGSTOP)
+        await wait_gone(guard)
+    await wait_gone(child.pid)
+
+
+def test_a_stopped_guard_does_not_outlive_an_agent_that_was_killed() -> None:
+    """The kernel lets the stopped zygote go on, and that kills the stopped shim."""
+    script = """
+import sys, trio
+from pathlib import Path
+from smartmob_agent.child.seam import Command
+from smartmob_agent.child.spawner import open_spawner
+
+async def main():
+    async with open_spawner() as spawner:
+        argv = ("/bin/sh", "-c", "exec sleep 1000")
+        child = await spawner.spawn(Command(argv=argv, env={"PATH": sys.argv[1]}, cwd=Path("/")))
+        print(child.pid, flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+    command = [sys.executable, "-c", script, os.environ["PATH"]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as agent:
+        assert agent.stdout is not None
+        child = int(agent.stdout.readline())
+        shim = parent(child)
+        guard = parent(shim)
+        for pid in (shim, guard):
+            os.kill(pid, signal.SIGSTOP)
+        agent.kill()
+    try:
+        for pid in (guard, shim, child):
+            trio.run(wait_gone_in_time, pid)
+    finally:
+        for pid in (guard, shim):
+            if is_guard(pid):
+                os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_stopped_shim_is_killed_without_its_zygote_too(
