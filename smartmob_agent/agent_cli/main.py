@@ -18,7 +18,11 @@ from smartmob_agent.agent_cli.options import Options
 from smartmob_agent.agent_cli.signals import outlive_signals, release_signals
 from smartmob_agent.agent_cli.systemd import Notifier
 from smartmob_agent.child.cgroup import find_delegated_cgroup
-from smartmob_agent.child.limits import default_max_processes
+from smartmob_agent.child.limits import (
+    default_max_processes,
+    default_user_processes,
+    raise_open_files,
+)
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.listeners import find_handed_over
@@ -56,13 +60,15 @@ def run(options: Options, environ: Mapping[str, str]) -> int:
 
 
 def _with_surroundings(config: AgentConfig, environ: Mapping[str, str]) -> AgentConfig:
-    """Take what is there: sockets and a cgroup of systemd, and the user's room for processes."""
+    """Take what is there: sockets and a cgroup of systemd, the user's room for processes, files."""
     containment = config.containment
     if containment.cgroup is None:
         containment = attrs.evolve(containment, cgroup=find_delegated_cgroup())
     if containment.max_processes is None:
-        bound = default_max_processes(own_cgroups=containment.cgroup is not None)
-        containment = attrs.evolve(containment, max_processes=bound)
+        containment = attrs.evolve(containment, max_processes=default_max_processes())
+    if containment.max_user_processes is None:
+        containment = attrs.evolve(containment, max_user_processes=default_user_processes())
+    containment = attrs.evolve(containment, open_files=raise_open_files())
     return attrs.evolve(
         config, containment=containment, descriptors=find_handed_over(environ, os.getpid())
     )

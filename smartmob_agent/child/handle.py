@@ -7,6 +7,7 @@ import errno as errors
 import logging
 import os
 import signal
+from collections.abc import Callable
 from typing import Self
 
 import attrs
@@ -53,13 +54,26 @@ class ShimHandle:
 class GuardedChild:
     """The real `Child`."""
 
-    def __init__(self, command: Command, ends: ChildPipes, shim: ShimHandle) -> None:
+    def __init__(
+        self,
+        command: Command,
+        ends: ChildPipes,
+        shim: ShimHandle,
+        *,
+        explain: Callable[[], str] = str,
+    ) -> None:
+        """A child whose shim was asked for.
+
+        explain: returns why a child that has just failed by itself may have, if that is known.
+        """
         self.stdout: trio.abc.ReceiveStream = ends.stdout
         self.stderr: trio.abc.ReceiveStream = ends.stderr
-        self.pid = self._shim_pid = 0
+        self.pid = self.shim_pid = 0
         self._command = command
         self._ends = ends
         self._shim = shim
+        self._explain = explain
+        self._reason = ""
         self._error: SpawnError | None = None
         self._started = trio.Event()
         """Set when it is known whether the child could be started."""
@@ -106,6 +120,12 @@ class GuardedChild:
         """See `Child.kill`."""
         self._tell(b"k")
         self._ending.set()
+
+    def kill_because(self, reason: str) -> None:
+        """As `kill()`; the exit tells the reason."""
+        if self._exit is None:
+            self._reason = reason
+            self.kill()
 
     def send_signal(self, number: signal.Signals) -> None:
         """See `Child.send_signal`."""
@@ -163,7 +183,7 @@ class GuardedChild:
         self._news.set()
         match word:
             case "started":
-                self.pid, self._shim_pid = map(int, rest.split())
+                self.pid, self.shim_pid = map(int, rest.split())
                 self._started.set()
             case "failed":
                 errno, _, step = rest.partition(" ")
@@ -180,7 +200,8 @@ class GuardedChild:
 
     def _note_exit(self, status: Exit) -> None:
         if self._exit is None:
-            self._exit = status
+            reason = self._reason or (self._explain() if status.code else "")
+            self._exit = attrs.evolve(status, reason=reason)
             self._exited.set()
 
     def _note_lost_shim(self) -> None:
@@ -196,7 +217,7 @@ class GuardedChild:
         """
         await self._ending.wait()
         if await self._wait_silence():
-            self._ends.kill_shim(self._shim_pid)  # its zygote may be gone, or hang as well
+            self._ends.kill_shim(self.shim_pid)  # its zygote may be gone, or hang as well
             if self.pid:  # whatever is to be told of the shim then, who is stopped cannot tell it
                 self._shim.zygote.resume()
             with trio.move_on_after(_SHIM_TIMEOUT):
@@ -257,6 +278,8 @@ def _explain(command: Command, errno: int, step: str) -> SpawnError:
         return SpawnError(f"cannot start {_name(command)} in a cgroup of its own: {reason}")
     if step == "interpreter":
         return ExecError(f"cannot start {_name(command)}: the interpreter it names is missing")
+    if step == "fork" and errno == errors.EAGAIN:
+        reason += " (ulimit -u, TasksMax= of systemd, the limit of a container)"
     if step == "exec" and errno in _NO_PROGRAM:
         return ExecError(f"cannot start {_name(command)}: {reason}")
     if step != "exec":

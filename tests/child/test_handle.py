@@ -23,6 +23,7 @@ from smartmob_agent.child.seam import Command, Exit
 from smartmob_agent.child.zygote_client import ZygoteClient
 from smartmob_agent.errors import SpawnError
 
+MORE = " (ulimit -u, TasksMax= of systemd, the limit of a container)"
 COMMAND = Command(argv=("/bin/app",), env={}, cwd=Path("/srv"))
 
 
@@ -62,7 +63,7 @@ async def scene() -> AsyncIterator[Scene]:
         ("2 exec", "cannot start '/bin/app': No such file or directory"),
         ("2 chdir", "cannot start '/bin/app' in '/srv': No such file or directory"),
         ("2 interpreter", "cannot start '/bin/app': the interpreter it names is missing"),
-        ("11 fork", "cannot start '/bin/app': fork: Resource temporarily unavailable"),
+        ("11 fork", "cannot start '/bin/app': fork: Resource temporarily unavailable" + MORE),
         ("1 isolate", "cannot start '/bin/app' in a PID namespace: Operation not permitted"),
         ("13 cgroup", "cannot start '/bin/app' in a cgroup of its own: Permission denied"),
     ],
@@ -218,3 +219,13 @@ async def test_a_shim_that_has_ended_is_killed_by_nobody(mock_clock: MockClock) 
     ends.close()
     ends.kill_shim(os.getpid())
     assert ends.lifeline.fileno() == -1
+
+
+async def test_an_exit_tells_why_the_child_was_killed(scene: Scene) -> None:
+    scene.gone.set()
+    await scene.say("started 5 0")
+    scene.child.kill_because("it is too large")
+    await scene.say("exited 9")
+    assert (await scene.child.wait()).hint == ": it is too large"
+    scene.child.kill_because("it is too late for that")
+    assert (await scene.child.wait()).hint == ": it is too large"

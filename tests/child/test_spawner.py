@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -269,7 +270,8 @@ async def test_without_descriptors_left_a_spawn_fails_and_loses_none(
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert count_fds() == before
     assert len(failures) >= 3
-    assert set(failures) == {"cannot start '/bin/sh': Too many open files"}
+    hint = "(ulimit -Hn, LimitNOFILE= of systemd)"
+    assert set(failures) == {f"cannot start '/bin/sh': Too many open files {hint}"}
 
 
 @pytest.fixture
@@ -555,12 +557,34 @@ async def test_a_stopped_shim_is_killed_in_time(
 # Levels
 
 
-async def test_a_limit_of_processes_is_given_to_children() -> None:
+async def test_limits_are_given_to_children() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    expected = [["1000", "1000"], ["60", str(hard)]]
     with trio.fail_after(LIMIT):
-        async with open_spawner(max_processes=1000) as spawner:
-            child = await spawner.spawn(shell("grep 'Max processes' /proc/self/limits"))
-            assert (await read(child.stdout)).split()[2:4] == ["1000", "1000"]
+        async with open_spawner(max_user_processes=1000, open_files=60) as spawner:
+            child = await spawner.spawn(shell("grep -E 'Max (proc|open)' /proc/self/limits"))
+            lines = (await read(child.stdout)).splitlines()
+            assert [line.split()[-3:-1] for line in lines] == expected
             assert spawner.containment == "tree"
+
+
+async def test_a_tree_with_too_many_processes_is_killed_and_no_other() -> None:
+    """Its exit names the limit and the option; who is within it goes on."""
+    script = "i=0; while [ $i -lt {} ]; do sleep 1000 & i=$((i + 1)); done; echo; wait"
+    with trio.fail_after(LIMIT):
+        async with open_spawner(max_processes=40) as spawner:
+            other = await spawner.spawn(shell(script.format(20)))
+            assert await read_line(other.stdout) == ""
+            child = await spawner.spawn(shell(script.format(60)))
+            found = await child.wait()
+            await child.wait_empty()
+            assert look(other.pid) is not None
+    assert found == Exit(signal=signal.SIGKILL)
+    match = re.fullmatch(
+        r": its tree had (\d+) processes and threads, of at most 40 (.*)", found.hint
+    )
+    assert match is not None
+    assert (int(match[1]) > 40, match[2]) == (True, "(--max-processes)")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user may be refused a namespace")

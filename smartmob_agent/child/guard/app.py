@@ -152,7 +152,7 @@ class App:
                 return
             self._take_over()
         for name, limit in self._request["limits"].items():
-            resource.setrlimit(getattr(resource, name), (limit, limit))
+            resource.setrlimit(getattr(resource, name), limit)
         for target in (1, 2):
             os.dup2(self._fds[target - 1], target)
         self._step = "chdir"
