@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from smartmob_agent.agent import Agent, serve
+from smartmob_agent.agent_cli.clock import PatientClock
 from smartmob_agent.agent_cli.logs import open_logging
 from smartmob_agent.agent_cli.options import Options
 from smartmob_agent.agent_cli.signals import outlive_signals, release_signals
@@ -52,7 +53,8 @@ def run(options: Options, environ: Mapping[str, str]) -> int:
         try:
             config = _with_surroundings(options.config, environ)
             gc.freeze()  # What was imported stays; to look at all of it again takes 20 ms or more.
-            return trio.run(_run, config, Notifier.of(environ, os.getpid()), flush_logs)
+            notifier = Notifier.of(environ, os.getpid())
+            return trio.run(_run, config, notifier, flush_logs, clock=PatientClock())
         except* StartError as group:
             error = _first(group)
         logger.critical("start failed", extra={"error": str(error)})

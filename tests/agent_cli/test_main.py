@@ -14,6 +14,8 @@ from trio.testing import MockClock
 
 from smartmob_agent.agent import Agent
 from smartmob_agent.agent_cli import main as cli
+from smartmob_agent.agent_cli.clock import PatientClock
+from smartmob_agent.agent_cli.options import parse_options
 from smartmob_agent.config.settings import AgentConfig, Containment
 
 
@@ -42,6 +44,15 @@ def test_what_was_not_asked_for_is_looked_for() -> None:
     assert found == Containment(
         max_processes=512, max_user_processes=4096, open_files=1024, cgroup=Path("/found")
     )
+
+
+def test_the_command_lets_no_pause_use_up_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look(*_: object) -> int:
+        await trio.lowlevel.checkpoint()
+        return 42 if isinstance(trio.lowlevel.current_clock(), PatientClock) else 1
+
+    monkeypatch.setattr(cli, "_run", look)
+    assert cli.run(parse_options([], {}), {}) == 42
 
 
 class Deaf:
