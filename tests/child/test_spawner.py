@@ -592,8 +592,9 @@ async def test_a_child_may_have_a_pid_namespace() -> None:
     with trio.fail_after(LIMIT):
         async with open_spawner(isolation="pid") as spawner:
             assert spawner.containment == "pid-namespace"
-            child = await spawner.spawn(shell("echo $$"))
-            assert await read(child.stdout) == "2\n"
+            child = await spawner.spawn(shell("echo $$; cd /proc; echo [0-9]*"))
+            number, everyone = (await read(child.stdout)).splitlines()
+            assert everyone == f"1 {number}"
 
 
 async def test_a_level_that_cannot_be_had_is_a_start_error(
