@@ -211,7 +211,7 @@ def delete_bomb(source: str) -> float:
     """Seconds from the request to delete a bomb until the answer, when nothing of it is left."""
     with open_sandbox() as sandbox:
         wrapper = as_user("ordinary")
-        with open_command(sandbox, "--max-processes=512", wrapper=wrapper) as agent:
+        with open_command(sandbox, "--max-user-processes=512", wrapper=wrapper) as agent:
             before = sandbox.pids()
             slug = agent.create(source)
             time.sleep(BOMB_SECONDS)

@@ -13,12 +13,17 @@ import attrs
 import trio
 
 from smartmob_agent.agent import Agent, serve
+from smartmob_agent.agent_cli.clock import PatientClock
 from smartmob_agent.agent_cli.logs import open_logging
 from smartmob_agent.agent_cli.options import Options
 from smartmob_agent.agent_cli.signals import outlive_signals, release_signals
 from smartmob_agent.agent_cli.systemd import Notifier
 from smartmob_agent.child.cgroup import find_delegated_cgroup
-from smartmob_agent.child.limits import default_max_processes
+from smartmob_agent.child.limits import (
+    default_max_processes,
+    default_user_processes,
+    raise_open_files,
+)
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.http.listeners import find_handed_over
@@ -48,7 +53,8 @@ def run(options: Options, environ: Mapping[str, str]) -> int:
         try:
             config = _with_surroundings(options.config, environ)
             gc.freeze()  # What was imported stays; to look at all of it again takes 20 ms or more.
-            return trio.run(_run, config, Notifier.of(environ, os.getpid()), flush_logs)
+            notifier = Notifier.of(environ, os.getpid())
+            return trio.run(_run, config, notifier, flush_logs, clock=PatientClock())
         except* StartError as group:
             error = _first(group)
         logger.critical("start failed", extra={"error": str(error)})
@@ -56,13 +62,15 @@ def run(options: Options, environ: Mapping[str, str]) -> int:
 
 
 def _with_surroundings(config: AgentConfig, environ: Mapping[str, str]) -> AgentConfig:
-    """Take what is there: sockets and a cgroup of systemd, and the user's room for processes."""
+    """Take what is there: sockets and a cgroup of systemd, the user's room for processes, files."""
     containment = config.containment
     if containment.cgroup is None:
         containment = attrs.evolve(containment, cgroup=find_delegated_cgroup())
     if containment.max_processes is None:
-        bound = default_max_processes(own_cgroups=containment.cgroup is not None)
-        containment = attrs.evolve(containment, max_processes=bound)
+        containment = attrs.evolve(containment, max_processes=default_max_processes())
+    if containment.max_user_processes is None:
+        containment = attrs.evolve(containment, max_user_processes=default_user_processes())
+    containment = attrs.evolve(containment, open_files=raise_open_files())
     return attrs.evolve(
         config, containment=containment, descriptors=find_handed_over(environ, os.getpid())
     )

@@ -55,6 +55,13 @@ class Cgroups:
         """Whether the kernel counts the processes of each cgroup."""
         return self._pids_max is not None
 
+    def hint(self, path: Path) -> str:
+        """Why a child that has just failed may have: it has met its pids.max; else empty."""
+        with contextlib.suppress(OSError):  # its shim has removed it
+            if int((path / "pids.events").read_text().split()[1]):
+                return f"it has met its limit of {self._pids_max} processes (--max-processes)"
+        return ""
+
     def enter(self, request: SpawnRequest, limits: ResourceLimits = NO_LIMITS) -> Path:
         """Let the child that is asked for be in a new cgroup; the caller removes it.
 

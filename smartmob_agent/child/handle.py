@@ -7,6 +7,7 @@ import errno as errors
 import logging
 import os
 import signal
+from collections.abc import Callable
 from typing import Self
 
 import attrs
@@ -28,6 +29,8 @@ Twice as long after a kill, what is left counts as stuck; what was never started
 again, without its zygote.
 """
 
+_TURNS = 5
+"""Of the event loop, from a word that has arrived to the end of who oversees its child."""
 
 _NO_PROGRAM = frozenset(
     {errors.ENOENT, errors.EACCES, errors.ENOEXEC, errors.ENOTDIR, errors.EISDIR, errors.ELOOP}
@@ -51,13 +54,26 @@ class ShimHandle:
 class GuardedChild:
     """The real `Child`."""
 
-    def __init__(self, command: Command, ends: ChildPipes, shim: ShimHandle) -> None:
+    def __init__(
+        self,
+        command: Command,
+        ends: ChildPipes,
+        shim: ShimHandle,
+        *,
+        explain: Callable[[], str] = str,
+    ) -> None:
+        """A child whose shim was asked for.
+
+        explain: returns why a child that has just failed by itself may have, if that is known.
+        """
         self.stdout: trio.abc.ReceiveStream = ends.stdout
         self.stderr: trio.abc.ReceiveStream = ends.stderr
-        self.pid = self._shim_pid = 0
+        self.pid = self.shim_pid = 0
         self._command = command
         self._ends = ends
         self._shim = shim
+        self._explain = explain
+        self._reason = ""
         self._error: SpawnError | None = None
         self._started = trio.Event()
         """Set when it is known whether the child could be started."""
@@ -69,7 +85,8 @@ class GuardedChild:
         self._left: tuple[int, ...] = ()
         self._is_terminated = False
         self._ending = trio.Event()
-        self._silence = trio.CancelScope()
+        self._news = trio.Event()
+        """Set when the shim has said something, or has ended, since this was made."""
 
     @property
     def stuck(self) -> tuple[int, ...]:
@@ -103,6 +120,12 @@ class GuardedChild:
         """See `Child.kill`."""
         self._tell(b"k")
         self._ending.set()
+
+    def kill_because(self, reason: str) -> None:
+        """As `kill()`; the exit tells the reason."""
+        if self._exit is None:
+            self._reason = reason
+            self.kill()
 
     def send_signal(self, number: signal.Signals) -> None:
         """See `Child.send_signal`."""
@@ -145,6 +168,7 @@ class GuardedChild:
                 nursery.start_soon(self._oversee_end)
                 with self._ends.lifeline:
                     await receive_lines(self._ends.lifeline, self._on_message)
+                self._news.set()
                 self._note_lost_shim()
                 if not self._was_emptied:
                     self._ending.set()
@@ -156,9 +180,10 @@ class GuardedChild:
             self._settled.set()
 
     def _on_message(self, word: str, rest: str) -> None:
+        self._news.set()
         match word:
             case "started":
-                self.pid, self._shim_pid = map(int, rest.split())
+                self.pid, self.shim_pid = map(int, rest.split())
                 self._started.set()
             case "failed":
                 errno, _, step = rest.partition(" ")
@@ -170,13 +195,13 @@ class GuardedChild:
                     self._ending.set()
             case "left":
                 self._left = tuple(map(int, rest.split()))
-                self._silence.deadline = trio.current_time() + _SHIM_TIMEOUT
             case _:  # its last word, after which it ends
                 self._was_emptied = True
 
     def _note_exit(self, status: Exit) -> None:
         if self._exit is None:
-            self._exit = status
+            reason = self._reason or (self._explain() if status.code else "")
+            self._exit = attrs.evolve(status, reason=reason)
             self._exited.set()
 
     def _note_lost_shim(self) -> None:
@@ -185,29 +210,51 @@ class GuardedChild:
         self._note_exit(Exit(signal=signal.SIGKILL))  # by the shim, which takes it along
 
     async def _oversee_end(self) -> None:
-        """Bound the time between a kill and its end."""
+        """Bound the time between a kill and its end.
+
+        One wait after the other, each cancelled when nothing is left: a pause of this program may
+        outlast several limits, and skips no step.
+        """
         await self._ending.wait()
-        # Each wait is cancelled when nothing is left.
-        with trio.move_on_after(2 * _SHIM_TIMEOUT):
-            self._silence.deadline = trio.current_time() + _SHIM_TIMEOUT
-            with self._silence:
+        if await self._wait_silence():
+            self._ends.kill_shim(self.shim_pid)  # its zygote may be gone, or hang as well
+            if self.pid:  # whatever is to be told of the shim then, who is stopped cannot tell it
+                self._shim.zygote.resume()
+            with trio.move_on_after(_SHIM_TIMEOUT):
+                await self._shim.zygote.kill(self._shim.ident)
                 await trio.sleep_forever()
-            self._ends.kill_shim(self._shim_pid)  # its zygote may be gone, or hang as well
-            await self._shim.zygote.kill(self._shim.ident)
-            await trio.sleep_forever()
         if not self.pid:  # what does not even start hangs in the zygote, most likely
             self._shim.zygote.abandon()
             with trio.move_on_after(_SHIM_TIMEOUT):
                 await trio.sleep_forever()
+        await _hear_news()
         self._is_stuck = True
         self._settled.set()
         extra = {"pid": self.pid or "unknown", "left": self.stuck}
         logger.error("child is stuck", extra=extra)
 
+    async def _wait_silence(self) -> bool:
+        """Wait until the shim was silent for long; False if it goes on telling what is left."""
+        end = trio.current_time() + 2 * _SHIM_TIMEOUT
+        while (now := trio.current_time()) < end:
+            self._news = trio.Event()
+            with trio.move_on_at(min(now + _SHIM_TIMEOUT, end)):
+                await self._news.wait()
+            await _hear_news()
+            if not self._news.is_set():
+                return now + _SHIM_TIMEOUT <= end
+        return False
+
     def _tell(self, word: bytes) -> None:
         # Closed or broken: the shim is gone.  Full: it holds the same word many times already.
         with contextlib.suppress(OSError):
             self._ends.lifeline.send(word)
+
+
+async def _hear_news() -> None:
+    """Let those run who have something to hear, before a limit counts that a pause has used up."""
+    for _ in range(_TURNS):
+        await trio.lowlevel.checkpoint()
 
 
 def _read_status(status: int) -> Exit:
@@ -231,6 +278,8 @@ def _explain(command: Command, errno: int, step: str) -> SpawnError:
         return SpawnError(f"cannot start {_name(command)} in a cgroup of its own: {reason}")
     if step == "interpreter":
         return ExecError(f"cannot start {_name(command)}: the interpreter it names is missing")
+    if step == "fork" and errno == errors.EAGAIN:
+        reason += " (ulimit -u, TasksMax= of systemd, the limit of a container)"
     if step == "exec" and errno in _NO_PROGRAM:
         return ExecError(f"cannot start {_name(command)}: {reason}")
     if step != "exec":

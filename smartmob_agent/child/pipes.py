@@ -45,9 +45,10 @@ class ChildPipes:
         """Send SIGKILL to who holds the other end of the lifeline, if it lives.
 
         pid: its number when it told it; 0 is nobody.  It cannot have been used again while the
-            other end is open: only the shim has it.  Where there is no pidfd nobody is killed.
+            other end is open: only the shim has it.  Where there is no pidfd nobody is killed,
+            nor when our end is closed, which it is once the shim has ended.
         """
-        if not pid:
+        if not pid or self.lifeline.fileno() < 0:
             return
         with contextlib.suppress(OSError, AttributeError):
             pidfd = os.pidfd_open(pid)

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import attrs
 
+from smartmob_agent.child.limits import Limits
 from smartmob_agent.child.seam import Command
 
 __all__ = ["SpawnRequest"]
@@ -26,7 +27,7 @@ class SpawnRequest:
 
     @classmethod
     def spawn(
-        cls, command: Command, fds: list[int], *, limits: Mapping[str, int], isolation: str | None
+        cls, command: Command, fds: list[int], *, limits: Limits, isolation: str | None
     ) -> Self:
         """Ask for a child.
 
@@ -38,7 +39,7 @@ class SpawnRequest:
                 "argv": command.argv,
                 "env": dict(command.env),
                 "cwd": str(command.cwd.absolute()),
-                "limits": limits,
+                "limits": dict(limits),
                 "isolation": isolation,
                 "cgroup": None,
             },

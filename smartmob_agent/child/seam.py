@@ -63,10 +63,15 @@ class Command:
 
 @attrs.frozen(kw_only=True)
 class Exit:
-    """How a child ended: by itself with a code, or by a signal; never both."""
+    """How a child ended: by itself with a code, or by a signal; never both.
+
+    reason: what is known of the cause, such as a limit that it has met, with the option that
+        raises it; empty for most.
+    """
 
     code: int | None = None
     signal: int | None = None
+    reason: str = attrs.field(default="", eq=False)
 
     @property
     def signal_name(self) -> str | None:
@@ -79,8 +84,13 @@ class Exit:
             return f"SIGRTMIN+{self.signal - signal.SIGRTMIN}"
 
     @property
-    def shell_hint(self) -> str:
-        """What a shell means by its code, with a colon before it; empty for most codes."""
+    def hint(self) -> str:
+        """What is known of the cause, or what a shell means by its code; with a colon before it.
+
+        Empty for most.
+        """
+        if self.reason:
+            return f": {self.reason}"
         return "" if self.code is None else _SHELL_HINTS.get(self.code, "")
 
     @property

@@ -12,9 +12,11 @@ all that is below it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,11 +25,12 @@ import trio
 from smartmob_agent.child.cgroup import Cgroups, open_cgroups
 from smartmob_agent.child.guard.schedule import wake_quickly
 from smartmob_agent.child.handle import GuardedChild, ShimHandle
-from smartmob_agent.child.limits import limits_of_child
+from smartmob_agent.child.limits import Limits, check_user_processes, limits_of_child
 from smartmob_agent.child.orphans import reap_orphans
 from smartmob_agent.child.pipes import ChildPipes
 from smartmob_agent.child.request import SpawnRequest
 from smartmob_agent.child.seam import Command
+from smartmob_agent.child.tree_watch import TreeWatch
 from smartmob_agent.child.zygote_client import ZygoteClient
 from smartmob_agent.errors import SpawnError, StartError
 
@@ -36,6 +39,8 @@ __all__ = ["GuardedSpawner", "Isolation", "open_spawner"]
 Isolation = Literal["pid"]
 
 _NOTHING = Command(argv=("/bin/sh", "-c", ":"), env={}, cwd=Path("/"))
+
+_FILES_HINT = " (ulimit -Hn, LimitNOFILE= of systemd)"
 
 _START_TIMEOUT = 10.0
 """Seconds that the guard has to start a child, or itself; it takes 2 and 20 ms."""
@@ -48,13 +53,22 @@ class GuardedSpawner:
     """The real `Spawner`; `open_spawner()` makes it."""
 
     def __init__(
-        self, *, max_processes: int | None, isolation: Isolation | None, cgroup: Path | None
+        self,
+        *,
+        max_processes: int | None,
+        max_user_processes: int | None,
+        open_files: int | None,
+        isolation: Isolation | None,
+        cgroup: Path | None,
     ) -> None:
         self._max_processes = max_processes
+        self._max_user_processes = max_user_processes
+        self._open_files = open_files
         self._isolation = isolation
         self._cgroup = cgroup
         self._cgroups: Cgroups | None = None
-        self._limits: Mapping[str, int] = {}
+        self._limits: Limits = {}
+        self._watch = TreeWatch(most=None, user_most=None, trees=dict)
         self._zygote = ZygoteClient(isolation=self._isolation)
         self._children: set[GuardedChild] = set()
         self._closing = trio.Event()
@@ -104,8 +118,7 @@ class GuardedSpawner:
         if self._cgroup is not None:
             cgroups = open_cgroups(self._cgroup, max_processes=self._max_processes)
             self._cgroups = await trio.to_thread.run_sync(stack.enter_context, cgroups)
-        counted = self._cgroups.limits_processes if self._cgroups else None
-        self._limits = limits_of_child(self._max_processes, counted=counted)
+        self._set_limits()
         wake_quickly()
         self._nursery.start_soon(self._zygote.run, name="guard")
         if os.getpid() == 1:
@@ -121,6 +134,27 @@ class GuardedSpawner:
                 raise StartError(f"no {self.containment} containment: {exc}") from exc
             await child.wait_settled()
             child.close_pipes()
+
+    def _set_limits(self) -> None:
+        """Let cgroups count processes where they can, else a watch."""
+        if self._cgroups and self._cgroups.limits_processes:
+            self._limits = limits_of_child(user_processes=None, open_files=self._open_files)
+            return
+        for bound in (self._max_processes, self._max_user_processes):
+            if bound is not None:
+                check_user_processes(bound)
+        user_most = self._max_user_processes
+        self._limits = limits_of_child(user_processes=user_most, open_files=self._open_files)
+        self._watch = TreeWatch(most=self._max_processes, user_most=user_most, trees=self._trees)
+        self._nursery.start_soon(self._watch.run, name="watch")
+
+    def _trees(self) -> Mapping[int, GuardedChild]:
+        return {child.shim_pid: child for child in self._children if child.shim_pid}
+
+    def _explain(self, cgroup: Path | None) -> str:
+        if self._cgroups and cgroup and (hint := self._cgroups.hint(cgroup)):
+            return hint
+        return self._watch.hint
 
     def close(self) -> None:
         """Refuse new children and let `run()` end."""
@@ -145,7 +179,8 @@ class GuardedSpawner:
                 child = await self._hand_over(command)
                 return await child.wait_started()
         except OSError as exc:
-            raise SpawnError(f"cannot start {command.argv[0]!r}: {exc.strerror}") from exc
+            hint = _FILES_HINT if exc.errno == errno.EMFILE else ""
+            raise SpawnError(f"cannot start {command.argv[0]!r}: {exc.strerror}{hint}") from exc
         except trio.BrokenResourceError:  # pragma: no cover  -- killed while we hand over
             return None
         except trio.TooSlowError as exc:
@@ -169,7 +204,8 @@ class GuardedSpawner:
             undo.callback(self._remove_cgroup, path)
             ident, gone = await zygote.spawn(request)
             undo.pop_all()
-        child = GuardedChild(command, ends, ShimHandle(zygote=zygote, ident=ident, gone=gone))
+        shim = ShimHandle(zygote=zygote, ident=ident, gone=gone)
+        child = GuardedChild(command, ends, shim, explain=partial(self._explain, path))
         self._children.add(child)
         self._nursery.start_soon(self._host, child, path, name=f"child {command.argv[0]}")
         if self._closing.is_set():  # pragma: no cover  -- closed while we hand over
@@ -204,10 +240,11 @@ class GuardedSpawner:
         for child in tuple(self._children):
             await child.wait_settled()
         self._zygote.close()
-        is_stuck = any(child.stuck for child in self._children)  # then the guard stays, too
-        if self._zygote.has_begun and not is_stuck:
-            with trio.move_on_after(_END_TIMEOUT):
-                await self._zygote.ended.wait()
+        if not self._zygote.has_begun:
+            return
+        with trio.move_on_after(_END_TIMEOUT):
+            await self._zygote.ended.wait()
+        if not any(child.stuck for child in self._children):  # else the guard stays, too
             self._zygote.abandon()  # no effect if it has ended
             with trio.move_on_after(_END_TIMEOUT):
                 await self._zygote.ended.wait()
@@ -217,14 +254,19 @@ class GuardedSpawner:
 async def open_spawner(
     *,
     max_processes: int | None = None,
+    max_user_processes: int | None = None,
+    open_files: int | None = None,
     isolation: Isolation | None = None,
     cgroup: Path | None = None,
 ) -> AsyncIterator[GuardedSpawner]:
     """A spawner whose children do not outlive the block, nor this program.
 
-    max_processes: most processes of a child (pids.max) where the controller is delegated;
-        else of the whole user when a child starts another (RLIMIT_NPROC, which does not
-        bind root), with a cgroup beside what it runs at the start; None for no limit.
+    max_processes: most processes and threads of a tree: the kernel refuses more (pids.max) where
+        the controller is delegated; else a tree that has more is killed, within a second or two
+        for a bomb, in half a minute for a slow leak.  None for no limit.
+    max_user_processes: where no cgroup counts: of the whole user when a child starts another
+        (RLIMIT_NPROC, which does not bind root); None for the one of this process.
+    open_files: soft limit of a child's descriptors; None for the one of this process.
     isolation: `pid` gives each child a PID namespace; who is not root needs a user
         namespace besides.
     cgroup: a delegated directory of cgroup v2, where each child gets a cgroup of its own;
@@ -241,7 +283,13 @@ async def open_spawner(
 
     A copy of this process by a bare `fork()` holds the trees alive: start programs instead.
     """
-    spawner = GuardedSpawner(max_processes=max_processes, isolation=isolation, cgroup=cgroup)
+    spawner = GuardedSpawner(
+        max_processes=max_processes,
+        max_user_processes=max_user_processes,
+        open_files=open_files,
+        isolation=isolation,
+        cgroup=cgroup,
+    )
     failure: StartError | None = None
     async with trio.open_nursery() as nursery:
         # Not by `start()`, where it would be left if it is cancelled just then: it is shielded.

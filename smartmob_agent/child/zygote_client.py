@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -101,12 +102,14 @@ class ZygoteClient:
             for event in self._gone.values():  # nobody else could tell
                 event.set()
             if self._process and self._process.returncode is None and not self._is_closed:
+                self.resume()
                 with trio.move_on_after(_END_TIMEOUT, shield=True):
                     await _wait_ended(self._process)
 
     def close(self) -> None:
-        """Let the zygote end: it finds the agent gone."""
+        """Let the zygote end: it finds the agent gone, if it was stopped before, too."""
         self._is_closed = True
+        self.resume()
         if self._control is not None:
             with contextlib.suppress(OSError):  # it is gone already
                 self._control.shutdown(socket.SHUT_WR)
@@ -135,6 +138,11 @@ class ZygoteClient:
         self.is_abandoned = True
         if self._process is not None:
             self._process.kill()
+
+    def resume(self) -> None:
+        """Let it go on if it was stopped (SIGSTOP); no effect if it was not, or has ended."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     async def kill(self, shim: int) -> None:
         """Send SIGKILL to a shim, by its id; no effect if either has ended."""

@@ -508,11 +508,28 @@ class Containment:
         default=None,
         metadata=setting(
             PROCESSES,
-            "Most processes of a child, where a cgroup counts them (pids.max); else of the "
-            "whole user, when a child starts another one (RLIMIT_NPROC, which does not bind "
-            "root).",
+            "Most processes and threads of a tree.  Where a cgroup counts them the kernel refuses "
+            "more (pids.max); else a tree that has more is killed, and started again.",
             section="Containment",
-            default_in_words="512 more than the user runs now, or its hard limit; none for root",
+            default_in_words="2048, or the user's hard limit; none for root",
+        ),
+    )
+    max_user_processes: int | None = attrs.field(
+        default=None,
+        metadata=setting(
+            PROCESSES,
+            "Most processes and threads of the whole user, when a child starts another one and "
+            "no cgroup counts (RLIMIT_NPROC, which does not bind root).",
+            section="Containment",
+            default_in_words="half of what the machine may have, or the user's hard limit",
+        ),
+    )
+    open_files: int | None = attrs.field(
+        default=None,
+        metadata=setting(
+            PROCESSES,
+            "Soft limit of open descriptors of children, where the agent has raised its own.",
+            why_no_option="children get the limit that the agent was started with.",
         ),
     )
     isolation: Literal["pid"] | None = attrs.field(

@@ -425,7 +425,7 @@ class ManagedProcess(ProcessLifecycle):
         if not self.ready:
             self.failures += 1
         self._note_exit(how)
-        error = f"the child ended with {how} after {uptime:.1f} s{how.shell_hint}"
+        error = f"the child ended with {how} after {uptime:.1f} s{how.hint}"
         # Someone may have asked for a new child when this one had ended and nobody had noticed.
         if self._turn.cancel_called:
             self._back_off(0.0, error=error)

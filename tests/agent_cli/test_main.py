@@ -14,7 +14,18 @@ from trio.testing import MockClock
 
 from smartmob_agent.agent import Agent
 from smartmob_agent.agent_cli import main as cli
+from smartmob_agent.agent_cli.clock import PatientClock
+from smartmob_agent.agent_cli.options import parse_options
 from smartmob_agent.config.settings import AgentConfig, Containment
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits of this very process stay as they are."""
+    monkeypatch.setattr(cli, "find_delegated_cgroup", lambda: Path("/found"))
+    monkeypatch.setattr(cli, "default_max_processes", lambda: 512)
+    monkeypatch.setattr(cli, "default_user_processes", lambda: 4096)
+    monkeypatch.setattr(cli, "raise_open_files", lambda: 1024)
 
 
 def test_sockets_that_were_handed_over_are_taken() -> None:
@@ -22,19 +33,26 @@ def test_sockets_that_were_handed_over_are_taken() -> None:
     assert cli._with_surroundings(AgentConfig(), environ).descriptors == (3, 4)
 
 
-def test_what_was_asked_for_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "find_delegated_cgroup", lambda: Path("/found"))
-    monkeypatch.setattr(cli, "default_max_processes", lambda **_: 512)
-    asked = Containment(max_processes=7, cgroup=Path("/asked"))
+def test_what_was_asked_for_stays() -> None:
+    asked = Containment(max_processes=7, max_user_processes=70, cgroup=Path("/asked"))
     found = cli._with_surroundings(AgentConfig(containment=asked), {})
-    assert found.containment == asked
+    assert found.containment == attrs.evolve(asked, open_files=1024)
 
 
-def test_what_was_not_asked_for_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "find_delegated_cgroup", lambda: Path("/found"))
-    monkeypatch.setattr(cli, "default_max_processes", lambda *, own_cgroups: 512 + own_cgroups)
+def test_what_was_not_asked_for_is_looked_for() -> None:
     found = cli._with_surroundings(AgentConfig(), {}).containment
-    assert found == Containment(max_processes=513, cgroup=Path("/found"))
+    assert found == Containment(
+        max_processes=512, max_user_processes=4096, open_files=1024, cgroup=Path("/found")
+    )
+
+
+def test_the_command_lets_no_pause_use_up_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look(*_: object) -> int:
+        await trio.lowlevel.checkpoint()
+        return 42 if isinstance(trio.lowlevel.current_clock(), PatientClock) else 1
+
+    monkeypatch.setattr(cli, "_run", look)
+    assert cli.run(parse_options([], {}), {}) == 42
 
 
 class Deaf:

@@ -218,3 +218,18 @@ def test_a_cgroup_that_does_not_get_empty_is_not_waited_for_for_ever(tmp_path: P
     end = time.monotonic() + 0.01
     cgroup._wait_empty(tmp_path, end)
     assert time.monotonic() >= end
+
+
+@pytest.mark.parametrize(
+    ("events", "hint"),
+    [
+        ("max 0\n", ""),
+        ("max 3\n", "it has met its limit of 7 processes (--max-processes)"),
+        (None, ""),
+    ],
+)
+def test_who_has_met_its_limit_is_told(tmp_path: Path, events: str | None, hint: str) -> None:
+    """Its shim may have removed the cgroup already."""
+    if events is not None:
+        (tmp_path / "pids.events").write_text(events)
+    assert cgroup.Cgroups(tmp_path, 7).hint(tmp_path) == hint

@@ -23,6 +23,7 @@ from smartmob_agent.child.seam import Command, Exit
 from smartmob_agent.child.zygote_client import ZygoteClient
 from smartmob_agent.errors import SpawnError
 
+MORE = " (ulimit -u, TasksMax= of systemd, the limit of a container)"
 COMMAND = Command(argv=("/bin/app",), env={}, cwd=Path("/srv"))
 
 
@@ -62,7 +63,7 @@ async def scene() -> AsyncIterator[Scene]:
         ("2 exec", "cannot start '/bin/app': No such file or directory"),
         ("2 chdir", "cannot start '/bin/app' in '/srv': No such file or directory"),
         ("2 interpreter", "cannot start '/bin/app': the interpreter it names is missing"),
-        ("11 fork", "cannot start '/bin/app': fork: Resource temporarily unavailable"),
+        ("11 fork", "cannot start '/bin/app': fork: Resource temporarily unavailable" + MORE),
         ("1 isolate", "cannot start '/bin/app' in a PID namespace: Operation not permitted"),
         ("13 cgroup", "cannot start '/bin/app' in a cgroup of its own: Permission denied"),
     ],
@@ -178,3 +179,53 @@ async def test_who_was_never_started_has_no_number(
     assert trio.current_time() - start == 15
     assert scene.child.stuck == ()
     assert [record.__dict__["pid"] for record in caplog.records] == ["unknown"]
+
+
+async def test_a_pause_does_not_keep_a_silent_shim_from_being_killed(
+    scene: Scene, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All limits passed while this program was stopped; the shim has said nothing."""
+    killed: list[int] = []
+    monkeypatch.setattr(ChildPipes, "kill_shim", lambda _, pid: killed.append(pid))
+    await scene.say("started 5 4")
+    scene.child.kill()
+    await wait_all_tasks_blocked()
+    mock_clock.jump(1000)
+    await wait_all_tasks_blocked()
+    assert (killed, scene.child.stuck) == ([4], ())
+
+
+async def test_news_that_came_in_a_pause_count_before_the_limits(
+    scene: Scene, mock_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After SIGSTOP of the agent nobody is told that something is stuck that is gone."""
+    await scene.say("started 5 0")
+    scene.child.kill()
+    await wait_all_tasks_blocked()
+    mock_clock.jump(5)
+    await wait_all_tasks_blocked()  # the shim was to be killed by now
+    mock_clock.jump(1000)
+    scene.shim.sendall(b"exited 9\nempty\n")
+    scene.shim.close()
+    await scene.child.wait_settled()
+    assert (scene.child.stuck, caplog.records) == ((), [])
+
+
+async def test_a_shim_that_has_ended_is_killed_by_nobody(mock_clock: MockClock) -> None:
+    """While its zygote has not collected it, its number still means it."""
+    ends = ChildPipes()
+    for fd in ends.theirs:
+        os.close(fd)
+    ends.close()
+    ends.kill_shim(os.getpid())
+    assert ends.lifeline.fileno() == -1
+
+
+async def test_an_exit_tells_why_the_child_was_killed(scene: Scene) -> None:
+    scene.gone.set()
+    await scene.say("started 5 0")
+    scene.child.kill_because("it is too large")
+    await scene.say("exited 9")
+    assert (await scene.child.wait()).hint == ": it is too large"
+    scene.child.kill_because("it is too late for that")
+    assert (await scene.child.wait()).hint == ": it is too large"

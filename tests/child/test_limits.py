@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from smartmob_agent.child.limits import default_max_processes, limits_of_child
+from smartmob_agent.child.limits import (
+    check_user_processes,
+    default_max_processes,
+    default_user_processes,
+    limits_of_child,
+    raise_open_files,
+)
 from smartmob_agent.errors import StartError
 
 INFINITE = resource.RLIM_INFINITY
@@ -39,47 +45,68 @@ def as_user(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: uid)
 
 
-def test_what_the_user_runs_comes_on_top(monkeypatch: pytest.MonkeyPatch, proc: Path) -> None:
-    as_user(monkeypatch, os.getuid() or 0)
-    if os.getuid() == 0:
-        for path in [*proc.glob("[0-9]*")]:
-            os.chown(path, 65534, 65534)
-        as_user(monkeypatch, 65534)
-    assert default_max_processes(own_cgroups=False, proc=proc) == 512 + 3
+def set_kernel(proc: Path, **numbers: int) -> None:
+    directory = proc / "sys/kernel"
+    directory.mkdir(parents=True)
+    for name, number in numbers.items():
+        (directory / name.replace("threads_max", "threads-max")).write_text(f"{number}\n")
 
 
-def test_processes_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch, proc: Path) -> None:
+def test_the_user_has_half_of_the_machine(monkeypatch: pytest.MonkeyPatch, proc: Path) -> None:
     as_user(monkeypatch, 12345)
-    assert default_max_processes(own_cgroups=False, proc=proc) == 512
+    set_kernel(proc, threads_max=192_730, pid_max=32_768)
+    assert default_user_processes(proc=proc) == 16_384
 
 
-def test_a_cgroup_counts_only_its_own(monkeypatch: pytest.MonkeyPatch, proc: Path) -> None:
+def test_a_user_with_much_has_room_for_one_more_tree(
+    monkeypatch: pytest.MonkeyPatch, proc: Path
+) -> None:
+    for path in proc.glob("[0-9]*"):
+        os.chown(path, os.getuid() or 65534, -1)
+    as_user(monkeypatch, os.getuid() or 65534)
+    set_kernel(proc, threads_max=1000, pid_max=1000)
+    assert default_user_processes(proc=proc) == 2048 + 3
+
+
+def test_where_the_kernel_tells_nothing_there_is_a_bound_too(
+    monkeypatch: pytest.MonkeyPatch, proc: Path
+) -> None:
     as_user(monkeypatch, 12345)
-    assert default_max_processes(own_cgroups=True, proc=proc) == 512
+    assert default_user_processes(proc=proc) == 4096
 
 
 def test_root_is_not_bound(monkeypatch: pytest.MonkeyPatch, proc: Path) -> None:
     as_user(monkeypatch, 0)
-    assert default_max_processes(own_cgroups=False, proc=proc) is None
+    assert default_max_processes() is None
+    assert default_user_processes(proc=proc) is None
 
 
-@pytest.mark.parametrize(("hard", "bound"), [(INFINITE, 512), (600, 512), (100, 100)])
+@pytest.mark.parametrize(
+    ("hard", "bounds"), [(INFINITE, (2048, 4096)), (3000, (2048, 3000)), (100, (100, 100))]
+)
 def test_nobody_asks_for_more_than_the_hard_limit(
     monkeypatch: pytest.MonkeyPatch,
     proc: Path,
     hard_limit: Callable[[int], None],
     hard: int,
-    bound: int,
+    bounds: tuple[int, int],
 ) -> None:
     as_user(monkeypatch, 12345)
     hard_limit(hard)
-    assert default_max_processes(own_cgroups=False, proc=proc) == bound
+    assert (default_max_processes(), default_user_processes(proc=proc)) == bounds
+
+
+def test_children_have_what_was_asked_for(hard_limit: Callable[[int], None]) -> None:
+    hard_limit(4096)
+    expected = {"RLIMIT_NPROC": (100, 100), "RLIMIT_NOFILE": (1024, 4096)}
+    assert limits_of_child(user_processes=100, open_files=1024) == expected
+    assert limits_of_child(user_processes=None, open_files=None) == {}
 
 
 def test_what_is_within_the_limit_can_be_had(hard_limit: Callable[[int], None]) -> None:
-    assert limits_of_child(1_000_000, counted=None) == {"RLIMIT_NPROC": 1_000_000}
+    check_user_processes(1_000_000)
     hard_limit(100)
-    assert limits_of_child(100, counted=None) == {"RLIMIT_NPROC": 100}
+    check_user_processes(100)
 
 
 def test_above_the_limit_the_kernel_decides(
@@ -93,25 +120,26 @@ def test_above_the_limit_the_kernel_decides(
 
     hard_limit(100)
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: tried.append(limits))
-    limits_of_child(101, counted=None)
+    check_user_processes(101)
     monkeypatch.setattr(resource, "setrlimit", refuse)
     with pytest.raises(StartError) as caught:
-        limits_of_child(101, counted=None)
+        check_user_processes(101)
     expected = "cannot allow 101 processes: the hard limit of this user is 100 (ulimit -Hu)"
     assert (str(caught.value), tried) == (expected, [(100, 101), (100, 100)])
 
 
-def test_where_a_cgroup_counts_the_user_is_not_bound(hard_limit: Callable[[int], None]) -> None:
-    hard_limit(100)
-    assert limits_of_child(512, counted=True) == {}
-    assert limits_of_child(None, counted=None) == {}
+def test_open_files_are_raised_to_the_hard_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [(1024, 4096)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, found: limits.append(found))
+    assert (raise_open_files(), limits[1:]) == (1024, [(4096, 4096)])
+    assert (raise_open_files(), limits[2:]) == (None, [])
 
 
-def test_where_a_cgroup_does_not_count_all_that_the_user_runs_comes_on_top(
-    monkeypatch: pytest.MonkeyPatch, proc: Path
-) -> None:
-    """Else no app could start anything beside 512 processes of its user."""
-    for path in proc.glob("[0-9]*"):
-        os.chown(path, os.getuid(), -1)
-    as_user(monkeypatch, os.getuid())
-    assert limits_of_child(512, counted=False, proc=proc) == {"RLIMIT_NPROC": 512 + 3}
+def test_open_files_stay_where_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int, limits: tuple[int, int]) -> None:
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, INFINITE))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert raise_open_files() is None

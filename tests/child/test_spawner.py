@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -69,6 +70,17 @@ async def wait_gone(pid: int) -> None:
         await trio.lowlevel.wait_readable(pidfd)
     finally:
         os.close(pidfd)
+
+
+def is_guard(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"/guard/zygote.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+async def wait_gone_in_time(pid: int) -> None:
+    with trio.fail_after(LIMIT):
+        await wait_gone(pid)
 
 
 # What a child is given
@@ -258,7 +270,8 @@ async def test_without_descriptors_left_a_spawn_fails_and_loses_none(
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert count_fds() == before
     assert len(failures) >= 3
-    assert set(failures) == {"cannot start '/bin/sh': Too many open files"}
+    hint = "(ulimit -Hn, LimitNOFILE= of systemd)"
+    assert set(failures) == {f"cannot start '/bin/sh': Too many open files {hint}"}
 
 
 @pytest.fixture
@@ -446,6 +459,74 @@ async def test_a_stopped_guard_does_not_outlive_the_agent(monkeypatch: pytest.Mo
     assert look(guard) is None
 
 
+async def test_a_stopped_guard_tells_of_a_shim_that_was_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the child counts as stuck, and its guard is left to see to it, stopped for ever."""
+    monkeypatch.setattr(handle, "_SHIM_TIMEOUT", 0.05)
+    with trio.fail_after(LIMIT):
+        async with open_spawner() as spawner:
+            child = await spawner.spawn(shell(f"exec {SLEEP}"))
+            shim = parent(child.pid)
+            guard = parent(shim)
+            os.kill(guard, signal.SIGSTOP)
+            os.kill(shim, signal.SIGKILL)
+            assert await child.wait() == Exit(signal=signal.SIGKILL)
+            await child.wait_empty()
+        await wait_gone(guard)
+    assert look(child.pid) is None
+
+
+async def test_a_stopped_guard_does_not_outlive_a_child_that_is_stuck(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here it only seems so, since nobody waits for what the guard has to say."""
+    monkeypatch.setattr(handle, "_SHIM_TIMEOUT", 0.0)
+    with trio.fail_after(LIMIT):
+        async with open_spawner() as spawner:
+            child = await spawner.spawn(shell(f"exec {SLEEP}"))
+            guard = parent(parent(child.pid))
+            os.kill(parent(child.pid), signal.SIGSTOP)
+            os.kill(guard, signal.SIGSTOP)
+        await wait_gone(guard)
+    await wait_gone(child.pid)
+
+
+def test_a_stopped_guard_does_not_outlive_an_agent_that_was_killed() -> None:
+    """The kernel lets the stopped zygote go on, and that kills the stopped shim."""
+    script = """
+import sys, trio
+from pathlib import Path
+from smartmob_agent.child.seam import Command
+from smartmob_agent.child.spawner import open_spawner
+
+async def main():
+    async with open_spawner() as spawner:
+        argv = ("/bin/sh", "-c", "exec sleep 1000")
+        child = await spawner.spawn(Command(argv=argv, env={"PATH": sys.argv[1]}, cwd=Path("/")))
+        print(child.pid, flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+    command = [sys.executable, "-c", script, os.environ["PATH"]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as agent:
+        assert agent.stdout is not None
+        child = int(agent.stdout.readline())
+        shim = parent(child)
+        guard = parent(shim)
+        for pid in (shim, guard):
+            os.kill(pid, signal.SIGSTOP)
+        agent.kill()
+    try:
+        for pid in (guard, shim, child):
+            trio.run(wait_gone_in_time, pid)
+    finally:
+        for pid in (guard, shim):
+            if is_guard(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
 async def test_a_stopped_shim_is_killed_without_its_zygote_too(
     spawner: GuardedSpawner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -476,12 +557,34 @@ async def test_a_stopped_shim_is_killed_in_time(
 # Levels
 
 
-async def test_a_limit_of_processes_is_given_to_children() -> None:
+async def test_limits_are_given_to_children() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    expected = [["1000", "1000"], ["60", str(hard)]]
     with trio.fail_after(LIMIT):
-        async with open_spawner(max_processes=1000) as spawner:
-            child = await spawner.spawn(shell("grep 'Max processes' /proc/self/limits"))
-            assert (await read(child.stdout)).split()[2:4] == ["1000", "1000"]
+        async with open_spawner(max_user_processes=1000, open_files=60) as spawner:
+            child = await spawner.spawn(shell("grep -E 'Max (proc|open)' /proc/self/limits"))
+            lines = (await read(child.stdout)).splitlines()
+            assert [line.split()[-3:-1] for line in lines] == expected
             assert spawner.containment == "tree"
+
+
+async def test_a_tree_with_too_many_processes_is_killed_and_no_other() -> None:
+    """Its exit names the limit and the option; who is within it goes on."""
+    script = "i=0; while [ $i -lt {} ]; do sleep 1000 & i=$((i + 1)); done; echo; wait"
+    with trio.fail_after(LIMIT):
+        async with open_spawner(max_processes=40) as spawner:
+            other = await spawner.spawn(shell(script.format(20)))
+            assert await read_line(other.stdout) == ""
+            child = await spawner.spawn(shell(script.format(60)))
+            found = await child.wait()
+            await child.wait_empty()
+            assert look(other.pid) is not None
+    assert found == Exit(signal=signal.SIGKILL)
+    match = re.fullmatch(
+        r": its tree had (\d+) processes and threads, of at most 40 (.*)", found.hint
+    )
+    assert match is not None
+    assert (int(match[1]) > 40, match[2]) == (True, "(--max-processes)")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user may be refused a namespace")
@@ -489,8 +592,9 @@ async def test_a_child_may_have_a_pid_namespace() -> None:
     with trio.fail_after(LIMIT):
         async with open_spawner(isolation="pid") as spawner:
             assert spawner.containment == "pid-namespace"
-            child = await spawner.spawn(shell("echo $$"))
-            assert await read(child.stdout) == "2\n"
+            child = await spawner.spawn(shell("echo $$; cd /proc; echo [0-9]*"))
+            number, everyone = (await read(child.stdout)).splitlines()
+            assert everyone == f"1 {number}"
 
 
 async def test_a_level_that_cannot_be_had_is_a_start_error(

@@ -260,7 +260,7 @@ def test_a_fork_bomb_is_gone_in_time(start: OpenAgent, sandbox: Sandbox) -> None
 
     Who would kill one after the other would never come to an end: each is replaced at once.
     """
-    agent = start(max_processes=BOMB)
+    agent = start(max_user_processes=BOMB)
     count = BOMB if agent.uid() == 0 else 100 * BOMB
     script = f"exec {sys.executable} -ISE {Path(__file__).with_name('fork_bomb.py')} {count}"
     agent("spawn", script=script, lines=1)

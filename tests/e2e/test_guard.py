@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from smartmob_agent.child.guard.kernel import children, look
 from tests.e2e.agent import LIMIT, alive, archive_server, running_agent, shell_app
 from tests.e2e.agents import NOBODY, as_user, is_guard
 from tests.e2e.sandbox import cgroup_root, open_sandbox
-from tests.e2e.served_agent import open_archive, open_command
+from tests.e2e.served_agent import ask, open_archive, open_command
 from tests.e2e.test_deploy import setting
 
 pytestmark = [
@@ -78,6 +81,36 @@ def test_an_ordinary_users_agent_gives_no_privileges() -> None:
     assert {"NoNewPrivs:\t1", "Uid:" + f"\t{user}" * 4} <= set(status)
 
 
+MANY = 350
+"""Processes: more than 1024 descriptors of the agent, and a thousand tasks with their guards."""
+
+
+def test_hundreds_of_apps_run_under_the_limits_that_a_user_is_given() -> None:
+    """A stock Debian: 1024 open files, of many more on request, and no cgroup of one's own."""
+    hard = min(1_048_576, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    wrapper = ["prlimit", f"--nofile=1024:{hard}", *as_user("ordinary")]
+    order = {"app": "app", "process_type": "web", "ready": {"log": "up"}, "port": "none"}
+    with (
+        open_archive(shell_app("sleep 1000 & echo up; wait")) as source,
+        open_sandbox() as sandbox,
+        open_command(sandbox, "--max-start-rate=0", wrapper=wrapper) as agent,
+        contextlib.closing(agent.connect()) as connection,
+    ):
+        for number in range(MANY):
+            document = {**order, "node": f"n{number}", "source_url": source}
+            ask(connection, "/create-process", document)
+        end = time.monotonic() + 6 * LIMIT
+        found = ask(connection, "/list-processes")["processes"]
+        while not all(process["ready"] or process["failures"] for process in found):
+            assert time.monotonic() < end, {process["state"] for process in found}
+            found = ask(connection, "/list-processes")["processes"]
+        pid = sandbox.pid(found[0]["pid"])
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    assert [(process["failures"], process["error"]) for process in found] == [(0, None)] * MANY
+    (line,) = (line.split() for line in limits if line.startswith("Max open files"))
+    assert line[3:5] == ["1024", str(hard)]
+
+
 @pytest.fixture
 def limited() -> list[str]:
     """What to put before a command: a user of whom 100 processes may be, and none is."""
@@ -97,6 +130,20 @@ def test_the_default_is_within_the_hard_limit(limited: list[str]) -> None:
         limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
     (line,) = (line.split() for line in limits if line.startswith("Max processes"))
     assert line[2:4] == ["100", "100"]
+
+
+def test_an_app_that_fails_at_the_limit_of_its_user_is_told_so(limited: list[str]) -> None:
+    """Limit and option are in its status, whatever it says itself."""
+    script = "i=0; while [ $i -lt 200 ]; do sleep 1000 & i=$((i + 1)); done; sleep 1000"
+    with (
+        open_archive(shell_app(f"({script}) || {{ sleep 3; exit 1; }}")) as source,
+        open_sandbox() as sandbox,
+        open_command(sandbox, wrapper=limited) as agent,
+    ):
+        slug = agent.create(source)
+        agent.wait_event(event="state", slug=slug, state="backoff")
+        error = agent.ask(f"/process-status/{slug}")["error"]
+    assert "of at most 100 (RLIMIT_NPROC; see --max-user-processes)" in error
 
 
 def test_more_processes_than_the_hard_limit_are_refused(limited: list[str]) -> None:

@@ -14,6 +14,7 @@ import resource
 
 from .bare import TYPE_CHECKING, Socket, open_pair, signal
 from .isolation import (
+    begin_somewhere,
     enter_pid_namespace,
     host_pid,
     mount_own_proc,
@@ -152,7 +153,7 @@ class App:
                 return
             self._take_over()
         for name, limit in self._request["limits"].items():
-            resource.setrlimit(getattr(resource, name), (limit, limit))
+            resource.setrlimit(getattr(resource, name), limit)
         for target in (1, 2):
             os.dup2(self._fds[target - 1], target)
         self._step = "chdir"
@@ -170,6 +171,7 @@ class App:
         for fd in but:
             os.close(fd)
         tie_to_parent(self._trouble)
+        begin_somewhere()
         if main := os.fork():
             for fd in (self._trouble, *self._fds):
                 os.close(fd)

@@ -19,11 +19,23 @@ from .kernel import die_with_parent
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["enter_pid_namespace", "host_pid", "mount_own_proc", "reap_as_init", "tie_to_parent"]
+__all__ = [
+    "begin_somewhere",
+    "enter_pid_namespace",
+    "host_pid",
+    "mount_own_proc",
+    "reap_as_init",
+    "tie_to_parent",
+]
 
 # <linux/sched.h>, <linux/mount.h>
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_SLAVE = 0x2, 0x4, 0x8, 0x4000, 0x80000
+
+_FIRST, _NUMBERS = 300, 30000
+"""Below the kernel's default for pid_max, 32768; those up to 300 are not given again after it."""
+_MOST_USED_UP = 200
+"""Each takes about 0.2 ms."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -57,6 +69,31 @@ def _write(name: str, text: str) -> None:
         os.write(fd, text.encode("ascii"))
     finally:
         os.close(fd)
+
+
+def begin_somewhere() -> None:
+    """Let the next process of our namespace have a number that nobody had in an earlier life.
+
+    Numbers begin at 1 in each namespace: the app would always have the same, and find itself
+    alive in the pid file that it left when it was killed.  Where the number cannot be set
+    (CONFIG_CHECKPOINT_RESTORE; /proc/sys is read-only in most containers) some are used up.
+    """
+    try:
+        fd = os.open("/proc/sys/kernel/ns_last_pid", os.O_WRONLY)
+        try:
+            os.write(fd, str(_FIRST + _random(2) % _NUMBERS).encode("ascii"))
+        finally:
+            os.close(fd)
+    except OSError:
+        for _ in range(_random(1) % _MOST_USED_UP):
+            pid = os.fork()
+            if not pid:
+                os._exit(0)
+            os.waitpid(pid, 0)
+
+
+def _random(size: int) -> int:
+    return int.from_bytes(os.urandom(size), "big")
 
 
 def host_pid() -> int:

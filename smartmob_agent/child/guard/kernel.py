@@ -26,6 +26,7 @@ __all__ = [
     "become_subreaper",
     "children",
     "die_with_parent",
+    "go_on_with_parent",
     "handles",
     "kill_below",
     "kill_children",
@@ -76,6 +77,12 @@ def die_with_parent() -> None:  # pragma: no cover  runs in the guard
     """Ask for SIGKILL when the thread that forked us ends; the caller checks `getppid()`."""
     if sys.platform == "linux":
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def go_on_with_parent() -> None:  # pragma: no cover  runs in the guard
+    """Ask for SIGCONT when the thread that started us ends: who is stopped could not see to it."""
+    if sys.platform == "linux":
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 class KernelProcess:

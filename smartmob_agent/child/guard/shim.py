@@ -21,7 +21,7 @@ from .app import App
 from .bare import TYPE_CHECKING, Socket, signal
 from .cgroup_kill import kill_cgroup, remove_cgroup
 from .group import Group
-from .kernel import become_subreaper
+from .kernel import become_subreaper, go_on_with_parent
 from .lifeline import Lifeline
 from .purge import Purge
 from .schedule import take_precedence, wake_quickly
@@ -69,6 +69,7 @@ class Shim:
         Raises whatever it did not expect; then something may be left.
         """
         os.setsid()
+        go_on_with_parent()
         self._is_subreaper = become_subreaper()
         self._wakeup = Wakeup()
         self._poll = select.poll()

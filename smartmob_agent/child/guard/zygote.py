@@ -31,7 +31,7 @@ if __name__ == "__main__":
 # After the lines above: they say where these are found.
 from .app import IGNORED
 from .bare import TYPE_CHECKING, Socket, open_pair, signal, suppress
-from .kernel import become_subreaper, children
+from .kernel import become_subreaper, children, go_on_with_parent
 from .purge import Purge
 from .shim import Shim
 from .wakeup import Wakeup
@@ -76,6 +76,7 @@ class Zygote:
 
     def run(self) -> None:
         """Return when the agent is gone and nothing is left."""
+        go_on_with_parent()
         level = "tree" if become_subreaper() else "group"
         for signum in signal.valid_signals():  # as if nobody had ignored any
             if signal.getsignal(signum) == signal.SIG_IGN:
