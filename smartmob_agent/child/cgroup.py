@@ -59,7 +59,14 @@ class Cgroups:
         """Why a child that has just failed may have: it has met its pids.max; else empty."""
         with contextlib.suppress(OSError):  # its shim has removed it
             if int((path / "pids.events").read_text().split()[1]):
-                return f"it has met its limit of {self._pids_max} processes (--max-processes)"
+                most = (path / "pids.max").read_text().strip()
+                option = "--max-processes" if most == str(self._pids_max) else "limits.tasks"
+                return f"it has met its limit of {most} processes and threads ({option})"
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            words = (path / "memory.events").read_text().split()
+            if int(words[words.index("oom_kill") + 1]):
+                most = (path / "memory.max").read_text().strip()
+                return f"it has met its limit of {most} bytes of memory (limits.memory_bytes)"
         return ""
 
     def enter(self, request: SpawnRequest, limits: ResourceLimits = NO_LIMITS) -> Path:

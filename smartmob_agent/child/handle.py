@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from smartmob_agent.child.pipes import ChildPipes
-from smartmob_agent.child.seam import Command, Exit
+from smartmob_agent.child.seam import Command, Exit, ResourceLimits
 from smartmob_agent.child.zygote_client import ZygoteClient, receive_lines
 from smartmob_agent.errors import ExecError, SpawnError
 
@@ -87,6 +87,11 @@ class GuardedChild:
         self._ending = trio.Event()
         self._news = trio.Event()
         """Set when the shim has said something, or has ended, since this was made."""
+
+    @property
+    def limits(self) -> ResourceLimits:
+        """What its tree may use."""
+        return self._command.limits
 
     @property
     def stuck(self) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ import resource
 from collections.abc import Mapping
 from pathlib import Path
 
+from smartmob_agent.child.seam import ResourceLimits
 from smartmob_agent.errors import StartError
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "default_max_processes",
     "default_user_processes",
     "limits_of_child",
+    "limits_of_request",
     "raise_open_files",
     "tasks_of_user",
 ]
@@ -64,6 +66,18 @@ def limits_of_child(*, user_processes: int | None, open_files: int | None) -> Li
     if open_files is not None:
         limits["RLIMIT_NOFILE"] = (open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     return limits
+
+
+def limits_of_request(limits: ResourceLimits) -> Limits:
+    """Return what a child is given of what its request asks for; never more than may be given."""
+    asked = {"RLIMIT_NOFILE": limits.open_files, "RLIMIT_CORE": limits.core_bytes}
+    given = {}
+    for name, most in asked.items():
+        if most is not None:
+            hard = resource.getrlimit(getattr(resource, name))[1]
+            bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            given[name] = (bound, bound)
+    return given
 
 
 def raise_open_files() -> int | None:

@@ -25,7 +25,13 @@ import trio
 from smartmob_agent.child.cgroup import Cgroups, open_cgroups
 from smartmob_agent.child.guard.schedule import wake_quickly
 from smartmob_agent.child.handle import GuardedChild, ShimHandle
-from smartmob_agent.child.limits import Limits, check_user_processes, limits_of_child
+from smartmob_agent.child.limit_watch import LimitWatch
+from smartmob_agent.child.limits import (
+    Limits,
+    check_user_processes,
+    limits_of_child,
+    limits_of_request,
+)
 from smartmob_agent.child.orphans import reap_orphans
 from smartmob_agent.child.pipes import ChildPipes
 from smartmob_agent.child.request import SpawnRequest
@@ -119,6 +125,11 @@ class GuardedSpawner:
             cgroups = open_cgroups(self._cgroup, max_processes=self._max_processes)
             self._cgroups = await trio.to_thread.run_sync(stack.enter_context, cgroups)
         self._set_limits()
+        names = {"pids": "tasks", "memory": "memory_bytes"}
+        controllers = self._cgroups.controllers if self._cgroups else frozenset()
+        counted = {name for controller, name in names.items() if controller in controllers}
+        watch = LimitWatch(trees=self._trees, counted=counted)
+        self._nursery.start_soon(watch.run, name="limits")
         wake_quickly()
         self._nursery.start_soon(self._zygote.run, name="guard")
         if os.getpid() == 1:
@@ -197,7 +208,10 @@ class GuardedSpawner:
             ends = ChildPipes()
             undo.callback(ends.close)
             request = SpawnRequest.spawn(
-                command, ends.theirs, limits=self._limits, isolation=self._isolation
+                command,
+                ends.theirs,
+                limits={**self._limits, **limits_of_request(command.limits)},
+                isolation=self._isolation,
             )
             undo.callback(request.close)
             path = self._cgroups.enter(request, command.limits) if self._cgroups else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +12,7 @@ import trio
 
 from smartmob_agent.child.limits import tasks_of_user
 
-__all__ = ["TreeWatch", "WatchedTree"]
+__all__ = ["TreeWatch", "WatchedTree", "members_of_trees"]
 
 _LOOK_INTERVAL = 1.0
 """Seconds between two looks at how much runs on the machine: one small file."""
@@ -125,6 +125,14 @@ def _tasks_of_machine(proc: Path) -> int:
 
 def _tasks_of_trees(shims: Collection[int], proc: Path) -> Mapping[int, int]:
     """Count the threads below each shim."""
+    trees = dict.fromkeys(shims, 0)
+    for shim, _, threads in members_of_trees(shims, proc):
+        trees[shim] += threads
+    return trees
+
+
+def members_of_trees(shims: Collection[int], proc: Path) -> Iterator[tuple[int, int, int]]:
+    """Go through what is below shims: shim, pid and number of threads of each."""
     parents, threads = {}, {}
     for directory in proc.glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError):  # it has just ended
@@ -132,11 +140,9 @@ def _tasks_of_trees(shims: Collection[int], proc: Path) -> Mapping[int, int]:
             fields = (directory / "stat").read_bytes().rpartition(b")")[2].split()
             pid = int(directory.name)
             parents[pid], threads[pid] = int(fields[_PARENT]), int(fields[_THREADS])
-    trees = dict.fromkeys(shims, 0)
     for pid, count in threads.items():
         above, steps = parents[pid], 0
-        while above in parents and above not in trees and steps < len(parents):
+        while above in parents and above not in shims and steps < len(parents):
             above, steps = parents[above], steps + 1  # a reused number could make a ring
-        if above in trees:
-            trees[above] += count
-    return trees
+        if above in shims:
+            yield above, pid, count

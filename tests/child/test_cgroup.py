@@ -220,16 +220,28 @@ def test_a_cgroup_that_does_not_get_empty_is_not_waited_for_for_ever(tmp_path: P
     assert time.monotonic() >= end
 
 
+PROCESSES = "it has met its limit of {} processes and threads ({})"
+
+
 @pytest.mark.parametrize(
-    ("events", "hint"),
+    ("files", "hint"),
     [
-        ("max 0\n", ""),
-        ("max 3\n", "it has met its limit of 7 processes (--max-processes)"),
-        (None, ""),
+        ({}, ""),
+        ({"pids.events": "max 0\n"}, ""),
+        (
+            {"pids.events": "max 3\n", "pids.max": "7\n"},
+            PROCESSES.format(7, "--max-processes"),
+        ),
+        ({"pids.events": "max 3\n", "pids.max": "5\n"}, PROCESSES.format(5, "limits.tasks")),
+        ({"memory.events": "oom 1\noom_kill 0\n", "memory.max": "4096\n"}, ""),
+        (
+            {"memory.events": "oom 1\noom_kill 1\n", "memory.max": "4096\n"},
+            "it has met its limit of 4096 bytes of memory (limits.memory_bytes)",
+        ),
     ],
 )
-def test_who_has_met_its_limit_is_told(tmp_path: Path, events: str | None, hint: str) -> None:
+def test_who_has_met_its_limit_is_told(tmp_path: Path, files: dict[str, str], hint: str) -> None:
     """Its shim may have removed the cgroup already."""
-    if events is not None:
-        (tmp_path / "pids.events").write_text(events)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
     assert cgroup.Cgroups(tmp_path, 7).hint(tmp_path) == hint

@@ -159,3 +159,36 @@ async def test_a_stop_is_heard_by_whom_it_is_for(to: str, said: list[str]) -> No
                 pass
         # A shell has a word of its own for a command that dies of a signal.
         assert sorted(line for line in lines if line.endswith("heard")) == said
+
+
+async def test_a_tree_over_its_limits_is_started_again_and_told() -> None:
+    eat = "import time; data = bytearray(64 * 1024 * 1024); print('eaten'); time.sleep(1000)"
+    files = {"Procfile": f'web: python3 -c "{eat}"\nmany: sleep 999 & sleep 999 & wait\n'}
+    async with archive_server() as server, running_agent() as agent:
+        url = server.add("app", tar_gz(files))
+        await agent.create(url, "memory", limits={"memory_bytes": 32 * 1024 * 1024})
+        await agent.create(url, "tasks", process_type="many", limits={"tasks": 2})
+        for app, name in (("memory", "memory_bytes"), ("tasks", "tasks")):
+            event = await agent.wait_event(
+                event="state", slug=f"{app}.web.0", state="backoff", error=Ends(f"(limits.{name})")
+            )
+            assert "its tree had" in event["error"]
+
+
+class Ends(str):
+    """Equal to whatever ends like this."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and other.endswith(str(self))
+
+
+async def test_files_and_cores_are_limited() -> None:
+    script = "echo $(ulimit -n) $(ulimit -Hn) $(ulimit -c); exec sleep 1000"
+    async with archive_server() as server, running_agent() as agent:
+        url = server.add("app", shell_app(script))
+        await agent.create(url, limits={"open_files": 99, "core_bytes": 0}, ready={"log": "99"})
+        await wait_ready(agent)
+        assert (await agent.client.get(f"/process-log/{SLUG}")).text == "99 99 0\n"
