@@ -18,6 +18,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from smartmob_agent.child import handle, spawner as spawner_module, zygote_client
+from smartmob_agent.child.cgroup import Cgroups
 from smartmob_agent.child.guard.kernel import children, look
 from smartmob_agent.child.handle import GuardedChild
 from smartmob_agent.child.seam import Command, Exit
@@ -568,6 +569,19 @@ async def test_limits_are_given_to_children() -> None:
             assert spawner.containment == "tree"
 
 
+def test_where_cgroups_count_the_user_is_not_bound(tmp_path: Path) -> None:
+    """And a child that fails is told whether it has met the bound of its cgroup."""
+    spawner = GuardedSpawner(
+        max_processes=7, max_user_processes=70, open_files=60, isolation=None, cgroup=tmp_path
+    )
+    spawner._cgroups = Cgroups(tmp_path, 7)
+    spawner._set_limits()
+    assert list(spawner._limits) == ["RLIMIT_NOFILE"]
+    assert spawner._explain(tmp_path) == ""
+    (tmp_path / "pids.events").write_text("max 1\n")
+    assert spawner._explain(tmp_path) == "it has met its limit of 7 processes (--max-processes)"
+
+
 async def test_a_tree_with_too_many_processes_is_killed_and_no_other() -> None:
     """Its exit names the limit and the option; who is within it goes on."""
     script = "i=0; while [ $i -lt {} ]; do sleep 1000 & i=$((i + 1)); done; echo; wait"
@@ -604,6 +618,12 @@ async def test_a_level_that_cannot_be_had_is_a_start_error(
     monkeypatch.setattr(spawner_module, "_NOTHING", nothing)
     with pytest.raises(StartError, match=r"no pid-namespace containment: cannot start"):
         async with open_spawner(isolation="pid"):
+            raise AssertionError
+
+
+async def test_a_spawner_that_is_refused_has_no_guard_to_end(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="expected a directory of cgroup v2"):
+        async with open_spawner(cgroup=tmp_path):
             raise AssertionError
 
 
