@@ -230,6 +230,27 @@ ALL: Sequence[Metric] = (
         read_process=lambda _, process: process.starts,
     ),
     Metric(
+        name="smartmob_process_ready",
+        kind=MetricKind.GAUGE,
+        labels=_PROCESS,
+        help="Whether the child that runs counts as started well: 1 or 0.",
+        read_process=lambda _, process: int(process.ready),
+    ),
+    Metric(
+        name="smartmob_process_failures",
+        kind=MetricKind.GAUGE,
+        labels=_PROCESS,
+        help="Starts in a row that came to nothing.",
+        read_process=lambda _, process: process.failures,
+    ),
+    Metric(
+        name="smartmob_process_port",
+        kind=MetricKind.GAUGE,
+        labels=_PROCESS,
+        help="The TCP port that the agent gave to the process, if it did.",
+        read_process=lambda _, process: process.port,
+    ),
+    Metric(
         name="smartmob_process_cpu_seconds_total",
         kind=MetricKind.COUNTER,
         labels=_PROCESS,

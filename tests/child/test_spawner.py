@@ -579,7 +579,9 @@ def test_where_cgroups_count_the_user_is_not_bound(tmp_path: Path) -> None:
     assert list(spawner._limits) == ["RLIMIT_NOFILE"]
     assert spawner._explain(tmp_path) == ""
     (tmp_path / "pids.events").write_text("max 1\n")
-    assert spawner._explain(tmp_path) == "it has met its limit of 7 processes (--max-processes)"
+    (tmp_path / "pids.max").write_text("7\n")
+    expected = "it has met its limit of 7 processes and threads (--max-processes)"
+    assert spawner._explain(tmp_path) == expected
 
 
 async def test_a_tree_with_too_many_processes_is_killed_and_no_other() -> None:

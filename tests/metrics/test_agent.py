@@ -83,6 +83,9 @@ async def test_a_process_has_all_its_series() -> None:
     assert found == [
         f'smartmob_process_state{{{LABELS},state="running"}} 1.0',
         f"smartmob_process_starts_total{{{LABELS}}} 1.0",
+        f"smartmob_process_ready{{{LABELS}}} 1.0",
+        f"smartmob_process_failures{{{LABELS}}} 0.0",
+        f"smartmob_process_port{{{LABELS}}} 20000.0",
         f"smartmob_process_cpu_seconds_total{{{LABELS}}} 1.5",
         f"smartmob_process_memory_bytes{{{LABELS}}} 4096.0",
         f"smartmob_process_open_fds{{{LABELS}}} 3.0",
