@@ -18,7 +18,7 @@ import httpx
 import trio
 
 from smartmob_agent.config.settings import EgressRules, SourceLimits
-from smartmob_agent.errors import DownloadError, TransientDownloadError
+from smartmob_agent.errors import DownloadError, StartError, TransientDownloadError
 from smartmob_agent.source.download.body import BodyWriter, open_body_writer
 from smartmob_agent.source.download.dialer import Dial, Dialer
 from smartmob_agent.source.download.egress import EgressFilter, ForbiddenError
@@ -54,8 +54,14 @@ def make_fetcher(
     `SSL_CERT_DIR` names.
 
     dial: makes the connections; by default to where `network` allows.
+
+    Raises `StartError` when these cannot be read.
     """
-    context = httpx.create_ssl_context()
+    try:
+        context = httpx.create_ssl_context()
+    except OSError as exc:  # ssl.SSLError is one, too
+        told = exc.strerror or exc
+        raise StartError(f"SSL_CERT_FILE, SSL_CERT_DIR: cannot read certificates: {told}") from exc
     dialer = Dialer(policy=EgressFilter.of(network or EgressRules()))
     connect = partial(_Transport, dial or dialer.dial, context)
     return HttpFetcher(limits=limits, transport=connect)

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from smartmob_agent.config.settings import SourceLimits
-from smartmob_agent.errors import DownloadError, TransientDownloadError
+from smartmob_agent.errors import DownloadError, StartError, TransientDownloadError
 from smartmob_agent.source.download.http_fetcher import HttpFetcher, make_fetcher
 from tests.source.fetching import make_request
 from tests.source.servers import Body, open_server, respond
@@ -410,3 +410,16 @@ async def test_a_cancelled_download_closes_its_connection(answer: bytes, tmp_pat
             nursery.cancel_scope.cancel()
         with trio.fail_after(10):
             await server.closed.wait()
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_authorities_that_cannot_be_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    """Not there, or none: an agent that cannot check certificates does not start."""
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    with pytest.raises(StartError, match="SSL_CERT_FILE, SSL_CERT_DIR: cannot read certificates"):
+        make_fetcher(SourceLimits())
