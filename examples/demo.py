@@ -27,6 +27,9 @@ from attach import open_console
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 HELLO = Path(__file__).parent / "hello-python"
+SITE = Path(__file__).parent / "static-site"
+BUILDER = Path(__file__).parent / "builder-static"
+"""Builds the site without any network; those for Python and Node come with the agent."""
 LIMIT = 60.0
 """Seconds for all of it, on the slowest machine; it takes about four."""
 CREATE = {"app": "hello", "node": "worker.0", "process_type": "worker"}
@@ -98,7 +101,7 @@ class Agent:
 async def open_agent(work_dir: Path) -> AsyncGenerator[Agent]:
     """Run the command; at the end it must have ended, else it is ended."""
     command = [sys.executable, "-m", "smartmob_agent", "--port", "0", "--log-format", "json"]
-    command += ["--work-dir", str(work_dir)]
+    command += ["--work-dir", str(work_dir), "--builder", str(BUILDER)]
     # The apps find the Python that runs this program, whatever else is installed.
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     run = partial(trio.run_process, command, env=env, stderr=subprocess.PIPE, check=False)
@@ -194,17 +197,55 @@ async def walk_through(client: Client, agent: Agent, source_url: str) -> set[int
     return pids
 
 
+async def see_it_built(client: Client, agent: Agent, source_url: str) -> set[int]:
+    """Create a process that has to be built, wait until it is ready, and ask it; then delete it."""
+    body = {"app": "site", "node": "web.0", "process_type": "web", "source_url": source_url}
+    created = await client.request("POST", f"{agent.url}/create-process", body, status=201)
+    print("\nIts states:")
+    ready = await wait_ready(client.http, f"{agent.url}/events?slug={created['slug']}")
+    pids = {ready["pid"], *descendants(agent.process.pid)}
+    url = f"http://127.0.0.1:{ready['port']}/"
+    page = await client.http.get(url)
+    print(f"\nGET {url}\n{page.status_code} {page.text.splitlines()[0]}")
+    check("status of the page", expected=200, found=page.status_code)
+    status = await client.request("GET", created["details"], status=200)
+    check("builder", expected=BUILDER.name, found=status["build"]["builder"])
+    await client.request("POST", created["delete"], {}, status=200)
+    return pids
+
+
+async def wait_ready(http: httpx.AsyncClient, url: str) -> Any:
+    """Show the states of a process until it is ready; return what the last event says."""
+    state = ""
+    async with http.stream("GET", url) as events:
+        async for line in events.aiter_lines():
+            if line.startswith("data: "):
+                event = json.loads(line.removeprefix("data: "))
+                [event] = event.get("processes", [event])
+                if event["state"] != state:
+                    state = event["state"]
+                    print(state)
+                if event["error"]:
+                    raise MismatchError(event["error"])
+                if event["ready"]:
+                    print("ready")
+                    return event
+    raise MismatchError("the events ended before the process was ready")
+
+
 async def run() -> None:
     """Do it all, and look for what is left."""
     with trio.fail_after(LIMIT), tempfile.TemporaryDirectory() as directory:
         work_dir = Path(directory)
         async with (
             open_archive_server(pack(HELLO)) as source_url,
+            open_archive_server(pack(SITE)) as site_url,
             open_agent(work_dir) as agent,
         ):
             print(f"smartmob-agent serves {agent.url}")
             async with httpx.AsyncClient(trust_env=False, timeout=LIMIT) as http:
                 pids = await walk_through(Client(http), agent, source_url)
+                pids |= await see_it_built(Client(http), agent, site_url)
             print("\nPressing CTRL-C for the agent:")
             agent.process.send_signal(signal.SIGINT)
             code = await agent.process.wait()

@@ -20,6 +20,7 @@ CHANGING = {
     r"127\.0\.0\.1:\d+": "ADDRESS",
     r"(worker|Killing) \d+": r"\1 PID",
     r'"pid": \d+': '"pid": PID',
+    r'"port": \d+': '"port": PORT',
     r"tick \d+": "tick NUMBER",
 }
 
