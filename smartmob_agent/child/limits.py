@@ -30,7 +30,7 @@ Limits = Mapping[str, tuple[int, int]]
 """Name in :mod:`resource` → soft and hard limit."""
 
 _TREE_TASKS = 2048
-"""Few apps have a tenth of it, and a tree of so many can be killed in a few seconds."""
+"""Few apps have a tenth of it, threads included."""
 
 _LEAST_USER_TASKS = 4096
 """Where the kernel does not say how many there may be."""

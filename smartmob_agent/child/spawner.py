@@ -276,8 +276,8 @@ async def open_spawner(
     """A spawner whose children do not outlive the block, nor this program.
 
     max_processes: most processes and threads of a tree: the kernel refuses more (pids.max) where
-        the controller is delegated; else a tree that has more is killed, within a second or two
-        for a bomb, in half a minute for a slow leak.  None for no limit.
+        the controller is delegated; else a tree that has more is killed when it is found, by a
+        look each second if much is new, and each half minute.  None for no limit.
     max_user_processes: where no cgroup counts: of the whole user when a child starts another
         (RLIMIT_NPROC, which does not bind root); None for the one of this process.
     open_files: soft limit of a child's descriptors; None for the one of this process.

@@ -89,7 +89,8 @@ def check_figures(found: dict[tuple[str, str], float], archive_bytes: int) -> No
     labels = 'app="app",node="web.0",process_type="web",slug="app.web.0"'
     of_process = {name: value for (name, of), value in found.items() if of == labels}
     assert of_process.pop("smartmob_process_cpu_seconds_total") > 0.0
-    assert 100_000 < of_process.pop("smartmob_process_memory_bytes") < 100_000_000
+    # PSS: of a shell little is left where hundreds of others run beside it.
+    assert 10_000 < of_process.pop("smartmob_process_memory_bytes") < 100_000_000
     assert of_process == {
         "smartmob_process_starts_total": 1,
         "smartmob_process_open_fds": 2 * 5,
