@@ -18,7 +18,7 @@ async def main(agent_url: str, source_url: str) -> None:
             )
         except ConflictError as exc:
             sys.exit(f"{exc}")
-        async with client.attach(process.slug) as console:
+        async with client.attach(process.slug, after=0) as console:
             async for line in console:
                 print(line.seq, line)
                 if line.seq == 3:

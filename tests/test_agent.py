@@ -75,3 +75,27 @@ async def test_a_token_file_that_hangs_is_an_error_in_time(
     with pytest.raises(StartError, match="token file, certificates or /proc: no answer in "):
         await smartmob_agent.serve(config)
     os.close(os.open(fifo, os.O_WRONLY))
+
+
+async def test_the_next_agent_has_what_the_last_one_kept(tmp_path: Path) -> None:
+    """In real files, by the state directory of its configuration; its cache is there, too."""
+    config = AgentConfig(port=0, state_dir=tmp_path / "state", work_dir=tmp_path / "work")
+    found: list[list[str]] = []
+    for _ in range(2):
+        run = partial(
+            smartmob_agent.serve,
+            config,
+            spawner=FakeSpawner(),
+            fetcher=FakeFetcher(delay=1000),
+            network=FakeNetwork(),
+            builders=(),
+        )
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                agent: Agent = await nursery.start(run)
+                found.append([process.slug for process in agent.supervisor])
+                if not found[-1]:
+                    await agent.supervisor.create(make_spec()).wait_kept()
+                agent.stop()
+    assert found == [[], ["app.web.0"]]
+    assert (tmp_path / "state" / "cache").is_dir()

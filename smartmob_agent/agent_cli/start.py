@@ -28,6 +28,6 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     from smartmob_agent.agent_cli.main import run
 
     code = run(options, environ)
-    if argv is None:  # else the program is not ours
+    if argv is None:  # pragma: no branch  -- else the program is not ours
         ignore_signals()
     return code

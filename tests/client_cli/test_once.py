@@ -138,11 +138,22 @@ async def test_lines_that_are_lost_are_told(capsys: pytest.CaptureFixture[str]) 
         assert lost or len(shell.out.splitlines()) == 200
 
 
-@pytest.mark.slow
+async def test_an_agent_that_stops_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    async def stop(shell: Shell) -> None:
+        await shell.world.spawner.next_child()
+        shell.world.agent.stop()
+
+    async with open_shell(capsys) as shell, trio.open_nursery() as nursery:
+        nursery.start_soon(stop, shell)
+        assert await shell.on("run", URL, "--once") != 0
+        assert shell.err
+
+
 async def test_a_process_that_has_finished_is_no_failure(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless its child failed within its first second."""
+    """Unless its child failed within its first second, which is a minute here."""
+    monkeypatch.setattr("smartmob_agent.client_cli.startup.STEADY_TIME", 60.0)
     async with open_shell(capsys) as shell, trio.open_nursery() as nursery:
         nursery.start_soon(finish, shell)
         assert await shell.on("run", URL, "--restart", "never", "--port", "none") == 0
@@ -156,6 +167,7 @@ async def test_a_process_that_has_finished_is_no_failure(
 
 
 @pytest.mark.slow
+@pytest.mark.measures_children
 async def test_ctrl_c_ends_and_deletes_it(tmp_path: Path) -> None:
     """And the exit code says so."""
     (tmp_path / "Procfile").write_text("web: sleep 1000\n")

@@ -26,6 +26,7 @@ BOUNDED = {
     "smartmob_agent.process.events.TransitionEvent",
     "smartmob_agent.process.lifecycle.Transition",
     "smartmob_agent.process.spec.ProcessSpec",
+    "smartmob_agent.child.seam.ResourceLimits",
     "smartmob_agent.process.policies.Readiness",
     "smartmob_agent.process.policies.StopPolicy",
     "smartmob_agent.child.seam.Exit",

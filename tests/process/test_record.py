@@ -16,7 +16,7 @@ import trio.testing
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.errors import ProcessNotFoundError, StartError
 from smartmob_agent.process.policies import Readiness, RestartPolicy, StopPolicy
-from smartmob_agent.process.record import KeptProcess, parse_record
+from smartmob_agent.process.record import KeptProcess, ProcessRecord, parse_record
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.state.seam import StateFailedError, StateFullError
@@ -291,3 +291,21 @@ async def test_the_archive_stays_in_the_cache(autojump_clock: Clock) -> None:
 def test_nothing_is_kept_without_a_store() -> None:
     kept = attrs.evolve(KeptProcess(spec=make_spec(), created_at=EPOCH), starts=1)
     assert kept.key == ("process", "app.web.0")
+
+
+async def test_without_a_store_nothing_is_written() -> None:
+    record = ProcessRecord(None)
+    await record.write(KeptProcess(spec=make_spec(), created_at=EPOCH))
+    await record.remove()
+    assert (record.kept, record.is_lasting) == (None, False)
+
+
+async def test_what_was_removed_is_not_written_again() -> None:
+    """A start may be about to be kept when its process is deleted."""
+    store = FakeStore()
+    record, kept = ProcessRecord(store), KeptProcess(spec=make_spec(), created_at=EPOCH)
+    await record.write(kept)
+    await record.remove()
+    await record.remove()
+    await record.write(attrs.evolve(kept, starts=1))
+    assert (await names(store), record.kept) == ([], None)

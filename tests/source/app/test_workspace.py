@@ -332,3 +332,19 @@ async def test_what_was_unpacked_is_handed_over_to_another_disk(
         else:
             with pytest.raises(TransientError, match="Permission denied"):
                 await workspace.hand_over(tmp_path / "target")
+
+
+async def test_what_an_app_has_removed_is_noticed(tmp_path: Path) -> None:
+    """Its place for temporary files is made anew; that its root is gone is told."""
+    archive = tmp_path / "archive"
+    write(archive, APP)
+    async with open_workspaces(tmp_path / "work", LIMITS) as workspaces:
+        workspace = workspaces.open("app.node")
+        app = await workspace.unpack(archive)
+        temporary = await workspace.renew(app.root)
+        assert temporary is not None
+        temporary.rmdir()
+        assert await workspace.renew(app.root) == temporary
+        assert temporary.is_dir()
+        assert await workspace.renew(app.root / "missing") is None
+        await workspace.remove()
