@@ -56,16 +56,29 @@ class LimitWatch:
     trees: Callable[[], Mapping[int, LimitedTree]]
     counted: Collection[str] = ()
     proc: Path = Path("/proc")
+    _runs: bool = attrs.field(default=False, init=False)
 
-    async def run(self) -> None:
-        """Watch until cancelled."""
+    def start(self, nursery: trio.Nursery) -> None:
+        """Watch in a task, unless one does, until nothing is left to be watched.
+
+        Without such trees an idle agent is not woken up.
+        """
+        if not self._runs and self._watched():
+            self._runs = True
+            nursery.start_soon(self._run, name="limits")
+
+    async def _run(self) -> None:
         thread = trio.CapacityLimiter(1)  # never behind threads that unpack archives
-        while True:
-            await trio.sleep(_INTERVAL)
-            shims = [shim for shim, tree in self.trees().items() if self._bounds(tree)]
-            if shims:
+        try:
+            while shims := self._watched():
                 uses = await trio.to_thread.run_sync(read_trees, shims, self.proc, limiter=thread)
                 self._judge(uses)
+                await trio.sleep(_INTERVAL)
+        finally:
+            self._runs = False
+
+    def _watched(self) -> list[int]:
+        return [shim for shim, tree in self.trees().items() if self._bounds(tree)]
 
     def _bounds(self, tree: LimitedTree) -> Mapping[str, int]:
         limits = tree.limits

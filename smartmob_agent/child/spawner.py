@@ -75,6 +75,7 @@ class GuardedSpawner:
         self._cgroups: Cgroups | None = None
         self._limits: Limits = {}
         self._watch = TreeWatch(most=None, user_most=None, trees=dict)
+        self._limit_watch = LimitWatch(trees=dict)
         self._zygote = ZygoteClient(isolation=self._isolation)
         self._children: set[GuardedChild] = set()
         self._closing = trio.Event()
@@ -128,8 +129,7 @@ class GuardedSpawner:
         names = {"pids": "tasks", "memory": "memory_bytes"}
         controllers = self._cgroups.controllers if self._cgroups else frozenset()
         counted = {name for controller, name in names.items() if controller in controllers}
-        watch = LimitWatch(trees=self._trees, counted=counted)
-        self._nursery.start_soon(watch.run, name="limits")
+        self._limit_watch = LimitWatch(trees=self._trees, counted=counted)
         wake_quickly()
         self._nursery.start_soon(self._zygote.run, name="guard")
         if os.getpid() == 1:
@@ -188,7 +188,9 @@ class GuardedSpawner:
         try:
             with trio.fail_after(_START_TIMEOUT):
                 child = await self._hand_over(command)
-                return await child.wait_started()
+                started = await child.wait_started()
+                self._limit_watch.start(self._nursery)
+                return started
         except OSError as exc:
             hint = _FILES_HINT if exc.errno == errno.EMFILE else ""
             raise SpawnError(f"cannot start {command.argv[0]!r}: {exc.strerror}{hint}") from exc

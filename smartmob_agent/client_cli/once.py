@@ -76,18 +76,13 @@ async def run_once(
                 stop_at_failure, partial(_write_output, client, process.slug, written)
             )
             nursery.start_soon(stop_at_failure, finish)
+        if failures:
+            raise failures[0]  # noqa: TRY301  # As what comes from outside
     except BaseException:
-        await _delete(client, process.slug)
+        with trio.move_on_after(_DELETE_TIMEOUT, shield=True), suppress(ClientError):
+            await client.delete(process.slug)
         raise
-    if failures:
-        await _delete(client, process.slug)
-        raise failures[0]
     return code
-
-
-async def _delete(client: Client, slug: str) -> None:
-    with trio.move_on_after(_DELETE_TIMEOUT, shield=True), suppress(ClientError):
-        await client.delete(slug)
 
 
 def exit_code_of(process: Process) -> int:

@@ -210,8 +210,8 @@ class ManagedProcess(ProcessLifecycle):
             finally:
                 self.stop(ConsoleEnd.AGENT)
                 self._known.set()
-                await self._save_last()
                 with trio.move_on_after(REMOVE_TREE_TIMEOUT, shield=True):
+                    await self._save_last()
                     await self.files.remove()
                 self._lease.close()
         except Exception:  # What goes wrong in one process while it stops must not end the others.

@@ -77,7 +77,7 @@ async def serve(address: str, reply: bytes) -> AsyncIterator[int]:
     with listen(address) as listener:
         trio_listener = trio.SocketListener(trio.socket.from_stdlib_socket(listener.dup()))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, partial(answer, reply=reply), [trio_listener])
+            await nursery.start(trio.serve_listeners, partial(answer, reply=reply), [trio_listener])
             yield listener.getsockname()[1]
             nursery.cancel_scope.cancel()
 
