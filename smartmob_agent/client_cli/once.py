@@ -122,7 +122,8 @@ async def _wait_finished(client: Client, slug: str) -> None:
                 raise ProcessFailedError(slug, state, error)
             if state == "backoff":
                 report(f"{slug}: {error}; it is tried again")
-    raise ProcessFailedError(slug, "the agent has stopped", None)
+    # It deletes its processes first, and tells that, unless the connection ends before.
+    raise ProcessFailedError(slug, "the agent has stopped", None)  # pragma: no cover
 
 
 async def _write_output(client: Client, slug: str, written: trio.Event) -> None:

@@ -537,6 +537,10 @@ async def test_a_child_that_ends_at_once_is_told(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(command)
             child = await shell.world.spawner.next_child()
+            if attached:
+                console = shell.world.agent.supervisor.get("b.web.0").console
+                while not console.readers:  # noqa: ASYNC110  # nobody tells when it attaches
+                    await trio.sleep(0.01)
             child.write_error(b"why\n")
             child.exit(3)
             if attached:

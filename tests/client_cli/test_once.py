@@ -17,7 +17,7 @@ from smartmob_agent.client.documents import Exit, Process, parse_process
 from smartmob_agent.client_cli.once import exit_code_of
 from smartmob_agent.testing import FakeChild
 from tests.client.test_documents import STATUS
-from tests.client_cli.test_cli import Shell, environ, open_shell
+from tests.client_cli.test_cli import RARELY, Shell, environ, open_shell
 from tests.e2e.agent import running_agent
 
 __all__ = ["environ"]  # A fixture, for all tests here.
@@ -154,7 +154,8 @@ async def test_a_process_that_has_finished_is_no_failure(
 ) -> None:
     """Unless its child failed within its first second, which is a minute here."""
     monkeypatch.setattr("smartmob_agent.client_cli.startup.STEADY_TIME", 60.0)
-    async with open_shell(capsys) as shell, trio.open_nursery() as nursery:
+    config = AgentConfig(port=0, restart=RARELY)  # No second child comes in between.
+    async with open_shell(capsys, config) as shell, trio.open_nursery() as nursery:
         nursery.start_soon(finish, shell)
         assert await shell.on("run", URL, "--restart", "never", "--port", "none") == 0
         assert "PORT" not in shell.world.spawner.children[0].command.env

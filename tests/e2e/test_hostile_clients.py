@@ -99,4 +99,4 @@ async def test_a_crowd_of_slow_clients_keeps_nobody_else_waiting() -> None:
         assert await agent.stop(signal.SIGTERM) == 0
         seconds = time.perf_counter() - began
     assert times[10] < 0.1
-    assert seconds < 2 + 2
+    assert seconds < 10, "as long as the agent waits for headers"

@@ -91,8 +91,11 @@ def check_figures(found: dict[tuple[str, str], float], archive_bytes: int) -> No
     assert of_process.pop("smartmob_process_cpu_seconds_total") > 0.0
     # PSS: of a shell little is left where hundreds of others run beside it.
     assert 10_000 < of_process.pop("smartmob_process_memory_bytes") < 100_000_000
+    assert 20_000 <= of_process.pop("smartmob_process_port") <= 29_999
+    assert of_process.pop("smartmob_process_ready") in (0, 1)  # Whether its port answers yet.
     assert of_process == {
         "smartmob_process_starts_total": 1,
+        "smartmob_process_failures": 0,
         "smartmob_process_open_fds": 2 * 5,
         "smartmob_process_members": 2,
         "smartmob_console_lines_total": 2,
