@@ -64,7 +64,7 @@ test-first: export SMARTMOB_SCHEDULES ?= 200
 test-3.13: export SMARTMOB_SCHEDULES ?= 300
 test-3.13: export SMARTMOB_FIRST_SEED ?= 200
 test-3.13: $(VENV_313)/tests
-	$(VENV_313)/bin/python $(PYTEST) -p no:cacheprovider
+	$(VENV_313)/bin/python $(PYTEST) -p no:cacheprovider -m 'not one_python'
 endif
 
 # What differs from the last commit, or the last commit itself where nothing does.
