@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import attrs
@@ -30,6 +30,8 @@ from smartmob_agent.http.middleware.stack import MiddlewareStack, open_middlewar
 from smartmob_agent.http.server import serve_http
 from smartmob_agent.http.tls import Tls, open_tls
 from smartmob_agent.metrics.agent import Metrics
+from smartmob_agent.output.log.logs import Logs, open_logs
+from smartmob_agent.output.log.writer import LogLimits
 from smartmob_agent.process.network import LocalNetwork, Loopback
 from smartmob_agent.process.ports import Ports
 from smartmob_agent.process.spec import Services
@@ -135,6 +137,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         if state is None and config.state_dir is not None:
             state = await stack.enter_async_context(open_sqlite_store(config.state_dir))
+        logs = await _open_logs(config, stack)
         listeners = await stack.enter_async_context(open_listeners(config, tls))
         if workspaces is None:
             opening = open_workspaces(config.work_dir, config.source, _cache_of(config))
@@ -175,8 +178,21 @@ async def serve(
             random=random.Random().random,  # noqa: S311  # It spreads restarts, it guards nothing.
             now=lambda: datetime.now(UTC),
             state=state,
+            logs=logs,
         )
         await _run(services, gate, tls, metrics, listeners, task_status)
+
+
+async def _open_logs(config: AgentConfig, stack: AsyncExitStack) -> Logs | None:
+    """Open the logs, if there is a directory for them, behind the lock of the state."""
+    if config.state_dir is None:
+        return None
+    limits = LogLimits(
+        process_bytes=config.output.log_bytes,
+        total_bytes=config.output.log_total_bytes,
+        age=timedelta(days=config.output.log_days),
+    )
+    return await stack.enter_async_context(open_logs(config.state_dir / "log", limits))
 
 
 def _cache_of(config: AgentConfig) -> Cache:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import attrs
 
+from smartmob_agent.api.history.moments import Moment, moment_of
 from smartmob_agent.api.kinds import (
     NUMBER,
     QUERY_DETAIL,
@@ -19,6 +21,8 @@ from smartmob_agent.errors import BadRequestError
 from smartmob_agent.output.batch import Batch, Event, Stream
 from smartmob_agent.output.console import Console
 from smartmob_agent.output.cursor import Cursor
+from smartmob_agent.output.line_pattern import LinePattern
+from smartmob_agent.output.log.log_cursor import LogQuery
 
 __all__ = ["COMMON_OPTIONS", "ConsoleQuery", "parse_console_query"]
 
@@ -32,6 +36,8 @@ class ConsoleQuery:
     stream: only lines of this one; None for both.
     format: one of those that were offered.
     follow: go on with what comes.
+    since, until: only lines of that time; None if it was not asked for.
+    grep: only lines that have a match; None if it was not asked for.
     """
 
     tail: int | None = None
@@ -39,6 +45,26 @@ class ConsoleQuery:
     stream: Stream | None = None
     format: str
     follow: bool = False
+    since: Moment | None = None
+    until: Moment | None = None
+    grep: LinePattern | None = None
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether lines have to be looked for by more than their numbers."""
+        return any(one is not None for one in (self.since, self.until, self.grep))
+
+    def wanted(self, now: datetime) -> LogQuery:
+        """Return what is asked of a log, at a time."""
+        return LogQuery(
+            after=self.after,
+            tail=self.tail,
+            since=None if self.since is None else moment_of(self.since, now),
+            until=None if self.until is None else moment_of(self.until, now),
+            stream=self.stream,
+            pattern=self.grep,
+            follow=self.follow,
+        )
 
     def subscribe(self, console: Console, *, tail: int) -> Cursor[Batch | Event]:
         """Return a reader as it was asked for.
@@ -74,6 +100,8 @@ def _conflicts(values: Mapping[str, Any]) -> Sequence[str]:
         return ["expected either tail or after, found both"]
     if values.get("follow") and values.get("format") == "json":
         return ["expected text or ndjson to follow, found json @ format"]
+    if values.get("follow") and "until" in values:
+        return ["expected either follow or until, found both"]
     return []
 
 

@@ -69,6 +69,7 @@ from smartmob_agent.api.schemas import (
 from smartmob_agent.child.seam import ResourceLimits
 from smartmob_agent.errors import BadRequestError
 from smartmob_agent.output.batch import rfc3339
+from smartmob_agent.process.crash import CRASH_LINES
 from smartmob_agent.process.lifecycle import ProcessView
 from smartmob_agent.process.policies import PortWish, Readiness, RestartPolicy, StopPolicy
 from smartmob_agent.process.process import ManagedProcess
@@ -269,6 +270,20 @@ _EXIT = Document(
         ],
     },
 )
+_LAST_CRASH = Document(
+    name="LastCrash",
+    schema=document(
+        "How the last child ended, when nobody had asked for that.",
+        exit=_EXIT,
+        at=time("When"),
+        lines={
+            "type": "array",
+            "items": text("A line, or the first 1000 characters of it."),
+            "maxItems": CRASH_LINES,
+            "description": "The last lines that it wrote.",
+        },
+    ),
+)
 _DOWNLOAD = Document(
     name="Download",
     schema=document(
@@ -362,6 +377,9 @@ class ProcessStatus:
     )
     exit: Mapping[str, object] | None = _seen(
         or_null(_EXIT), None, lambda view: view.exit and view.exit.record
+    )
+    last_crash: Mapping[str, object] | None = _shown(
+        or_null(_LAST_CRASH), None, lambda process: process.last_crash
     )
     error: str | None = _seen(
         or_null(text("What keeps it from running: one line for a human.")),

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import trio
 
-from smartmob_agent.api.console_query import COMMON_OPTIONS, parse_console_query
+from smartmob_agent.api.console_query import COMMON_OPTIONS, ConsoleQuery, parse_console_query
 from smartmob_agent.api.documents import PID
 from smartmob_agent.api.following import STREAM_HEADERS, QuietTimer
-from smartmob_agent.api.kinds import SWITCH, QueryOption, one_of
+from smartmob_agent.api.history.moments import MOMENT
+from smartmob_agent.api.history.stored_log import StoredLog, gap_record, render, render_record
+from smartmob_agent.api.kinds import QUERY_DETAIL, SWITCH, QueryOption, ValueKind, one_of
 from smartmob_agent.api.problem_catalogue import NOT_FOUND
 from smartmob_agent.api.route import TEXT_SCHEMA, Answer, ApiContext, Reply, Request, Route
 from smartmob_agent.api.schemas import EXAMPLE_TIME, Document, count, document, text, time
+from smartmob_agent.errors import BadRequestError
 from smartmob_agent.http.extensions import ClientLink
-from smartmob_agent.output.batch import Batch, Event, Record, Stream
+from smartmob_agent.output.batch import Batch, Event, Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
+from smartmob_agent.output.line_pattern import MAX_PATTERN_CHARS, LinePattern, SlowPatternError
+from smartmob_agent.output.log.log_cursor import LogCursor
+from smartmob_agent.output.log.process_log import ProcessLog
 
 __all__ = ["LOG_OPTIONS", "LOG_RECORD", "ROUTES", "FollowedLog", "KeptLog"]
+
+logger = logging.getLogger(__name__)
 
 LOG_RECORD = Document(
     name="LogRecord",
@@ -92,6 +102,17 @@ LOG_OPTIONS: Mapping[str, QueryOption] = {
         default=next(iter(_FORMATS)),
         about="Lines; a document; or a `LogRecord` on each line.",
     ),
+    "since": QueryOption(
+        kind=MOMENT,
+        about="Begin with the first line of that time (RFC 3339), or of so long ago (`3h`).",
+    ),
+    "until": QueryOption(
+        kind=MOMENT, about="End with the last line of that time.  Not together with `follow`."
+    ),
+    "grep": QueryOption(
+        kind=ValueKind(LinePattern, {"type": "string", "maxLength": MAX_PATTERN_CHARS}),
+        about="Only lines with a match of this regular expression, of Python.",
+    ),
     "follow": QueryOption(
         kind=SWITCH,
         default=0,
@@ -129,11 +150,11 @@ class KeptLog:
 
     def _pieces(self, form: str) -> Iterator[bytes]:
         if form == "text":
-            yield from (_render(item, form) for item in self._drain())
+            yield from (render(item, form) for item in self._drain())
             return
         records = (record for item in self._drain() for record in item.records)
         if form == "ndjson":
-            yield from map(_render_record, records)
+            yield from map(render_record, records)
             return
         yield b'{"records": ['
         for number, record in enumerate(records):
@@ -154,7 +175,7 @@ def _take(cursor: Cursor[Batch | Event]) -> Iterator[Batch | Event]:
                 return
             yield item
         except LinesMissedError as exc:
-            yield Event(first=cursor.next_number, record=_gap_record(exc))
+            yield Event(first=cursor.next_number, record=gap_record(exc))
 
 
 def _join(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -169,30 +190,49 @@ def _join(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield bytes(part)
 
 
+class LogReader(Protocol):
+    """A position in a log: a `Cursor`, or a `LogCursor`."""
+
+    next_number: int
+
+    @property
+    def gap(self) -> int: ...
+
+    def pass_gap(self) -> None: ...
+
+    async def receive(self) -> Batch | Event: ...
+
+    def receive_nowait(self) -> Batch | Event | None: ...
+
+
 class FollowedLog:
     """The body of an answer that goes on until the process is deleted.
 
     Bare text cannot tell what is gone at its very beginning: the cursor's `gap` says so before.
 
     client: cut off if it asked for bare text and was too slow, so that it sees that its log is
-        not whole.
+        not whole; also when the rest cannot be had.
     life_interval: seconds without a line until records give a sign of life.  Bare text has none;
         there the keep-alive of the socket has to do, and a client that has ended its input, and
         so may be gone without an answer to that, gets its end after two intervals.
+    lost: so many lines within are gone, which a header tells.
     """
 
     def __init__(
         self,
         console: Console,
-        cursor: Cursor[Batch | Event],
+        cursor: LogReader,
         form: str,
         client: ClientLink,
         life_interval: float,
+        *,
+        lost: int = 0,
     ) -> None:
         self._console, self._cursor, self._format = console, cursor, form
         self._client, self._life_interval = client, life_interval
         self._timer = QuietTimer(client, life_interval)
         self._ended = False
+        self._lost = lost
         if form == "text":
             cursor.pass_gap()
 
@@ -215,14 +255,21 @@ class FollowedLog:
             return self._finish()
         except LinesMissedError as exc:
             gap = exc
+        except (SlowPatternError, OSError) as exc:
+            logger.warning("log cut off", extra={"error": str(exc)})
+            self._client.abort()
+            raise StopAsyncIteration from None
         else:
             if item is None:
                 return self._sign_of_life()
-            return self._with_more(_render(item, self._format))
+            return self._with_more(render(item, self._format))
+        if self._format == "text" and gap.lines <= self._lost:
+            self._lost -= gap.lines
+            return b""
         if self._format == "text":
             self._client.abort()
             raise StopAsyncIteration
-        return _render_record(_gap_record(gap))
+        return render_record(gap_record(gap))
 
     def _sign_of_life(self) -> bytes:
         """Return a blank before the next record, which JSON ignores, as do readers of lines."""
@@ -236,7 +283,7 @@ class FollowedLog:
         """Add what is there already: without a wait in between there is no gap."""
         parts, size = [part], len(part)
         while size < _PART_BYTES and (item := self._cursor.receive_nowait()) is not None:
-            parts.append(_render(item, self._format))
+            parts.append(render(item, self._format))
             size += len(parts[-1])
         return b"".join(parts)
 
@@ -244,38 +291,61 @@ class FollowedLog:
         if self._ended or self._format == "text" or self._console.end is None:
             raise StopAsyncIteration
         self._ended = True
-        return _render_record({"event": "end", "reason": self._console.end.value})
-
-
-def _render(item: Batch | Event, form: str) -> bytes:
-    if form == "text":
-        return item.text if isinstance(item, Batch) else b""
-    return b"".join(map(_render_record, item.records))
-
-
-def _render_record(record: Record) -> bytes:
-    return json.dumps(record).encode() + b"\n"
-
-
-def _gap_record(gap: LinesMissedError) -> Record:
-    return {"event": "dropped", "lines": gap.lines}
+        return render_record({"event": "end", "reason": self._console.end.value})
 
 
 async def _show_log(context: ApiContext, request: Request) -> Answer:
-    console = context.supervisor.get(request.slug).console
+    console, log = context.supervisor.output_of(request.slug)
     query = parse_console_query(request.query, LOG_OPTIONS)
+    if log is not None or query.looks_back:
+        return await _show_stored(context, request, query, console, log)
     cursor = query.subscribe(console, tail=_EVERYTHING)
-    headers = {
+    headers = _headers_of(query, cursor)
+    if query.follow:
+        life_interval = context.config.http.ping_interval
+        followed = FollowedLog(console, cursor, query.format, request.client, life_interval)
+        return Answer(body=followed, headers=headers)
+    return Answer(body=KeptLog(cursor, query.format), headers=headers)
+
+
+def _headers_of(query: ConsoleQuery, cursor: LogReader, lost: int = 0) -> dict[str, str]:
+    return {
         "Content-Type": _FORMATS[query.format],
         **(STREAM_HEADERS if query.follow else {"Cache-Control": "no-store"}),
         "First-Line": str(cursor.next_number + cursor.gap),
         "Lines-Missed": str(cursor.gap),
+        "Lines-Lost": str(lost),
     }
-    if query.follow:
-        life_interval = context.config.http.ping_interval
-        log = FollowedLog(console, cursor, query.format, request.client, life_interval)
-        return Answer(body=log, headers=headers)
-    return Answer(body=KeptLog(cursor, query.format), headers=headers)
+
+
+async def _show_stored(
+    context: ApiContext,
+    request: Request,
+    query: ConsoleQuery,
+    console: Console,
+    log: ProcessLog | None,
+) -> Answer:
+    """Show what may be on the disk, or has to be looked for."""
+    wanted = query.wanted(context.supervisor.now())
+    cursor = LogCursor(console, log, wanted, context.log_readers)
+    try:
+        await cursor.start()
+        lost = cursor.inner_gaps
+        headers = _headers_of(query, cursor, lost)
+        if query.follow:
+            life_interval = context.config.http.ping_interval
+            followed = FollowedLog(
+                console, cursor, query.format, request.client, life_interval, lost=lost
+            )
+            return Answer(body=followed, headers=headers)
+        body = StoredLog(cursor, query.format, request.client, f"/process-log/{request.slug}")
+        if query.grep is not None:
+            await body.prepare()  # So that one which takes too long is told, mostly.
+    except ValueError as exc:
+        raise BadRequestError(QUERY_DETAIL, [f"{exc}, found {query.after} @ after"]) from exc
+    except SlowPatternError as exc:
+        raise BadRequestError(QUERY_DETAIL, [f"{exc} @ grep"]) from exc
+    return Answer(body=body, headers=headers)
 
 
 ROUTES = (
@@ -298,7 +368,7 @@ ROUTES = (
                     media_type.partition(";")[0]: _LOG if form == "json" else TEXT_SCHEMA
                     for form, media_type in _FORMATS.items()
                 },
-                headers=("First-Line", "Lines-Missed", "Cache-Control"),
+                headers=("First-Line", "Lines-Missed", "Lines-Lost", "Cache-Control"),
             )
         },
         problems=(NOT_FOUND,),

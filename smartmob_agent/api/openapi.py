@@ -45,13 +45,14 @@ _HEADERS = {
     "ETag": "Another one for each other description.",
     "First-Line": "The number of the first line in the answer, or of the next one to come.",
     "Lines-Missed": "How many lines that were asked for are gone.",
+    "Lines-Lost": "How many lines behind the first are gone, as far as that is known.",
     "Link": "Further links: RFC 8288.",
     "Location": "What was made.",
     "Retry-After": "Seconds.",
     "Upgrade": "`websocket`.",
     "WWW-Authenticate": "What is asked for: RFC 6750.",
 }
-_NUMBERS = ("First-Line", "Lines-Missed", "Retry-After")
+_NUMBERS = ("First-Line", "Lines-Missed", "Lines-Lost", "Retry-After")
 _EXAMPLE_URL = "http://127.0.0.1:8080"
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import attrs
+import trio
 
 from smartmob_agent.api.kinds import QueryOption
 from smartmob_agent.api.links import Links, LinkTarget
@@ -53,12 +54,14 @@ class ApiContext:
 
     routes: all that it has.
     metrics: which watch `supervisor` already.
+    log_readers: threads that read logs, for all clients together.
     """
 
     routes: tuple[Route, ...]
     supervisor: Supervisor
     config: AgentConfig
     metrics: Metrics
+    log_readers: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(4))
 
 
 @attrs.frozen(kw_only=True)

@@ -292,6 +292,32 @@ class OutputLimits:
             section="Output",
         ),
     )
+    log_bytes: int = attrs.field(
+        default=64 * MiB,
+        metadata=setting(
+            BYTES,
+            "Output kept in the state directory for each process; 1MiB at least.",
+            section="Output",
+        ),
+    )
+    log_total_bytes: int = attrs.field(
+        default=4 * GiB,
+        metadata=setting(
+            BYTES,
+            "Output kept in the state directory for all processes together; beyond it, that of "
+            "deleted processes is removed first, then the oldest.",
+            section="Output",
+        ),
+    )
+    log_days: int = attrs.field(
+        default=7,
+        metadata=setting(
+            COUNT,
+            "Days for which output is kept in the state directory, also when its process has been "
+            "deleted.",
+            section="Output",
+        ),
+    )
     line_bytes: int = attrs.field(
         default=64 * KiB,
         metadata=setting(

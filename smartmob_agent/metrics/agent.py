@@ -17,6 +17,7 @@ from smartmob_agent.metrics.exposition import Exposition
 from smartmob_agent.metrics.meters import Downloads, Lives, MeteredFetcher, MeteredSpawner, Spawns
 from smartmob_agent.metrics.proc import Proc
 from smartmob_agent.metrics.tree_usage import TreeReader, Usage, Usages
+from smartmob_agent.output.log.logs import Logs
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.source.download.seam import Fetcher
@@ -51,6 +52,7 @@ class Metrics:
         self._turn = trio.Lock()
         self._thread = trio.CapacityLimiter(1)  # never behind threads that unpack archives
         self._processes: Iterable[ManagedProcess] = ()
+        self._logs: Logs | None = None
         self._containment = ""
 
     def meter_spawner(self, spawner: Spawner) -> Spawner:
@@ -65,6 +67,7 @@ class Metrics:
     def watch(self, supervisor: Supervisor) -> None:
         """Count what happens to these processes from now on; call it once."""
         self._processes = supervisor
+        self._logs = supervisor.logs
         supervisor.events.observers.append(self._lives.observe)
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
@@ -107,4 +110,5 @@ class Metrics:
             downloads=self._downloads,
             traffic=self.traffic,
             usages=self._usages,
+            logs=self._logs,
         )

@@ -14,6 +14,7 @@ from smartmob_agent.histogram import Distribution
 from smartmob_agent.http.middleware.traffic import Traffic
 from smartmob_agent.metrics.meters import Downloads, Lives, Spawns
 from smartmob_agent.metrics.tree_usage import Usage, Usages
+from smartmob_agent.output.log.logs import Logs
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.states import State
 
@@ -41,6 +42,7 @@ class Sources:
     downloads: Downloads
     traffic: Traffic
     usages: Usages[ManagedProcess]
+    logs: Logs | None = None
 
     @property
     def by_state(self) -> Mapping[State, int]:
@@ -140,6 +142,11 @@ def _of_tree(figure: Callable[[Usage], float]) -> ReadProcess:
     return read
 
 
+def _of_logs(figure: Callable[[Logs], float]) -> ReadAgent:
+    """Read a figure of the logs, if output is kept."""
+    return lambda it: [] if it.logs is None else [((), figure(it.logs))]
+
+
 ALL: Sequence[Metric] = (
     Metric(
         name="smartmob_build_info",
@@ -214,6 +221,30 @@ ALL: Sequence[Metric] = (
         labels=("route",),
         help="Requests, event streams, followed logs and WebSockets under way.",
         read=lambda it: [((route,), number) for route, number in it.traffic.open.items()],
+    ),
+    Metric(
+        name="smartmob_log_written_bytes_total",
+        kind=MetricKind.COUNTER,
+        help="Bytes of output, and of its index, written to the state directory.",
+        read=_of_logs(lambda logs: logs.written_bytes),
+    ),
+    Metric(
+        name="smartmob_log_kept_bytes",
+        kind=MetricKind.GAUGE,
+        help="Bytes of output kept in the state directory, about.",
+        read=_of_logs(lambda logs: logs.kept_bytes),
+    ),
+    Metric(
+        name="smartmob_log_lost_lines_total",
+        kind=MetricKind.COUNTER,
+        help="Lines that the state directory did not take, or too slowly; readers are told a gap.",
+        read=_of_logs(lambda logs: logs.lost_lines),
+    ),
+    Metric(
+        name="smartmob_log_pending_bytes",
+        kind=MetricKind.GAUGE,
+        help="Bytes of output that wait to be written to the state directory.",
+        read=_of_logs(lambda logs: logs.queue.pending_bytes),
     ),
     Metric(
         name="smartmob_process_state",

@@ -6,12 +6,30 @@ import enum
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 from smartmob_agent.output.batch import Batch, Event, Stream, cut_lines, rfc3339
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
 from smartmob_agent.output.ring import Ring
 
-__all__ = ["Console", "ConsoleEnd"]
+__all__ = ["Console", "ConsoleEnd", "ConsoleLog"]
+
+
+class ConsoleLog(Protocol):
+    """Keeps what a console publishes; none of this waits."""
+
+    @property
+    def next_number(self) -> int:
+        """Of the first line that is published."""
+        ...
+
+    def announce(self, item: Batch) -> None:
+        """Note the numbers of lines before any reader is told them."""
+        ...
+
+    def put(self, item: Batch | Event) -> None:
+        """Keep an item, if there is room."""
+        ...
 
 
 class ConsoleEnd(enum.Enum):
@@ -37,11 +55,14 @@ class Console(Ring[Batch | Event]):
     end: why it has ended, None while it has not.
     text_bytes: how much was published, line ends included.
     missed_lines: how many readers have found gone, all together.
+    log: where all of it is kept, too; the first line has its next number.
     """
 
-    def __init__(self, max_bytes: int, now: Callable[[], datetime]) -> None:
-        super().__init__(max_bytes)
-        self._now = now
+    def __init__(
+        self, max_bytes: int, now: Callable[[], datetime], log: ConsoleLog | None = None
+    ) -> None:
+        super().__init__(max_bytes, first=1 if log is None else log.next_number)
+        self._now, self._log = now, log
         self.end: ConsoleEnd | None = None
         self.text_bytes = 0
         self.missed_lines = 0
@@ -61,13 +82,22 @@ class Console(Ring[Batch | Event]):
             self.text_bytes += len(text)
             time = self._now()
             for part in cut_lines(text, _BATCH_BYTES):
-                self._add(Batch(first=self.next_number, stream=stream, time=time, text=part))
+                self._keep(Batch(first=self.next_number, stream=stream, time=time, text=part))
+
+    def _keep(self, item: Batch | Event) -> None:
+        if self._log is None:
+            self._add(item)
+            return
+        if isinstance(item, Batch):
+            self._log.announce(item)
+        self._add(item)
+        self._log.put(item)
 
     def publish_event(self, event: str, fields: Mapping[str, object]) -> None:
         """Add what happened to the process; nothing happens after the end."""
         if self.end is None:
             record = {"event": event, "time": rfc3339(self._now()), **fields}
-            self._add(Event(first=self.next_number, record=record))
+            self._keep(Event(first=self.next_number, record=record))
 
     def close(self, end: ConsoleEnd) -> None:
         """End the console; what it holds can still be read.  Only the first call counts."""
@@ -99,6 +129,15 @@ class Console(Ring[Batch | Event]):
         except ValueError:
             message = f"expected the number of a line up to {self.next_line - 1}"
             raise ValueError(message) from None
+
+    def subscribe_oldest(self) -> Cursor[Batch | Event]:
+        """Return a reader that begins with the oldest lines that are here, in full."""
+        cursor = self._read_on()
+        for index, item in enumerate(self.items):
+            if isinstance(item, Batch):
+                cursor.position, cursor.next_number = self.dropped + index, item.first
+                break
+        return cursor
 
     def _tail(
         self, lines: int, stream: Stream | None, wants: Callable[[Batch | Event], bool] | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import attrs
@@ -11,6 +11,8 @@ import trio
 
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.output.console import Console
+from smartmob_agent.output.log.process_log import ProcessLog
+from smartmob_agent.process.crash import crash_record
 from smartmob_agent.process.preparation import Preparation
 from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.process.states import ENDS, State, check_transition
@@ -69,11 +71,15 @@ class ProcessLifecycle(ProcessView):
     """What can be seen of a process: attributes, and `wait_state`, which waits for a change.
 
     files: where they come from (`files.source`), and what becomes of them.
+    log: keeps what the console publishes, if that stays.
+    last_crash: how the last child ended, if nobody asked for that, and its last lines.
     """
 
     created_at: datetime
     files: Preparation
     console: Console
+    log: ProcessLog | None = None
+    last_crash: Mapping[str, object] | None = None
     _next_start: float = 0.0
     _publish: Callable[[Transition], None]
     _now: Callable[[], datetime]
@@ -173,6 +179,18 @@ class ProcessLifecycle(ProcessView):
         """The child has ended; what becomes of the process is not known yet."""
         self.pid, self.exit, self.ready = None, how, False
         logger.info("exit", extra={"slug": self.slug, "exit": str(how)})
+
+    def _note_crash(self, how: Exit | None) -> None:
+        """The last output of a child has come.
+
+        how: it ended; None if that was asked for.
+        """
+        last = None if how is None else crash_record(self.console, how, self._now())
+        if last != self.last_crash:
+            self.last_crash = last
+            if self.log is not None:
+                self.log.last_crash = last
+                self.log.save()
 
     def _back_off(self, delay: float, *, error: str) -> None:
         self._enter(State.BACKOFF, error=error, next_start_at=self._put_off(delay))

@@ -89,7 +89,8 @@ class ManagedProcess(ProcessLifecycle):
         kept: what an earlier life of the agent has left of it, with its revision.
         """
         had = kept or KeptProcess(spec=spec, created_at=services.now())
-        console = Console(services.config.output.console_bytes, services.now)
+        log = None if services.logs is None else services.logs.open(spec.slug)
+        console = Console(services.config.output.console_bytes, services.now, log)
         process = cls(
             spec=spec,
             created_at=had.created_at,
@@ -97,6 +98,8 @@ class ManagedProcess(ProcessLifecycle):
             exit=had.exit,
             files=Preparation.open(spec, services, console, had.found_sha256),
             console=console,
+            log=log,
+            last_crash=None if log is None or kept is None else log.last_crash,
             publish=publish,
             now=services.now,
             services=services,
@@ -218,6 +221,8 @@ class ManagedProcess(ProcessLifecycle):
             logger.exception("process failed while it stopped", extra={"slug": self.slug})
         finally:
             self.console.close(self._end)
+            if self.log is not None and self._services.logs is not None:
+                self._services.logs.close(self.log)
             self._enter(State.GONE)
 
     async def _keep(self) -> None:
@@ -386,6 +391,9 @@ class ManagedProcess(ProcessLifecycle):
         finally:
             if self.pid is None and self.exit is not None:
                 self.console.publish_event("exited", {"pid": child.pid, **self.exit.record})
+                asked = self._turn.cancel_called or self.state is State.STOPPING
+                is_success = self.exit.code == 0 and self.spec.restart is not RestartPolicy.ALWAYS
+                self._note_crash(None if asked or is_success else self.exit)
 
     async def _watch_readiness(self, probe: ReadinessProbe, scope: trio.CancelScope) -> None:
         """Tell when the child is ready, or that it is late."""

@@ -11,6 +11,7 @@ import attrs
 from smartmob_agent.build.builds import Builds
 from smartmob_agent.child.seam import NO_LIMITS, ResourceLimits, Spawner
 from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.output.log.logs import Logs
 from smartmob_agent.process.network import LocalNetwork
 from smartmob_agent.process.policies import PortWish, Readiness, RestartPolicy, StopPolicy
 from smartmob_agent.process.ports import Ports
@@ -62,6 +63,7 @@ class Services:
     """What processes need of the world; tests put fakes here.
 
     state: where processes are kept that are to outlive the agent; None to keep none.
+    logs: where output is kept, too; None for memory alone.
     environ: the agent's own environment, of which a child inherits some.
     random: as `random.random`.
     now: the wall clock, with a time zone; for show only, delays use trio's clock.
@@ -78,3 +80,4 @@ class Services:
     random: Callable[[], float]
     now: Callable[[], datetime]
     state: StateStore | None = None
+    logs: Logs | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 
 import attrs
@@ -18,7 +19,9 @@ from smartmob_agent.errors import (
     StoppingError,
     copy_error,
 )
-from smartmob_agent.output.console import ConsoleEnd
+from smartmob_agent.output.console import Console, ConsoleEnd
+from smartmob_agent.output.log.logs import Logs
+from smartmob_agent.output.log.process_log import ProcessLog
 from smartmob_agent.process.events import Events
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.record import KIND, parse_record
@@ -150,6 +153,30 @@ class Supervisor:
             return self._processes[slug]
         except KeyError:
             raise ProcessNotFoundError(slug) from None
+
+    @property
+    def logs(self) -> Logs | None:
+        """Where output is kept, if it is."""
+        return self._services.logs
+
+    def now(self) -> datetime:
+        """The wall clock."""
+        return self._services.now()
+
+    def output_of(self, slug: str) -> tuple[Console, ProcessLog | None]:
+        """Return the console and the log of a process, also of one that was deleted.
+
+        Raises `ProcessNotFoundError` when nothing is kept of its output.
+        """
+        process = self._processes.get(slug)
+        if process is not None:
+            return process.console, process.log
+        log = None if self.logs is None else self.logs.get(slug)
+        if log is None or not log.is_worth_keeping:
+            raise ProcessNotFoundError(slug)
+        console = Console(0, self._services.now, log)
+        console.close(ConsoleEnd.PROCESS)
+        return console, log
 
     async def delete(self, slug: str) -> None:
         """Stop a process and wait until nothing of it is left: no process, no file.

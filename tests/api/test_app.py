@@ -72,6 +72,7 @@ async def test_a_created_process_is_pending_and_has_its_place(autojump_clock: Cl
             "created_at": "2026-01-01T00:00:00.000Z",
             "started_at": None,
             "exit": None,
+            "last_crash": None,
             "error": None,
             "next_start_at": None,
             "containment": "tree",

@@ -41,7 +41,15 @@ def test_good_options_are_read(query: str, expected: ConsoleQuery) -> None:
         ("format=xml", ["expected one of text, json, ndjson, found 'xml' @ format"]),
         ("format=json&format=json", ["expected once @ format"]),
         ("tail=1&after=1", ["expected either tail or after, found both"]),
-        ("colour=1", ["expected one of tail, after, stream, format, follow, found 'colour'"]),
+        (
+            "colour=1",
+            [
+                "expected one of tail, after, stream, format, since, until, grep, follow, "
+                "found 'colour'"
+            ],
+        ),
+        ("grep=(", ["expected a regular expression, found '(': missing ) at position 1 @ grep"]),
+        ("follow=1&until=1h", ["expected either follow or until, found both"]),
         ("follow=1&format=json", ["expected text or ndjson to follow, found json @ format"]),
     ],
 )
