@@ -84,7 +84,7 @@ class _Scan:
     offset: int = 0
     found_bytes: int = 0
     _entry: Entry | None = None
-    _counted: tuple[int, int] = (0, 0)
+    _counted: tuple[int, int] = (-1, 0)
 
     def run(self, pattern: LinePattern, offset: int) -> Iterator[Batch]:
         index = IndexReader(self._segment)
