@@ -233,18 +233,26 @@ class Client:
         tail: int | None = None,
         after: int | None = None,
         follow: bool = False,
+        since: str | None = None,
+        until: str | None = None,
+        grep: str | None = None,
     ) -> Feed[LogPart]:
         """Read the log of a process as bytes, many lines at once: the fastest way.
 
         form: `text`, or `ndjson` for one record a line.
         tail, after: as for `attach`; without both, all lines that the agent still has.
         follow: continue with new lines, across lost connections.
+        since, until: only lines of that time: RFC 3339, or how long ago, such as `3h`.
+        grep: only lines with a match of this regular expression, of Python.
+
+        Also for a process that was deleted, while the agent keeps its output.
         """
+        looks = {"since": since, "until": until, "grep": grep}
         reader = LogReader(
             self._requests,
             slug,
             form=form,
-            query={"tail": tail, "after": after, "follow": int(follow)},
+            query={"tail": tail, "after": after, "follow": int(follow), **looks},
             backoff=self._new_backoff(slug),
         )
         return Feed(self._nursery, reader.run)

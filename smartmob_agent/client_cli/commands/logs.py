@@ -1,6 +1,8 @@
 """Show the output of processes.
 
-As far as the agent still has it; --agent may be given more than once.
+As far as the agent still has it, also of processes that were deleted.  The lines of several
+processes or agents (--agent may be given more than once) are in the order of their times, unless
+they are followed.
 """
 
 from __future__ import annotations
@@ -8,11 +10,12 @@ from __future__ import annotations
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from smartmob_agent.client_cli.failure import NO_PROCESS, CommandError
@@ -22,6 +25,8 @@ from smartmob_agent.client_cli.runner import detachable, run, select_agents, wit
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from trio import MemorySendChannel
 
     from smartmob_agent.client import Client, Event, Feed, LogPart, Record
     from smartmob_agent.client_cli.settings import Settings
@@ -37,6 +42,9 @@ _DIM, _YELLOW, _RESET = "\x1b[2m", "\x1b[33m", "\x1b[0m"
 @click.option(
     "--tail", type=click.IntRange(0, MAX_LINES), metavar="N", help="Only the last N lines."
 )
+@click.option("--since", metavar="TIME", help="Begin there: 2026-01-31T12:00:00Z, or 3h ago.")
+@click.option("--until", metavar="TIME", help="End there; not together with --follow.")
+@click.option("--grep", metavar="PATTERN", help="Only lines with a match, as re of Python has it.")
 @click.option("-t", "--times", is_flag=True, help="Show the time of each line.")
 @click.option(
     "--raw", is_flag=True, help="Let all control sequences reach a terminal, not only colours."
@@ -56,60 +64,156 @@ async def show_logs(
     after: int | None = None,
     times: bool = False,
     raw: bool = False,
+    since: str | None = None,
+    until: str | None = None,
+    grep: str | None = None,
 ) -> int:
     """Write the logs of all processes with these slugs on all agents, as they come.
 
-    Each slug must exist on one of the agents.
+    Each slug must exist on one of the agents.  Several logs that are not followed are merged by
+    time.
 
     tail, after: where to start, as for `Client.log`; without both, lines that were dropped before
         the first one are not reported.
     times: whether to write the time of each line, which JSON has anyway.
     raw: whether a terminal gets control sequences other than colours.
+    since, until, grep: which lines, as for `Client.log`.
     """
     import trio
 
-    several = len(agents) > 1
-    clean = _cleaner(raw=raw)
-    missing = Counter[str]()
-    codes: list[int] = []
-
-    async def show(agent: Settings, slug: str) -> None:
-        report_as(agent.name if several else "")
-        names = ([agent.name] if several else []) + ([slug] if len(slugs) > 1 else [])
-
-        async def work(client: Client) -> int:
-            if follow and is_terminal() and not as_json:
-                records = client.records(slug, tail=tail, after=after)
-                await show_records(records, names, times=times, clean=clean)
-                return 0
-            form = "ndjson" if as_json or times else "text"
-            log = client.log(slug, form=form, follow=follow, tail=tail, after=after)
-            if as_json:
-                await copy_log(log, slug, names, as_json=True)
-            elif times:
-                await copy_log(log, slug, names, convert=partial(_timed, slug=slug, clean=clean))
-            else:
-                convert = None if clean is str else partial(_cleaned, clean=clean)
-                await copy_log(log, slug, names, convert=convert)
-            return 0
-
-        try:
-            await with_client(agent, work, slug=slug)
-        except CommandError as error:
-            missing[slug] += error.code == NO_PROCESS
-            if error.code != NO_PROCESS:
-                report(error.line)
-                codes.append(error.code)
-            elif missing[slug] == len(agents):
-                report_as("")  # All agents say so.
-                report(f"{error}" if several else error.line)
-                codes.append(error.code)
-
+    query = {"tail": tail, "after": after, "since": since, "until": until, "grep": grep}
+    wish = _Wish(query, follow=follow, as_json=as_json, times=times, clean=_cleaner(raw=raw))
+    several = len(agents) > 1, len(slugs) > 1
+    sources = [
+        _Source(agent, slug, _names(agent, slug, several))
+        for agent, slug in itertools.product(agents, slugs)
+    ]
+    shown = _Shown(wish, several_agents=several[0], agents=len(agents))
     with detachable() if follow else nullcontext():
         async with trio.open_nursery() as nursery:
-            for agent, slug in itertools.product(agents, slugs):
-                nursery.start_soon(show, agent, slug)
-    return max(codes, default=0)
+            if follow or len(sources) == 1:
+                for source in sources:
+                    nursery.start_soon(shown.show, source)
+            else:
+                nursery.start_soon(shown.merge, sources)
+    return max(shown.codes, default=0)
+
+
+def _names(agent: Settings, slug: str, several: tuple[bool, bool]) -> Sequence[str]:
+    """Return what tells a source from the others."""
+    return [name for name, tells in zip((agent.name, slug), several, strict=True) if tells]
+
+
+@attrs.frozen
+class _Source:
+    """A process of an agent.
+
+    names: tell it from others; empty if there is no other.
+    """
+
+    agent: Settings
+    slug: str
+    names: Sequence[str]
+
+
+@attrs.frozen
+class _Wish:
+    """What is to be shown, and how.
+
+    clean: makes a line fit for stdout.
+    """
+
+    query: Mapping[str, Any]
+    follow: bool = attrs.field(kw_only=True)
+    as_json: bool = attrs.field(kw_only=True)
+    times: bool = attrs.field(kw_only=True)
+    clean: Callable[[str], str] = attrs.field(kw_only=True)
+
+    @property
+    def looks(self) -> bool:
+        """Whether lines are looked for, which an attach socket cannot."""
+        return any(self.query[name] is not None for name in ("since", "until", "grep"))
+
+
+@attrs.define(eq=False)
+class _Shown:
+    """Shows logs, and knows what became of each.
+
+    codes: of those that failed.
+    """
+
+    _wish: _Wish
+    _several_agents: bool = attrs.field(kw_only=True)
+    _agents: int = attrs.field(kw_only=True)
+    _missing: Counter[str] = attrs.field(factory=Counter)
+    codes: list[int] = attrs.field(factory=list)
+
+    async def show(self, source: _Source) -> None:
+        """Show one log, as it comes."""
+        await self._with_client(source, partial(self._copy, source))
+
+    async def _copy(self, source: _Source, client: Client) -> int:
+        wish, slug, names = self._wish, source.slug, source.names
+        clean = wish.clean
+        if wish.follow and is_terminal() and not wish.as_json and not wish.looks:
+            records = client.records(slug, tail=wish.query["tail"], after=wish.query["after"])
+            await show_records(records, names, times=wish.times, clean=clean)
+            return 0
+        form = "ndjson" if wish.as_json or wish.times else "text"
+        log = client.log(slug, form=form, follow=wish.follow, **wish.query)
+        if wish.as_json:
+            await copy_log(log, slug, names, as_json=True)
+        elif wish.times:
+            await copy_log(log, slug, names, convert=partial(_timed, slug=slug, clean=clean))
+        else:
+            convert = None if clean is str else partial(_cleaned, clean=clean)
+            await copy_log(log, slug, names, convert=convert)
+        return 0
+
+    async def merge(self, sources: Sequence[_Source]) -> None:
+        """Show several logs in the order of their times."""
+        import trio
+
+        from smartmob_agent.client.merge import merge_by_time
+
+        channels = [trio.open_memory_channel[bytes](0) for _ in sources]
+        async with trio.open_nursery() as nursery:
+            for source, (send, _) in zip(sources, channels, strict=True):
+                nursery.start_soon(self._feed, source, send)
+            write = partial(self._write, sources)
+            await merge_by_time([receive for _, receive in channels], write)
+
+    async def _feed(self, source: _Source, send: MemorySendChannel[bytes]) -> None:
+        async def work(client: Client) -> int:
+            async with client.log(source.slug, form="ndjson", **self._wish.query) as log:
+                async for part in log:
+                    await send.send(part.data)
+            return 0
+
+        async with send:
+            await self._with_client(source, work)
+
+    def _write(self, sources: Sequence[_Source], number: int, data: bytes) -> None:
+        wish, source = self._wish, sources[number]
+        if not wish.as_json:
+            data = _timed(data, slug=source.slug, clean=wish.clean, times=wish.times)
+        if data:
+            write_bytes(_with_source(data, source.names, as_json=wish.as_json))
+
+    async def _with_client(self, source: _Source, work: Callable[[Client], Awaitable[int]]) -> None:
+        slug = source.slug
+        report_as(source.agent.name if self._several_agents else "")
+        try:
+            await with_client(source.agent, work, slug=slug)
+        except CommandError as error:
+            self._missing[slug] += error.code == NO_PROCESS
+            if error.code != NO_PROCESS:
+                report(error.line)
+                self.codes.append(error.code)
+            elif self._missing[slug] == self._agents:
+                report_as("")  # All agents say so.
+                report(f"{error}" if self._several_agents else error.line)
+                self.codes.append(error.code)
 
 
 async def copy_log(
@@ -154,15 +258,16 @@ def _cleaned(data: bytes, *, clean: Callable[[str], str]) -> bytes:
     return "".join(f"{clean(line)}\n" for line in lines).encode()
 
 
-def _timed(data: bytes, *, slug: str, clean: Callable[[str], str]) -> bytes:
-    """Convert records to lines that begin with their time."""
+def _timed(data: bytes, *, slug: str, clean: Callable[[str], str], times: bool = True) -> bytes:
+    """Convert records to lines, which begin with their time if that is wanted."""
     from smartmob_agent.client import Line
     from smartmob_agent.client.records import parse_record
 
     lines = []
     for record in map(parse_record, data.splitlines()):
         if isinstance(record, Line):
-            lines.append(f"{_rfc3339(record.time)} {clean(record.text)}\n")
+            begin = f"{_rfc3339(record.time)} " if times else ""
+            lines.append(f"{begin}{clean(record.text)}\n")
         elif record.name == "dropped":
             _report_lost(slug, record.fields.get("lines"))
     return "".join(lines).encode("utf-8", "replace")
