@@ -50,6 +50,7 @@ class LinePattern:
         except (regex.error, RecursionError, OverflowError) as exc:
             raise ValueError(f"expected a regular expression, found {text!a}: {exc}") from exc
         self._literals = needed_literals(text)
+        self._decoded = b"", ""
         self._is_found_at_once = not any(word in text for word in _NOT_AT_ONCE)
 
     def is_in(self, line: bytes) -> bool:
@@ -62,38 +63,74 @@ class LinePattern:
             raise SlowPatternError from None
         return found is not None
 
-    def find_lines(self, text: bytes) -> Iterator[tuple[int, int]]:
+    def find_lines(self, text: bytes, end: int) -> Iterator[tuple[int, int]]:
         """Return where lines with a match begin and end, their line ends included.
 
-        text: whole lines of valid UTF-8.
+        text: up to `end` whole lines of valid UTF-8.
 
         Raises `SlowPatternError`.  For threads: it takes a while.
         """
         start, deadline = 0, time.monotonic() + _LINES_TIMEOUT
-        while (found := self._next_candidate(text, start)) >= 0:
+        finders = [_Finder(literal, text) for literal in self._literals]
+        while start < end:
+            if finders:
+                found = min(finder.find(text, start, end) for finder in finders)
+            else:
+                found = self._search(text, start, end)
+            if found >= end:
+                return
             begin = text.rfind(b"\n", start, found) + 1 or start
             start = text.find(b"\n", found) + 1
-            if time.monotonic() > deadline:
-                raise SlowPatternError
             if self.is_in(text[begin : start - 1]):
                 yield begin, start
+            if time.monotonic() > deadline:
+                raise SlowPatternError
 
-    def _next_candidate(self, text: bytes, start: int) -> int:
-        """Return a place in the next line that may have a match; -1 if there is none."""
-        if start >= len(text):
-            return -1
-        if self._literals:
-            places = [text.find(literal, start) for literal in self._literals]
-            return min((place for place in places if place >= 0), default=-1)
-        if self._is_found_at_once and text.isascii():
-            return self._search(text, start)
-        return start
-
-    def _search(self, text: bytes, start: int) -> int:
+    def _search(self, text: bytes, start: int, end: int) -> int:
+        """Return a place in the next line that may have a match; `end` if there is none."""
+        if not (self._is_found_at_once and text.isascii()):
+            return start
+        if self._decoded[0] is not text:
+            self._decoded = text, text.decode("ascii")
         try:
             found = self._in_text.search(
-                text.decode("ascii"), start, timeout=_TEXT_TIMEOUT, concurrent=True
+                self._decoded[1], start, end, timeout=_TEXT_TIMEOUT, concurrent=True
             )
         except TimeoutError:
             return start
-        return -1 if found is None else min(found.start(), len(text) - 1)
+        return end if found is None else min(found.start(), end - 1)
+
+
+_SAMPLE_BYTES = 16 * 1024
+_RARE = 16
+"""In a sample: what a byte is looked for that stands for a literal, many times faster."""
+
+
+class _Finder:
+    """Looks for a literal, by that byte of it which is rare in a text, if one is."""
+
+    def __init__(self, literal: bytes, text: bytes) -> None:
+        counts = {byte: text.count(byte, 0, _SAMPLE_BYTES) for byte in set(literal)}
+        rare = min(counts, key=counts.__getitem__)
+        self._literal = literal
+        self._offset = literal.index(rare) if counts[rare] <= _RARE else -1
+        self._byte = rare.to_bytes()
+        self._next = -1
+
+    def find(self, text: bytes, start: int, end: int) -> int:
+        """Return where it is, from `start` on; `end` if it is not there."""
+        if self._next < start:
+            self._next = self._find(text, start, end)
+        return self._next
+
+    def _find(self, text: bytes, start: int, end: int) -> int:
+        literal, offset = self._literal, self._offset
+        if offset < 0:
+            found = text.find(literal, start, end)
+            return end if found < 0 else found
+        at = start + offset
+        while (at := text.find(self._byte, at, end)) >= 0:
+            if text.startswith(literal, at - offset):
+                return at - offset
+            at += 1
+        return end

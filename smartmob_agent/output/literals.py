@@ -22,15 +22,32 @@ def needed_literals(pattern: str) -> Sequence[bytes]:
     if "(?" in pattern:  # Flags, look-arounds and much else.
         return ()
     try:
-        found = [max(_runs(branch), key=len, default="") for branch in _branches(pattern)]
+        return tuple(text.encode() for text in _needed(pattern))
     except _UnknownError:
         return ()
-    return tuple(text.encode() for text in found) if all(found) else ()
 
 
-def _branches(pattern: str) -> Iterator[list[str]]:
-    """Go through the alternatives, each in pieces: characters, and `""` for whatever else."""
-    pieces: list[str] = []
+def _needed(pattern: str) -> Sequence[str]:
+    found: list[str] = []
+    for branch in _branches(pattern):
+        best = max(_candidates(branch), key=_shortest, default=())
+        if not best:
+            return ()
+        found += best
+    return tuple(dict.fromkeys(found))
+
+
+def _shortest(texts: Sequence[str]) -> int:
+    return min(map(len, texts), default=0)
+
+
+Piece = str | tuple[str, ...]
+"""A character, or texts of which one is there; empty for whatever else."""
+
+
+def _branches(pattern: str) -> Iterator[list[Piece]]:
+    """Go through the alternatives, each in pieces."""
+    pieces: list[Piece] = []
     at = 0
     while at < len(pattern):
         char, end = pattern[at], at + 1
@@ -45,7 +62,7 @@ def _branches(pattern: str) -> Iterator[list[str]]:
             pieces.append("")
         elif char == "(":
             end = _group_end(pattern, at)
-            pieces.append("")
+            pieces.append(tuple(_needed(pattern[at + 1 : end - 1])))
         elif char in "*?{":
             pieces[-1:] = [""]
             end = pattern.find("}", at) + 1 if char == "{" else end
@@ -57,14 +74,18 @@ def _branches(pattern: str) -> Iterator[list[str]]:
     yield pieces
 
 
-def _runs(pieces: Sequence[str]) -> Iterator[str]:
+def _candidates(pieces: Sequence[Piece]) -> Iterator[Sequence[str]]:
+    """Go through what a match of an alternative must have one of."""
     run = ""
-    for piece in pieces:
-        if not piece:
-            yield run
+    for piece in (*pieces, ""):
+        if isinstance(piece, str) and piece:
+            run += piece
+            continue
+        if run:
+            yield (run,)
             run = ""
-        run += piece
-    yield run
+        if piece:
+            yield tuple(piece)
 
 
 def _escaped(char: str) -> str:

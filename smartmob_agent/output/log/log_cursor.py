@@ -323,7 +323,7 @@ def _matches(item: Item, pattern: LinePattern) -> Sequence[Item]:
     if not isinstance(item, Batch):
         return []
     found, number, counted = [], item.first, 0
-    for start, end in pattern.find_lines(item.text):
+    for start, end in pattern.find_lines(item.text, len(item.text)):
         number += item.text.count(b"\n", counted, start)
         counted = start
         found.append(attrs.evolve(item, first=number, text=item.text[start:end]))

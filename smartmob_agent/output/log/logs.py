@@ -255,8 +255,12 @@ def _read(directory: Path, shared: Path) -> _Found:
 
 def _read_log(path: Path, mark: int | None, queue: LogQueue, *, was_cut: bool) -> ProcessLog:
     segments = find_segments(path)
-    if segments and (was_cut or mark is not None):  # Else the agent has ended well.
-        recover(segments[-1], check_text=was_cut)
+    if was_cut:
+        for segment in segments:
+            recover(segment, check_text=True)
+        segments = [segment for segment in segments if segment.end > segment.first]
+    elif segments and mark is not None:  # Else the agent has ended well.
+        recover(segments[-1], check_text=False)
     state = _read_state(path / STATE)
     number = max(int(state.get("next", 1)), segments[-1].end if segments else 1, mark or 1)
     return ProcessLog(

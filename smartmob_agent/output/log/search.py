@@ -98,9 +98,8 @@ class _Scan:
             whole = block.rfind(b"\n") + 1
             if not whole:
                 return  # Cut off by somebody else: no line is as long as a block.
-            text = block[:whole]
-            for begin, stop in pattern.find_lines(text):
-                batch = self._batch(index, start + begin, text, begin, stop)
+            for begin, stop in pattern.find_lines(block, whole):
+                batch = self._batch(index, start + begin, block, begin, stop)
                 if batch.first >= self._before:
                     return
                 if batch.first >= self._number:

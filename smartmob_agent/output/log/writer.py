@@ -127,8 +127,6 @@ class DiskWriter:
             or segment.size + segment.index_size >= self.limits.segment_bytes
         )
         if segment is None or is_fresh:
-            if segment is not None:
-                _sync(segment)
             segment = self._begin(log, items[0], segment)
         entries = list(_entries(items, segment))
         text = b"".join(item.text for item in items if isinstance(item, Batch))
