@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+import attrs
 import trio
 
 from smartmob_agent.api.attach_sender import ConsoleSender
@@ -25,6 +26,7 @@ from smartmob_agent.api.route import (
     problem_answer,
 )
 from smartmob_agent.http.asgi import Receive, Scope, Send
+from smartmob_agent.output.log.log_cursor import LogCursor
 
 __all__ = ["ATTACH_OPTIONS", "ROUTES"]
 
@@ -54,14 +56,21 @@ _UPGRADE_REQUIRED = ProblemReply.plain(
 
 
 def _connect(context: ApiContext, slug: str, scope: Scope) -> SocketSession:
-    console = context.supervisor.get(slug).console
+    process = context.supervisor.get(slug)
+    console = process.console
     query = parse_console_query(scope["query_string"], ATTACH_OPTIONS)
     # Before the handshake is answered: a client that has its 101 misses no line.
     cursor = query.subscribe(console, tail=0)
+    history = None
+    if process.log is not None and query.begins_before(console):
+        wanted = attrs.evolve(query.wanted(context.supervisor.now()), follow=True)
+        history = LogCursor(console, process.log, wanted, context.log_readers)
 
     async def attach(receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept", "headers": []})
-        sender = ConsoleSender(console, cursor, scope, send, records=query.format == "json")
+        sender = ConsoleSender(
+            console, cursor, scope, send, records=query.format == "json", history=history
+        )
         await _serve(sender, scope, receive, send)
 
     return attach

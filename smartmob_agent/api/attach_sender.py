@@ -13,6 +13,7 @@ from smartmob_agent.output.batch import Batch, Event, Frames, Record
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
 from smartmob_agent.output.frames import text_frames
+from smartmob_agent.output.log.log_cursor import LogCursor
 
 __all__ = ["ConsoleSender"]
 
@@ -33,6 +34,7 @@ class ConsoleSender:
     Its server takes frames that are ready to be written: see `http.extensions`.
 
     records: send records of lines and events, as JSON, in place of bare lines.
+    history: comes first, if it is not None; then `cursor` is that which it hands over.
     """
 
     def __init__(
@@ -43,18 +45,25 @@ class ConsoleSender:
         send: Send,
         *,
         records: bool,
+        history: LogCursor | None = None,
     ) -> None:
         self._console, self._cursor, self._send = console, cursor, send
         self._json = records
         self._write_now = write_now = get_write_now(scope)
         self._sink = None if write_now is None else self._take
         self._begun = False
+        self._history = history
 
     async def run(self) -> tuple[int, str]:
         """Send until there is a reason to close; return its code and text.
 
         If cancelled: what was begun to be sent may be cut.
         """
+        if self._history is not None:
+            try:
+                await self._catch_up(self._history)
+            except LinesMissedError as exc:
+                return _TRY_AGAIN_LATER, f"too slow: {exc}"
         while True:
             await trio.lowlevel.checkpoint()  # `send` is none once the client has gone.
             try:
@@ -71,6 +80,29 @@ class ConsoleSender:
             elif not self._take(item):
                 item = None  # A client that is stuck holds no more than what it is being sent.
                 await self._send_frames(self._next_frames())
+
+    async def _catch_up(self, history: LogCursor) -> None:
+        """Send what is on the disk; a gap is told, or raised where only bare lines are sent."""
+        await history.start()
+        while not history.is_live:
+            try:
+                item = await history.receive()
+            except LinesMissedError as exc:
+                if not self._json:
+                    raise
+                await self._send_record({"event": "dropped", "lines": exc.lines})
+            else:
+                await self._send_item(item)
+        self._cursor = history.hand_over()
+
+    async def _send_item(self, item: Item) -> None:
+        while True:
+            frames = self._frames(item)
+            for data in frames.data:
+                await self._send_frames(data)
+            if not frames.ends or frames.ends[-1] >= item.end:
+                return
+            item = item.since(frames.ends[-1])
 
     async def _finish(self, end: ConsoleEnd) -> tuple[int, str]:
         if self._json:

@@ -66,6 +66,13 @@ class ConsoleQuery:
             follow=self.follow,
         )
 
+    def begins_before(self, console: Console) -> bool:
+        """Whether it is about lines that the console has no more, if there were any."""
+        begin = None if self.after is None else self.after + 1
+        if self.tail:
+            begin = console.next_line - self.tail
+        return begin is not None and begin < console.subscribe_oldest().next_number
+
     def subscribe(self, console: Console, *, tail: int) -> Cursor[Batch | Event]:
         """Return a reader as it was asked for.
 

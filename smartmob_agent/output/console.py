@@ -12,7 +12,7 @@ from smartmob_agent.output.batch import Batch, Event, Stream, cut_lines, rfc3339
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
 from smartmob_agent.output.ring import Ring
 
-__all__ = ["Console", "ConsoleEnd", "ConsoleLog"]
+__all__ = ["Console", "ConsoleEnd", "ConsoleLog", "is_of"]
 
 
 class ConsoleLog(Protocol):
@@ -121,7 +121,7 @@ class Console(Ring[Batch | Event]):
 
         Raises `ValueError` when `after` is the number of a line that was not yet.
         """
-        wants = None if stream is None else partial(_is_of, stream)
+        wants = None if stream is None else partial(is_of, stream)
         if after is None:
             return self._tail(tail, stream, wants)
         try:
@@ -131,7 +131,10 @@ class Console(Ring[Batch | Event]):
             raise ValueError(message) from None
 
     def subscribe_oldest(self) -> Cursor[Batch | Event]:
-        """Return a reader that begins with the oldest lines that are here, in full."""
+        """Return a reader that begins with the oldest lines that are here, in full.
+
+        What happened before them may be gone, and is not shown.
+        """
         cursor = self._read_on()
         for index, item in enumerate(self.items):
             if isinstance(item, Batch):
@@ -154,5 +157,6 @@ class Console(Ring[Batch | Event]):
         return cursor
 
 
-def _is_of(stream: Stream, item: Batch | Event) -> bool:
+def is_of(stream: Stream, item: Batch | Event) -> bool:
+    """Whether an item is of a stream, or something that happened."""
     return item.stream in (None, stream)

@@ -108,6 +108,10 @@ class Cursor(Generic[ItemT]):
         index = max(self.position - dropped, 0)
         return max(items[index].first - self.next_number, 0) if index < len(items) else 0
 
+    def narrow(self, wants: Callable[[ItemT], bool]) -> None:
+        """Be about some items only, from now on."""
+        self._wanted = wants
+
     def pass_gap(self) -> None:
         """Go on behind what is gone; it is not told any more."""
         self.next_number += self.gap

@@ -13,8 +13,8 @@ import attrs
 import trio
 
 from smartmob_agent.output.batch import Batch, Event, Stream
-from smartmob_agent.output.console import Console
-from smartmob_agent.output.cursor import LinesMissedError
+from smartmob_agent.output.console import Console, is_of
+from smartmob_agent.output.cursor import Cursor, LinesMissedError
 from smartmob_agent.output.line_pattern import LinePattern
 from smartmob_agent.output.log.entry import time_of
 from smartmob_agent.output.log.files import (
@@ -223,6 +223,20 @@ class LogCursor:
         """Return the next item, or None if `receive` has to be asked for it."""
         return None if self._ready and isinstance(self._ready[0], _Gap) else self._pop()
 
+    @property
+    def is_live(self) -> bool:
+        """Whether all that comes next is in the console."""
+        return self._place is None and not self._ready
+
+    def hand_over(self) -> Cursor[Item]:
+        """Return a reader of the console that goes on in place of this one, once it is live."""
+        cursor = self._cursor
+        # What the disk has lost is a gap before what the console has.
+        cursor.next_number = min(cursor.next_number, self.next_number)
+        if self._query.stream is not None:
+            cursor.narrow(partial(is_of, self._query.stream))
+        return cursor
+
     def _pop(self) -> Item | None:
         while self._ready:
             item = self._ready.popleft()
@@ -309,7 +323,7 @@ class LogCursor:
         stream, until = self._query.stream, self._query.until
         if until is not None and time_of(item) > until:
             return False
-        return item.stream == stream if stream is not None else True
+        return stream is None or is_of(stream, item)
 
     def _finish(self) -> None:
         """There is no more; what is gone at the end is told, too."""
