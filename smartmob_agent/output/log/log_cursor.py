@@ -88,7 +88,6 @@ class LogCursor:
         self._cursor = console.subscribe()
         self._place: Place | None = None
         self._before = 0
-        self._disk_was_empty = False
         self._ready = deque[Item | _Gap]()
         self._skip = 0
         self._begun = query.since is None
@@ -176,7 +175,6 @@ class LogCursor:
         cursor = self._console.subscribe_oldest()
         place = await self._in_thread(partial(find_number, log, number))
         self._cursor, self._before, self._place = cursor, cursor.next_number, place
-        self._disk_was_empty = True
 
     async def _limit(self, log: ProcessLog, number: int) -> int:
         """Find the times that were asked for; return the number of the first line there is."""
@@ -268,16 +266,17 @@ class LogCursor:
                 self._pass_gap(found.first)
                 self.next_number = max(self.next_number, min(place.number, before))
             self._ready += [batch for batch in found.items if self._is_wanted(batch)]
-        self._disk_was_empty = self._disk_was_empty and is_done
         self._place = None if is_done else place
 
     async def _read_console(self) -> bool:
         """Take what is next in the console; return whether there was something, or the end."""
         cursor = self._cursor
-        if cursor.gap and self._log is not None and not self._disk_was_empty:
-            await self._go_to_disk(self._log, self.next_number)
-            return True
-        cursor.pass_gap()
+        if cursor.gap and self._log is not None:
+            await self._log.flush()
+            if any(segment.end > self.next_number for segment in self._log.segments):
+                await self._go_to_disk(self._log, self.next_number)
+                return True
+        cursor.pass_gap()  # The next number tells it.
         item = cursor.receive_nowait()
         if item is None:
             if self._query.follow and self._console.end is None:
@@ -292,7 +291,6 @@ class LogCursor:
             except BaseException:
                 cursor.put_back(item.first)
                 raise
-        self._disk_was_empty = False
         self._take(item, shown)
         return True
 

@@ -39,6 +39,25 @@ class Wall:
 
 
 @attrs.define(eq=False)
+class LeakyLog:
+    """A log that loses what it is given, while it leaks."""
+
+    log: ProcessLog
+    leaks: bool = False
+
+    @property
+    def next_number(self) -> int:
+        return self.log.next_number
+
+    def announce(self, item: Batch) -> None:
+        self.log.announce(item)
+
+    def put(self, item: Batch | Event) -> None:
+        if not self.leaks:
+            self.log.put(item)
+
+
+@attrs.define(eq=False)
 class Place:
     """What a test works with."""
 
@@ -46,6 +65,7 @@ class Place:
     wall: Wall
     log: ProcessLog
     console: Console
+    leaky: LeakyLog
 
     async def read(self, query: LogQuery = LogQuery()) -> list[object]:  # noqa: B008 -- frozen
         """Read all that a query shows: lines, `("gap", n)` and names of events."""
@@ -61,7 +81,8 @@ class Place:
 
     def begin(self, ring_bytes: int = 20_000) -> None:
         self.log = self.logs.open(SLUG)
-        self.console = Console(ring_bytes, self.wall, self.log)
+        self.leaky = LeakyLog(self.log)
+        self.console = Console(ring_bytes, self.wall, self.leaky)
 
 
 async def read_all(cursor: LogCursor) -> list[object]:
@@ -99,4 +120,5 @@ async def open_place(
     shared.mkdir(exist_ok=True)
     async with open_logs(directory / "log", limits, shared=shared, now=wall, write=write) as logs:
         log = logs.open(SLUG)
-        yield Place(logs, wall, log, Console(ring_bytes, wall, log))
+        leaky = LeakyLog(log)
+        yield Place(logs, wall, log, Console(ring_bytes, wall, leaky), leaky)
