@@ -250,7 +250,8 @@ class LogCursor:
         return None
 
     async def _read_disk(self, log: ProcessLog, place: Place) -> None:
-        pattern, before = self._query.pattern, min(self._before, self._end)
+        pattern = self._query.pattern
+        before = self._before if self._query.follow else min(self._before, self._end)
         if pattern is None:
             items, place = await self._in_thread(partial(read_items, log, place, before=before))
             for item in items:

@@ -140,13 +140,12 @@ async def test_what_a_slow_reader_misses_in_the_console_is_on_the_disk(tmp_path:
         seen: list[object] = []
         for begin in range(1, 901, 300):
             fill(place.console, place.wall, range(begin, begin + 300))
-            item = await cursor.receive()
-            while item is not None:
-                seen += [item.first] if item.stream else []
-                item = cursor.receive_nowait()
+            seen += shown(await cursor.receive())
+            while (item := cursor.receive_nowait()) is not None:
+                seen += shown(item)
         place.console.close(ConsoleEnd.PROCESS)
-        seen += [number for number, _ in without_events(await read_all(cursor))]  # type: ignore[misc]  # lines
-    assert seen == list(range(1, 901))
+        seen += await read_all(cursor)
+    assert without_events(seen) == lines(*range(1, 901))
 
 
 async def test_what_the_disk_lost_is_told_once(tmp_path: Path) -> None:
@@ -210,11 +209,9 @@ async def test_a_gap_is_not_returned_at_once(tmp_path: Path) -> None:
         assert cursor.receive_nowait() is None
         with pytest.raises(LinesMissedError):
             await cursor.receive()
-        assert not cursor.is_live
         while not cursor.is_live:
             await cursor.receive()
-        reader = cursor.hand_over()
-        assert reader.next_number == cursor.next_number
+        assert cursor.hand_over().next_number == cursor.next_number
 
 
 async def test_where_the_clock_went_back_times_are_found_by_number(tmp_path: Path) -> None:
