@@ -319,10 +319,7 @@ class LogCursor:
         return is_later or (until is not None and time_of(item) > until)
 
     def _is_wanted(self, item: Item) -> bool:
-        stream, until = self._query.stream, self._query.until
-        if until is not None and time_of(item) > until:
-            return False
-        return stream is None or is_of(stream, item)
+        return self._query.stream is None or is_of(self._query.stream, item)
 
     def _finish(self) -> None:
         """There is no more; what is gone at the end is told, too."""

@@ -166,7 +166,7 @@ class Logs(Mapping[str, ProcessLog]):
             self._waker.wait()
             closing = self._waker.is_closing
             for log in self._waker.take():
-                self._work(log)
+                self._writer.work(log)
             if closing:
                 return
             now = self._writer.now().timestamp()
@@ -174,12 +174,6 @@ class Logs(Mapping[str, ProcessLog]):
                 swept = now
                 for log in self._writer.sweep(tuple(self._logs.values())):
                     self._in_loop(partial(self._expire, log))
-
-    def _work(self, log: ProcessLog) -> None:
-        try:
-            self._writer.work(log)
-        except Exception:  # One log must not be the end of all others.
-            logger.exception("log failed", extra={"slug": log.slug})
 
     def _in_loop(self, call: Callable[[], None]) -> None:
         with contextlib.suppress(trio.RunFinishedError):
@@ -258,7 +252,7 @@ def _read_log(path: Path, mark: int | None, queue: LogQueue, *, was_cut: bool) -
     if was_cut:
         for segment in segments:
             recover(segment, check_text=True)
-        segments = [segment for segment in segments if segment.end > segment.first]
+        segments = tuple(one for one in segments if one.index_size)
     elif segments and mark is not None:  # Else the agent has ended well.
         recover(segments[-1], check_text=False)
     state = _read_state(path / STATE)

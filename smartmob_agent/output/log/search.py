@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import attrs
@@ -129,12 +130,10 @@ class _Scan:
         if entry is not None and at < entry.offset + entry.size:
             return entry
         near = self.offset if entry is not None else 0
-        for count, (offset, other) in enumerate(index.entries(near)):
+        for offset, other in itertools.islice(index.entries(near), _NEAR_ENTRIES):
             if at < other.offset + other.size:
                 self.offset, self._entry = offset, other
                 return other
-            if count >= _NEAR_ENTRIES:
-                break
         self.offset = index.find(lambda one: at < one.offset + one.size)
         self._entry = entry = next(index.entries(self.offset))[1]
         return entry

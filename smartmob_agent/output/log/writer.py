@@ -100,17 +100,20 @@ class DiskWriter:
 
     def _write_group(self, log: ProcessLog, group: Sequence[Batch | Event]) -> None:
         """Write some items, or count what is lost of them."""
+        cost = sum(item.cost_bytes for item in group)
+        log.taken_bytes += cost
+        log.queue.taken_bytes += cost
         for run in _without_gaps(group):
             try:
                 self._append(log, run)
             except OSError as exc:
                 log.failed_lines += run[-1].end - run[0].first
                 self._report(log, exc)
+            except Exception:  # One log must not be the end of all others.
+                log.failed_lines += run[-1].end - run[0].first
+                logger.exception("log failed", extra={"slug": log.slug})
             else:
                 self._failing.discard(log.slug)
-        cost = sum(item.cost_bytes for item in group)
-        log.taken_bytes += cost
-        log.queue.taken_bytes += cost
 
     def _report(self, log: ProcessLog, error: OSError) -> None:
         if log.slug not in self._failing:
@@ -183,6 +186,8 @@ class DiskWriter:
                 _sync(log.segments[-1])
         except OSError as exc:
             self._report(log, exc)
+        except Exception:  # As above.
+            logger.exception("log failed", extra={"slug": log.slug})
         else:
             self._failing.discard(log.slug)
             if save.closes is not None:

@@ -12,10 +12,11 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.output.batch import Stream
+from smartmob_agent.output.batch import Batch, Event, Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.output.cursor import LinesMissedError
 from smartmob_agent.output.line_pattern import LinePattern
+from smartmob_agent.output.log.last_lines import LastLines
 from smartmob_agent.output.log.log_cursor import LogCursor, LogQuery
 from tests.output.log.place import NOON, Place, Wall, open_place, read_all, shown
 
@@ -246,3 +247,60 @@ async def test_a_cancelled_reader_loses_nothing(tmp_path: Path, query: LogQuery)
                 seen += shown(await cursor.receive())
     assert seen == expected
     assert cancelled
+
+
+def numbers_of(seen: Sequence[object]) -> list[int]:
+    """What each line says it is, which is where it stands."""
+    numbers = [one[0] for one in seen if isinstance(one, tuple)]
+    assert numbers == [int(one[1].split()[1]) for one in seen if isinstance(one, tuple)]
+    return numbers
+
+
+async def test_much_is_read_in_parts(tmp_path: Path) -> None:
+    """Lines are counted right across what is read at once."""
+    async with open_place(tmp_path) as place:
+        rest = b"x" * 150
+        for number in range(1, 5001):
+            place.console.publish(OUT, b"line %d %s\n" % (number, rest))
+        long = b"".join(b"line %d %s\n" % (number, rest) for number in range(5001, 7001))
+        place.console.publish(OUT, long)
+        seen = await place.read()
+        assert numbers_of(seen) == [*range(1, 7001)]
+        found = await place.read(LogQuery(pattern=LinePattern("00 x")))
+        assert numbers_of(found) == [*range(100, 7001, 100)]
+        everything = await place.read(LogQuery(pattern=LinePattern("line")))
+        assert everything == seen
+        for tail in (150, 6801, 6802):  # So many places that some are looked at again.
+            assert await place.read(LogQuery(tail=tail, stream=OUT)) == seen[-tail:]
+
+
+async def test_a_slow_reader_of_a_disk_that_loses_is_told(tmp_path: Path) -> None:
+    async with open_place(tmp_path) as place:
+        cursor = await start(place, LogQuery(follow=True))
+        place.leaky.leaks = True
+        fill(place.console, place.wall, range(1, 301))
+        with pytest.raises(LinesMissedError):
+            await cursor.receive()
+        first = place.console.items[0].first
+        assert shown(await cursor.receive()) == lines(first)
+
+
+async def test_a_reader_of_a_stream_hands_that_over(tmp_path: Path) -> None:
+    async with open_place(tmp_path) as place:
+        cursor = await start(place, LogQuery(follow=True, stream=ERR))
+        fill(place.console, place.wall, range(1, 21))
+        while not cursor.is_live:
+            await cursor.receive()
+        assert (await cursor.hand_over().receive()).first == 20
+
+
+def test_the_last_lines_of_many_are_found_in_bounded_memory() -> None:
+    """At the cost of some that are looked at again."""
+    last = LastLines(20_000)
+    assert (last.number, last.surplus) == (None, 0)
+    for number in range(1, 30_001):
+        last.add(Batch(first=number, stream=OUT, time=NOON, text=b"x\n"))
+        last.add(Event(first=number + 1, record={}))
+    assert last.number is not None
+    assert last.number + last.surplus == 10_001
+    assert len(last._places) <= 4097
