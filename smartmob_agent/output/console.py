@@ -125,7 +125,7 @@ class Console(Ring[Batch | Event]):
         if after is None:
             return self._tail(tail, stream, wants)
         try:
-            return self._read_after(after, wants)
+            return self._read_after(after, wants, lowest=0)
         except ValueError:
             message = f"expected the number of a line up to {self.next_line - 1}"
             raise ValueError(message) from None

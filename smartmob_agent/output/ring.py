@@ -60,14 +60,21 @@ class Ring(ABC, Generic[ItemT]):
         return Cursor(self, position=position, next_number=self.next_number, wants=wants)
 
     def _read_after(
-        self, number: int, wants: Callable[[ItemT], bool] | None = None
+        self,
+        number: int,
+        wants: Callable[[ItemT], bool] | None = None,
+        *,
+        lowest: int | None = None,
     ) -> Cursor[ItemT]:
         """Return a reader that begins behind a number.
 
+        lowest: what it may be at least; what was before the ring began is gone.
+
         Raises `ValueError` when that was not yet.
         """
-        if not self._first - 1 <= number < self.next_number:
-            raise ValueError(f"expected a number from {self._first - 1} to {self.next_number - 1}")
+        lowest = self._first - 1 if lowest is None else lowest
+        if not lowest <= number < self.next_number:
+            raise ValueError(f"expected a number from {lowest} to {self.next_number - 1}")
         position = self.dropped + sum(
             item.end <= number + 1 and item.first <= number for item in self.items
         )

@@ -391,9 +391,7 @@ class ManagedProcess(ProcessLifecycle):
         finally:
             if self.pid is None and self.exit is not None:
                 self.console.publish_event("exited", {"pid": child.pid, **self.exit.record})
-                asked = self._turn.cancel_called or self.state is State.STOPPING
-                is_success = self.exit.code == 0 and self.spec.restart is not RestartPolicy.ALWAYS
-                self._note_crash(None if asked or is_success else self.exit)
+                self._note_end(self.exit)
 
     async def _watch_readiness(self, probe: ReadinessProbe, scope: trio.CancelScope) -> None:
         """Tell when the child is ready, or that it is late."""
@@ -439,6 +437,12 @@ class ManagedProcess(ProcessLifecycle):
             self._back_off(0.0, error=error)
         elif self.spec.restart.restarts_after(how):
             self._back_off(self._backoff.after_run(uptime), error=error)
+
+    def _note_end(self, how: Exit) -> None:
+        """The last output of a child has come: see whether it has crashed."""
+        if self.state is not State.STOPPING:
+            is_success = how.code == 0 and self.spec.restart is not RestartPolicy.ALWAYS
+            self._note_crash(None if self._turn.cancel_called or is_success else how)
 
     def _note_exit(self, how: Exit) -> None:
         self._child = None

@@ -101,12 +101,13 @@ async def read(url: str, query: Mapping[str, object], checker: Checker, limit: i
         if answer.status_code != 200:
             await answer.aread()
         assert answer.status_code == 200, answer.text
-        async for line in answer.aiter_lines():
-            if line.strip():
-                checker.take(json.loads(line))
-                lines += 1
-            if lines >= limit:
-                return
+        with trio.CancelScope() as enough:
+            async for line in answer.aiter_lines():
+                if line.strip() and lines < limit:
+                    checker.take(json.loads(line))
+                    lines += 1
+                if lines >= limit:
+                    enough.cancel()  # Its generators end by the next read.
 
 
 @attrs.define(eq=False)
@@ -114,6 +115,7 @@ class Soak:
     seen: Seen = attrs.field(factory=Seen)
     url: str = ""
     done: bool = False
+    summary: str = ""
     random: random.Random = attrs.field(factory=lambda: random.Random(1))
 
     async def reader(self, kind: str) -> None:
@@ -165,9 +167,9 @@ async def soak(directory: Path, lines: int, restarts: int, kills: int, readers: 
         exits = life = 0
         while True:
             async with running_agent(*options, limit=LIMIT) as agent:
-                it.url = agent.url
                 if not life:
                     await agent.create(url, "soak")
+                it.url = agent.url
                 goal = lines * (life + 1) // (kills + 1)
                 await wait_lines(agent, goal, is_last=life == kills, restarts=restarts - exits)
                 exits += sum(event["event"] == "exit" for event in agent.events)
@@ -183,7 +185,7 @@ async def soak(directory: Path, lines: int, restarts: int, kills: int, readers: 
                 it.url = ""
                 await agent.process.wait()
             life += 1
-    print(
+    it.summary = (
         f"{it.seen.last} numbers, {it.seen.last - checker.gaps} lines kept, {checker.gaps} told as "
         f"lost, {exits} ends of the child, {kills} kills, readers: {dict(it.seen.reads)}, "
         f"{it.seen.told_gaps} lines told as lost to them"
@@ -223,13 +225,15 @@ def run(lines: int, restarts: int, kills: int, readers: int) -> None:
     directory = Path(tempfile.mkdtemp(prefix="soak-"))
     begun = time.monotonic()
     try:
-        trio.run(soak, directory / "state", lines, restarts, kills, readers)
+        it = trio.run(soak, directory / "state", lines, restarts, kills, readers)
         size = sum(
             path.stat().st_size
             for path in (directory / "state" / "log").rglob("*")
             if path.is_file()
         )
-        print(f"{size} bytes on the disk, {time.monotonic() - begun:.1f} s")
+        sys.stdout.write(
+            f"{it.summary}\n{size} bytes on the disk, {time.monotonic() - begun:.1f} s\n"
+        )
     finally:
         shutil.rmtree(directory)
 

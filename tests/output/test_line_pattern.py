@@ -98,7 +98,7 @@ def test_a_pattern_that_takes_too_long_is_told() -> None:
 def test_a_line_is_not_slow_because_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes too long for many lines at once is looked for in each."""
     monkeypatch.setattr("smartmob_agent.output.line_pattern._TEXT_TIMEOUT", 1e-9)
-    assert found("[ab]c", b"xx\nac\nbc\n" * 2000) == [b"ac\n", b"bc\n"] * 2000
+    assert found("[ab][cd]", b"xx\nac\nbc\n" * 2000) == [b"ac\n", b"bc\n"] * 2000
 
 
 def test_all_lines_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

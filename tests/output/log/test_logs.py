@@ -141,7 +141,7 @@ async def test_what_was_begun_is_cut_at_any_byte(
         seen = await place.read()
         lines = [one for one in seen if isinstance(one, tuple) and one[0] != "gap"]
         gaps = [one[1] for one in seen if isinstance(one, tuple) and one[0] == "gap"]
-        assert lines == [(number, f"line {number}") for number, _ in lines]  # type: ignore[misc]  # pairs
+        assert lines == [(number, f"line {number}") for number, _ in lines]
         assert len(lines) + sum(gaps) == (11 if lines[:1] == [(1, "line 1")] else len(lines))
 
 
