@@ -169,7 +169,8 @@ async def find(directory: Path) -> None:
                 taken, _ = await read_first(logs, LogQuery(since=BEGIN + span * step / 100))
                 times.append(taken)
             print(
-                f"{log.cost_bytes / GiB:.2f} GiB in batches of {batch_lines} lines: since finds its "
+                f"{log.cost_bytes / GiB:.2f} GiB in batches of {batch_lines} lines: since finds "
+                "its "
                 f"place in {statistics.median(times) * 1e3:.1f} ms (median), "
                 f"{max(times) * 1e3:.1f} ms (most)"
             )
@@ -180,7 +181,7 @@ async def grep(directory: Path) -> None:
     where = directory / "grep"
     await fill(where, GiB, 300)
     files = sorted(map(str, (where / "app.0").glob("*.log")))
-    size = sum(os.path.getsize(path) for path in files)  # noqa: PTH202
+    size = sum(Path(path).stat().st_size for path in files)
     async with open_logs(where, LIMITS, now=lambda: BEGIN) as logs:
         for pattern in (
             "code=5[0-9]{3}",
@@ -215,7 +216,8 @@ def compress(_directory: Path) -> None:
         zlib.decompress(packed, 31)
         back = time.perf_counter() - begun
         print(
-            f"gzip -{level}: {len(text) / len(packed):.1f} times smaller, {len(text) / taken / 1e6:.0f} "
+            f"gzip -{level}: {len(text) / len(packed):.1f} times smaller, {len(text) / taken / "
+            "1e6:.0f} "
             f"MB/s in, {len(text) / back / 1e6:.0f} MB/s out"
         )
 

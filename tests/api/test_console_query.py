@@ -44,8 +44,10 @@ def test_good_options_are_read(query: str, expected: ConsoleQuery) -> None:
         (
             "colour=1",
             [
-                "expected one of tail, after, stream, format, since, until, grep, follow, "
-                "found 'colour'"
+                (
+                    "expected one of tail, after, stream, format, since, until, grep, follow, "
+                    "found 'colour'"
+                )
             ],
         ),
         ("grep=(", ["expected a regular expression, found '(': missing ) at position 1 @ grep"]),

@@ -38,10 +38,10 @@ LOG = st.lists(st.integers(0, 20), max_size=20).map(sorted)
 
 @given(times=st.lists(LOG, min_size=1, max_size=4))
 def test_each_record_is_there_once_and_in_order(times: list[list[int]]) -> None:
-    logs = [[{"time": f"{time:02}"} for time in log] for log in times]
+    logs: list[list[Record]] = [[{"time": f"{time:02}"} for time in log] for log in times]
     seen = trio.run(merge, logs)
     assert [record["time"] for _, record in seen] == sorted(
-        record["time"] for log in logs for record in log
+        str(record["time"]) for log in logs for record in log
     )
     for number, log in enumerate(logs):
         assert [record for source, record in seen if source == number] == log

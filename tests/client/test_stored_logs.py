@@ -100,7 +100,7 @@ async def test_what_cannot_be_found_is_told(
 async def test_a_followed_log_begins_on_the_disk(tmp_path: Path, format_: str) -> None:
     async with open_stored(tmp_path) as stored:
         seen: list[str] = []
-        query = {"follow": 1, "format": format_, "grep": "5$", "since": "1h"}
+        query: dict[str, str | int] = {"follow": 1, "format": format_, "grep": "5$", "since": "1h"}
         async with stored.http.stream("GET", PATH, params=query) as answer:
             async for line in answer.aiter_lines():
                 seen.append(line)

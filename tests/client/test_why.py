@@ -87,7 +87,8 @@ def test_each_state_has_a_text_of_its_own(state: str) -> None:
             },
             (
                 f"app.web.0 does not run: it waits for its next start, at {TIME}. The reason: over "
-                "memory_bytes of its limits: raise limits.memory_bytes. It was started again 3 times. "
+                "memory_bytes of its limits: raise limits.memory_bytes. It was started again 3 "
+                "times. "
                 "The last 2 starts came to nothing. Its last child ended with SIGKILL."
             ),
         ),
@@ -120,14 +121,16 @@ def test_each_state_has_a_text_of_its_own(state: str) -> None:
         (
             {"state": "build failure", "error": "pip: no such package"},
             (
-                "app.web.0 does not run, and will not by itself: its build failed. The reason: pip: no "
+                "app.web.0 does not run, and will not by itself: its build failed. The reason: "
+                "pip: no "
                 "such package. `smartmob restart` builds it again."
             ),
         ),
         (
             {"state": "no procfile"},
             (
-                "app.web.0 does not run, and will not by itself: its archive has no Procfile. Delete "
+                "app.web.0 does not run, and will not by itself: its archive has no Procfile. "
+                "Delete "
                 "it, mend that, and create it again."
             ),
         ),
@@ -152,14 +155,16 @@ def test_each_state_has_a_text_of_its_own(state: str) -> None:
         (
             {"port": None, "build": {"builder": "node", "cached": True, "seconds": 0}},
             (
-                f"app.web.0 runs since {TIME}, as pid 7. It is ready. Its build, by node, was taken "
+                f"app.web.0 runs since {TIME}, as pid 7. It is ready. Its build, by node, was "
+                "taken "
                 "from the cache."
             ),
         ),
         (
             {"port": None, "last_crash": {**CRASH, "lines": []}},
             (
-                f"app.web.0 runs since {TIME}, as pid 7. It is ready. Its last child ended by itself, "
+                f"app.web.0 runs since {TIME}, as pid 7. It is ready. Its last child ended by "
+                "itself, "
                 f"at {TIME}, with SIGSEGV. It wrote nothing before that."
             ),
         ),

@@ -89,7 +89,7 @@ def ALL(_text: str) -> bool:  # noqa: N802 -- a constant
     return True
 
 
-async def read(url: str, query: Mapping[str, object], checker: Checker, limit: int) -> None:
+async def read(url: str, query: Mapping[str, str | int], checker: Checker, limit: int) -> None:
     """Read an answer, up to so many lines of it."""
     lines = 0
     async with (
@@ -132,7 +132,7 @@ class Soak:
             self.seen.reads[kind] += 1
             self.seen.told_gaps += checker.gaps
 
-    def ask(self, kind: str) -> tuple[Checker, dict[str, object], int]:
+    def ask(self, kind: str) -> tuple[Checker, dict[str, str | int], int]:
         limit = self.random.randrange(1, 30_000)
         after = self.random.randrange(self.seen.last + 1)
         if kind == "after":
