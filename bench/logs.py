@@ -147,6 +147,7 @@ async def read_all(logs: Logs, query: LogQuery) -> tuple[float, int]:
     cursor = LogCursor(console, log, query, trio.CapacityLimiter(1))
     await cursor.start()
     while True:
+        await trio.lowlevel.checkpoint()
         try:
             item = await cursor.receive()
         except LinesMissedError:
@@ -180,7 +181,7 @@ async def grep(directory: Path) -> None:
     where = directory / "grep"
     await fill(where, GiB, 300)
     files = sorted(map(str, (where / "app.0").glob("*.log")))
-    size = sum(Path(path).stat().st_size for path in files)
+    size = sum(map(file_size, files))
     async with open_logs(where, LIMITS, now=lambda: BEGIN) as logs:
         for pattern in (
             "code=5[0-9]{3}",
@@ -197,6 +198,10 @@ async def grep(directory: Path) -> None:
                 f"grep {pattern!r}: {size / ours / 1e6:.0f} MB/s, {found} lines; grep -E: "
                 f"{size / theirs / 1e6:.0f} MB/s; {theirs / ours:.2f} times as fast"
             )
+
+
+def file_size(path: str) -> int:
+    return Path(path).stat().st_size
 
 
 def grep_e(pattern: str, files: list[str]) -> float:

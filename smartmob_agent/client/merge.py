@@ -59,6 +59,7 @@ async def merge_by_time(channels: Sequence[Channel], write: Callable[[int, bytes
     """
     sources = [_Source(number, channel) for number, channel in enumerate(channels)]
     while True:
+        await trio.lowlevel.checkpoint()
         for source in sources:
             await source.fill()
         sources = [source for source in sources if source.ready]

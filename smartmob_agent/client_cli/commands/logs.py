@@ -26,7 +26,7 @@ from smartmob_agent.client_cli.runner import detachable, run, select_agents, wit
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from trio import MemorySendChannel
+    import trio
 
     from smartmob_agent.client import Client, Event, Feed, LogPart, Record
     from smartmob_agent.client_cli.settings import Settings
@@ -183,7 +183,7 @@ class _Shown:
             write = partial(self._write, sources)
             await merge_by_time([receive for _, receive in channels], write)
 
-    async def _feed(self, source: _Source, send: MemorySendChannel[bytes]) -> None:
+    async def _feed(self, source: _Source, send: trio.MemorySendChannel[bytes]) -> None:
         async def work(client: Client) -> int:
             async with client.log(source.slug, form="ndjson", **self._wish.query) as log:
                 async for part in log:

@@ -164,6 +164,7 @@ class LogCursor:
         last = LastLines(tail)
         with suppress(trio.EndOfChannel):
             while True:
+                await trio.lowlevel.checkpoint()
                 with suppress(LinesMissedError):
                     last.add(await whole.receive())
         await self._start_at(last.number or self._end)

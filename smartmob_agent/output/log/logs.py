@@ -140,15 +140,15 @@ class Logs(Mapping[str, ProcessLog]):
         self._thread.start()
 
     async def end(self) -> None:
-        """Write what waits, and end the thread; one that hangs is left to itself."""
+        """Write what waits, and end the thread.
+
+        If cancelled: a thread that hangs is left to itself.
+        """
         for log in self._logs.values():
             if log.is_open or log.mark is not None:
                 self.close(log)
         self._waker.close()
-        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True) as scope:
-            await trio.to_thread.run_sync(self._finish, abandon_on_cancel=True)
-        if scope.cancelled_caught:
-            logger.error("the disk of the logs hangs: their last lines may be lost")
+        await trio.to_thread.run_sync(self._finish, abandon_on_cancel=True)
 
     def _finish(self) -> None:
         self._thread.join()
@@ -218,7 +218,10 @@ async def open_logs(
     try:
         yield logs
     finally:
-        await logs.end()
+        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True) as scope:
+            await logs.end()
+        if scope.cancelled_caught:
+            logger.error("the disk of the logs hangs: their last lines may be lost")
 
 
 @attrs.frozen

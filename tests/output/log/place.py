@@ -89,6 +89,7 @@ async def read_all(cursor: LogCursor) -> list[object]:
     seen: list[object] = []
     with contextlib.suppress(trio.EndOfChannel):
         while True:
+            await trio.lowlevel.checkpoint()
             try:
                 seen += shown(await cursor.receive())
             except LinesMissedError as exc:
