@@ -37,7 +37,7 @@ Every message is one line, names what was expected and found, and holds no secre
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = [
     "AgentError",
@@ -80,6 +80,11 @@ class RequestError(AgentError):
 
     status: int
 
+    @property
+    def members(self) -> Mapping[str, object]:
+        """What a problem document has besides: RFC 9457, section 3.2."""
+        return {}
+
 
 class BadRequestError(RequestError):
     """A request that is not what was expected.
@@ -92,6 +97,10 @@ class BadRequestError(RequestError):
     def __init__(self, detail: str, errors: Sequence[str] = ()) -> None:
         super().__init__(detail)
         self.errors = tuple(errors)
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        return {"errors": list(self.errors)} if self.errors else {}
 
 
 class ProcessNotFoundError(RequestError):

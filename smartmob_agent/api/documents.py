@@ -82,6 +82,7 @@ __all__ = [
     "NOTHING",
     "PID",
     "PROCESS_STATUS",
+    "RELEASE",
     "SIGNAL_REQUEST",
     "STATE",
     "CreateRequest",
@@ -290,6 +291,7 @@ _BUILD = Document(
     ),
 )
 PID: Schema = {"type": "integer", "description": "Of a child.", "minimum": 1}
+RELEASE: Schema = {"type": "integer", "description": "Of its app.", "minimum": 1}
 
 
 def _seen(schema: Schema | Document, example: object, read: Callable[[ProcessView], object]) -> Any:
@@ -335,6 +337,11 @@ class ProcessStatus:
     delete: str = _link("POST there to delete it.", "deleteProcess")
     pid: int | None = _seen(
         or_null({**PID, "description": "Of the child that runs."}), 1000, lambda view: view.pid
+    )
+    release: int | None = _seen(
+        or_null({**RELEASE, "description": "Of its app, if it is one of an app."}),
+        None,
+        lambda view: view.spec.release,
     )
     port: int | None = _seen(
         or_null(count("Its TCP port, if the agent gave it one.", minimum=1, maximum=65535)),

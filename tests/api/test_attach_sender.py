@@ -114,8 +114,8 @@ async def test_records_tell_lines_events_and_the_end(autojump_clock: Clock) -> N
         now, later = "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.000Z"
         assert records_of(client) == [
             {"event": "started", "time": now, "pid": 1000, "port": 20000},
-            {"seq": 1, "time": now, "stream": "stdout", "line": "one"},
-            {"seq": 2, "time": now, "stream": "stderr", "line": "two"},
+            {"seq": 1, "time": now, "stream": "stdout", "pid": 1000, "line": "one"},
+            {"seq": 2, "time": now, "stream": "stderr", "pid": 1000, "line": "two"},
             {"event": "exited", "time": now, "pid": 1000, "code": 3},
             {"event": "started", "time": later, "pid": 1001, "port": 20000},
             {"event": "exited", "time": later, "pid": 1001, "signal": "SIGTERM"},

@@ -105,6 +105,7 @@ async def test_a_step_as_json(autojump_clock: Clock) -> None:
         "previous": "running",
         "state": "backoff",
         "pid": None,
+        "release": None,
         "port": 20000,
         "ready": False,
         "restarts": 0,
