@@ -8,8 +8,11 @@
     │   ├── BadRequestError       400, `errors` has one line per field
     │   ├── ProcessNotFoundError  404
     │   ├── SlugInUseError        409
+    │   ├── OwnedError            409
     │   ├── PortInUseError        409
     │   ├── WrongStateError       409, in `process/states.py`, which knows the states
+    │   ├── ReplaceFailedError    409, in `process/replacement.py`
+    │   ├── ReplaceSupersededError  409, there, too
     │   ├── BodyTooLargeError     413
     │   ├── StateFailedError      500, in `state/seam.py`, as all of the state
     │   ├── StateFullError        507
@@ -50,6 +53,7 @@ __all__ = [
     "InvalidAppJsonError",
     "InvalidProcfileError",
     "NoProcfileError",
+    "OwnedError",
     "PortInUseError",
     "PortUnavailableError",
     "ProcessNotFoundError",
@@ -123,6 +127,17 @@ class SlugInUseError(RequestError):
             f"a process with the slug {slug!r} exists: delete it first, or choose another node"
         )
         self.slug = slug
+
+
+class OwnedError(RequestError):
+    """The process belongs to an app, and is changed through that alone."""
+
+    status = 409
+
+    def __init__(self, slug: str, owner: str) -> None:
+        super().__init__(f"{slug!r} belongs to the app {owner!r}: change it through the app")
+        self.slug = slug
+        self.owner = owner
 
 
 class PortInUseError(RequestError):

@@ -58,6 +58,19 @@ LOG_RECORD = Document(
                 signal=text("The signal that ended it."),
             ),
             document(
+                "Another version has the place of the one before.",
+                event={"const": "replaced"},
+                time=time("When"),
+                pid=PID,
+            ),
+            document(
+                "Another version came to nothing; the one before goes on.",
+                event={"const": "replace-failed"},
+                time=time("When"),
+                step=text("Which one failed."),
+                error=text("Why: one line for a human."),
+            ),
+            document(
                 "The reader was too slow, or the lines too old.",
                 event={"const": "dropped"},
                 lines=count("So many are gone.", minimum=1),

@@ -66,11 +66,6 @@ class Ports:
             self._taken[number] = _Use(slug)
         return number
 
-    def owner(self, number: int) -> str | None:
-        """Return the slug of the process that has a port."""
-        use = self._taken.get(number)
-        return None if use is None else use.slug
-
     def release(self, number: int | None) -> None:
         """Give a port back, if there is one."""
         if number is not None:

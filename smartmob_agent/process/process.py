@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from smartmob_agent.child.seam import Exit
-from smartmob_agent.errors import RequestError, TransientError, copy_error
+from smartmob_agent.errors import OwnedError, RequestError, TransientError, copy_error
 from smartmob_agent.output.console import Console, ConsoleEnd
 from smartmob_agent.process.backoff import Backoff
 from smartmob_agent.process.incarnation import Incarnation
@@ -150,6 +150,11 @@ class ManagedProcess:
     def slug(self) -> str:
         """The name of the process: unique among the living."""
         return self.current.slug
+
+    def check_free(self) -> None:
+        """Raise `OwnedError` if it is to be changed through its app alone."""
+        if self.spec.owner is not None:
+            raise OwnedError(self.slug, self.spec.owner)
 
     @property
     def state(self) -> State:

@@ -17,9 +17,10 @@ from tests.determinism.follower_scenarios import FOLLOWERS
 from tests.determinism.logs import without_errors
 from tests.determinism.process_scenarios import LIVES
 from tests.determinism.ready_scenarios import READY
+from tests.determinism.replace_scenarios import REPLACES
 from tests.determinism.start_rate_scenarios import TURNS
 
-KINDS = (LIVES, READY, ARCHIVES, BUILDS, CLIENTS, FOLLOWERS, CONTROLS, STARTS, TURNS)
+KINDS = (LIVES, READY, REPLACES, ARCHIVES, BUILDS, CLIENTS, FOLLOWERS, CONTROLS, STARTS, TURNS)
 SCENARIOS = {name: without_errors(one) for kind in KINDS for name, one in kind.items()}
 
 
