@@ -207,6 +207,7 @@ async def test_a_child_that_ends_before_it_is_ready(autojump_clock: Clock) -> No
         old.write(b"not mine\n")
         for number in range(15):
             new.write(b"%d\n" % number)
+            await settle()
             new.write_error(b"e%d\n" % number)
             await settle()
         new.exit(3)
