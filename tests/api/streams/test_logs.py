@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.api.logs import FollowedLog, KeptLog
+from smartmob_agent.api.streams.logs import FollowedLog, KeptLog
 from smartmob_agent.config.settings import AgentConfig, OutputLimits
 from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.output.batch import Stream

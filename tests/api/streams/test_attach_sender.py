@@ -14,7 +14,7 @@ import trio
 import trio.testing
 from hypothesis import given, strategies as st
 
-from smartmob_agent.api.attach_sender import ConsoleSender
+from smartmob_agent.api.streams.attach_sender import ConsoleSender
 from smartmob_agent.config.settings import AgentConfig, OutputLimits
 from smartmob_agent.output.batch import Batch, Stream
 from smartmob_agent.output.console import Console, ConsoleEnd

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 
 import trio
 
-from smartmob_agent.api.console_query import COMMON_OPTIONS, parse_console_query
 from smartmob_agent.api.documents import PID, RELEASE
-from smartmob_agent.api.following import STREAM_HEADERS, QuietTimer
 from smartmob_agent.api.kinds import SWITCH, QueryOption, one_of
 from smartmob_agent.api.problem_catalogue import NOT_FOUND
 from smartmob_agent.api.route import TEXT_SCHEMA, Answer, ApiContext, Reply, Request, Route
 from smartmob_agent.api.schemas import EXAMPLE_TIME, Document, count, document, text, time
+from smartmob_agent.api.streams.console_query import COMMON_OPTIONS, parse_console_query
+from smartmob_agent.api.streams.following import STREAM_HEADERS, QuietTimer
 from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.output.batch import Batch, Event, Record, Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
