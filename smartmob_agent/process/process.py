@@ -247,6 +247,28 @@ class ManagedProcess:
             await self._changed.park()
         return self.ready
 
+    async def wait_verdict(self) -> str | None:
+        """Wait until it is ready, or has run once and well: None; else return why it is neither.
+
+        That is known when a child has ended before it was ready, is not ready in time, or will not
+        be started.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            if self.ready or (self.state is State.FINISHED and self.exit == Exit(code=0)):
+                return None
+            stands = self.state in ENDS or self.state in (State.BACKOFF, State.FINISHED)
+            late = self.state is State.RUNNING and self.error is not None
+            if stands or late:
+                return self.error or f"it is {self.state.value}"
+            await self._changed.park()
+
+    async def wait_pid_other(self, pid: int | None) -> None:
+        """Wait until another child runs than this one, or none."""
+        await trio.lowlevel.checkpoint()
+        while self.pid == pid:
+            await self._changed.park()
+
     async def wait_kept(self) -> None:
         """Wait until the process is kept, if it is to outlive the agent.
 

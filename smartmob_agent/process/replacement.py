@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import attrs
@@ -22,6 +22,7 @@ __all__ = [
     "ReplaceSupersededError",
     "Replacement",
     "last_lines",
+    "lines_of",
     "order_of",
 ]
 
@@ -207,9 +208,18 @@ class ReplaceAttempt:
 
 def last_lines(console: Console, pids: set[int]) -> list[str]:
     """Return the last lines that some children have written, as far as they are still there."""
+    return _last(console, lambda batch: batch.origin.pid in pids)
+
+
+def lines_of(console: Console) -> list[str]:
+    """Return the last lines of a console, as far as they are still there."""
+    return _last(console, lambda _: True)
+
+
+def _last(console: Console, wants: Callable[[Batch], bool]) -> list[str]:
     found: list[str] = []
     for item in reversed(console.items):
-        if isinstance(item, Batch) and item.origin.pid in pids:
+        if isinstance(item, Batch) and wants(item):
             lines = item.lines[-_LINES:]
             found += [line.decode() for line in reversed(lines)]
             if len(found) >= _LINES:

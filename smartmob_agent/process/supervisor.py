@@ -162,6 +162,10 @@ class Supervisor:
         except KeyError:
             raise ProcessNotFoundError(slug) from None
 
+    def find(self, slug: str) -> ManagedProcess | None:
+        """Return the process of that slug, if there is one."""
+        return self._processes.get(slug)
+
     async def delete(self, slug: str) -> None:
         """Stop a process and wait until nothing of it is left: no process, no file.
 

@@ -35,7 +35,7 @@ from smartmob_agent.api.schemas import (
 from smartmob_agent.api.streams.following import STREAM_HEADERS, QuietTimer
 from smartmob_agent.output.batch import rfc3339
 from smartmob_agent.output.cursor import Cursor
-from smartmob_agent.process.events import EventsMissedError, TransitionEvent
+from smartmob_agent.process.events import EventsMissedError, News, TransitionEvent
 from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
@@ -69,6 +69,10 @@ class Selection:
         by_slug = not self.slugs or spec.slug in self.slugs
         return by_slug and (not self.apps or spec.app in self.apps)
 
+    def has_app(self, app: str) -> bool:
+        """Whether it is about this app."""
+        return not self.slugs and (not self.apps or app in self.apps)
+
 
 class EventStream:
     """The body of an answer that goes on until the agent has ended all processes.
@@ -84,7 +88,7 @@ class EventStream:
         self._timer = timer
         self._first: deque[bytes] = deque()
         self._over = False
-        self._cursor: Cursor[TransitionEvent]
+        self._cursor: Cursor[TransitionEvent | News]
 
     def begin(self) -> None:
         """Begin with all that is, and go on with what happens to it."""
@@ -142,7 +146,9 @@ class EventStream:
             self._over = True  # As a console of text: whoever comes again begins anew.
             return _render_gap(exc.count)
 
-    def _wants(self, event: TransitionEvent) -> bool:
+    def _wants(self, event: TransitionEvent | News) -> bool:
+        if isinstance(event, News):
+            return self._selection.has_app(event.app)
         return self._selection.has(event.transition.spec)
 
 
@@ -151,7 +157,10 @@ def _render(kind: str, data: bytes, seq: int | None = None) -> bytes:
     return b"event: %s\n%sdata: %s\n\n" % (kind.encode(), ident, data)
 
 
-def _render_event(event: TransitionEvent) -> bytes:
+def _render_event(event: TransitionEvent | News) -> bytes:
+    if isinstance(event, News):
+        record = {"seq": event.seq, "time": rfc3339(event.time), "app": event.app, **event.record}
+        return _render(event.kind, json.dumps(record).encode(), event.seq)
     return _render("state", event.rendered(_encode), event.seq)
 
 
