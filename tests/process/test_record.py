@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,7 +31,7 @@ Clock = trio.testing.MockClock
 async def life(store: FakeStore, world: World | None = None) -> AsyncIterator[Supervisor]:
     """One life of the agent."""
     async with (world or World(state=store)).open() as supervisor:
-        await supervisor.restore()
+        supervisor.restore((await store.read_all()).documents)
         yield supervisor
 
 
@@ -70,11 +71,53 @@ def test_a_document_has_everything(changes: dict[str, Any]) -> None:
     assert parse_record(kept.key, document) == kept
 
 
-@pytest.mark.parametrize("change", [{"v": 2}, {"spec": 1}, {"extra": 1}, {"created_at": "x"}])
-def test_a_document_of_others_is_refused(change: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"v": 2}, "expected a document of version 1, found 2 @ process/app.web.0: start the"),
+        ({"spec": 1}, "@ $.spec, in process/app.web.0: start the agent that has written it"),
+        ({"extra": 1}, "extra fields found (extra) @ $, in process/app.web.0: start the agent"),
+        ({"created_at": "x"}, "@ $.created_at, in process/app.web.0: "),
+        ({"exit": {"code": "x"}}, "@ $.exit.code, in process/app.web.0: "),
+    ],
+)
+def test_a_document_of_others_is_refused(change: dict[str, object], message: str) -> None:
     kept = KeptProcess(spec=make_spec(), created_at=EPOCH)
-    with pytest.raises(StartError, match=r"app\.web\.0"):
+    with pytest.raises(StartError, match=re.escape(message)):
         parse_record(kept.key, {**kept.document, **change})
+
+
+def test_a_document_of_an_older_agent_is_read() -> None:
+    """What it has not written is as it was then."""
+    kept = KeptProcess(spec=make_spec(), created_at=EPOCH)
+    document = {**kept.document, "spec": dict(kept.document["spec"])}
+    for name in ("found_sha256", "port", "starts", "has_finished", "exit"):
+        del document[name]
+    for name in ("ready", "stop", "limits", "build", "restart", "port", "env", "root"):
+        del document["spec"][name]
+    assert parse_record(kept.key, document) == kept
+
+
+async def test_documents_of_other_kinds_are_left_alone(autojump_clock: Clock) -> None:
+    """They are others' to bring back."""
+    store = FakeStore()
+    await store.compare_and_set(("app", "shop"), {"v": 7}, expected=0)
+    async with life(store) as supervisor:
+        assert list(supervisor) == []
+        await running(supervisor, make_spec(app="shop"))
+        await supervisor.delete("shop.web.0")
+    assert await names(store) == ["shop"]
+
+
+async def test_nothing_begins_where_one_document_cannot_be_read(autojump_clock: Clock) -> None:
+    store = FakeStore()
+    kept = KeptProcess(spec=make_spec(), created_at=EPOCH)
+    await store.compare_and_set(kept.key, kept.document, expected=0)
+    await store.compare_and_set(("process", "other"), {"v": 2}, expected=0)
+    async with World(state=store).open() as supervisor:
+        with pytest.raises(StartError, match="process/other"):
+            supervisor.restore((await store.read_all()).documents)
+        assert list(supervisor) == []
 
 
 async def test_what_was_created_comes_back(autojump_clock: Clock) -> None:
