@@ -11,7 +11,7 @@ from smartmob_agent.api.documents import (
     process_status,
 )
 from smartmob_agent.api.kinds import SWITCH, QueryOption, parse_query
-from smartmob_agent.api.problem_catalogue import NOT_FOUND, ProblemReply
+from smartmob_agent.api.problem_catalogue import NOT_FOUND, STATE_FULL, ProblemReply
 from smartmob_agent.api.route import (
     Answer,
     ApiContext,
@@ -43,7 +43,7 @@ async def _restart(context: ApiContext, request: Request) -> Answer:
     parse_empty_request(await request.read_body())
     process = context.supervisor.get(request.slug)
     starts = process.starts
-    process.restart()
+    await process.keep_and_restart()
     if wait:
         # The restart goes on if the client leaves.
         await process.wait_started(starts)
@@ -71,7 +71,7 @@ ROUTES = (
             200: json_reply("With `wait=1`: what has become of it.", PROCESS_STATUS),
             202: json_reply("It is under way.", PROCESS_STATUS),
         },
-        problems=(NOT_FOUND, _WRONG_STATE),
+        problems=(NOT_FOUND, _WRONG_STATE, STATE_FULL),
     ),
     Route(
         method="POST",

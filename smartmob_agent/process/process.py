@@ -185,6 +185,19 @@ class ManagedProcess(ProcessLifecycle):
             self.next_start_at = self._put_off(0.0)
             self._pause.cancel(reason="the process is to be started now")
 
+    async def keep_and_restart(self) -> None:
+        """As `restart`, when it is kept that a process that had finished is wanted again.
+
+        Raises `StateFullError` and `StateFailedError` when it cannot be: then nothing has changed.
+
+        If cancelled: it was kept and begun, or neither.
+        """
+        if self.state is State.FINISHED:
+            await self._record.reopen()
+        else:
+            await trio.lowlevel.checkpoint()
+        self.restart()
+
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the process group of the child; it may end by it.
 

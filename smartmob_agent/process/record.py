@@ -108,6 +108,13 @@ class ProcessRecord:
             return
         await self._set(wanted.key, wanted)
 
+    async def reopen(self) -> None:
+        """Keep that what has finished is wanted again; as `write`."""
+        if self.kept is None or not self.kept.has_finished:
+            await trio.lowlevel.checkpoint()
+            return
+        await self._set(self.kept.key, attrs.evolve(self.kept, has_finished=False, exit=None))
+
     async def remove(self) -> None:
         """Return when there is no document any more; as `write`."""
         if self._store is None or self.kept is None:

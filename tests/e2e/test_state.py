@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from pathlib import Path
 
 import pytest
-import trio
 
 from smartmob_agent.agent_cli.start import main
-from tests.determinism.schedule_range import FIRST_SEED
 from tests.e2e.agent import RunningAgent, archive_server, run_to_end, running_agent, shell_app
 
 pytestmark = pytest.mark.slow
@@ -58,45 +54,6 @@ async def test_the_next_agent_has_what_the_last_one_had(tmp_path: Path, *, kill:
         assert await slugs(agent) == {"one.web.0": "running", "two.web.0": "finished"}
         assert (await agent.status("two.web.0"))["exit"] == {"code": 0}
         assert (await agent.client.get("/ready")).status_code == 200
-
-
-async def test_whatever_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
-    """Killed at any moment, again and again."""
-    wanted: set[str] = set()
-    async with archive_server() as server:
-        url = server.add("app", SLEEP)
-        for life in range(5):
-            async with running_agent(option(tmp_path), "--max-start-rate=0") as agent:
-                assert set(await slugs(agent)) == wanted
-                for number in range(3):
-                    app = f"a{life}-{number}"
-                    await agent.create(url, app)
-                    wanted.add(f"{app}.web.0")
-                victim = sorted(wanted)[(FIRST_SEED + life) % len(wanted)]
-                await agent.delete(victim)
-                wanted.remove(victim)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_try_to_create, agent, url, f"late{life}")
-                    agent.process.kill()
-                    await agent.process.wait()
-            async with running_agent(option(tmp_path)) as agent:
-                late = f"late{life}.web.0"
-                found = set(await slugs(agent))
-                assert found - {late} == wanted
-                if late in found:
-                    await agent.delete(late)
-
-
-async def _try_to_create(agent: RunningAgent, url: str, app: str) -> None:
-    """Ask, and do not wait for an answer: nobody knows what becomes of it."""
-    request = {"app": app, "node": "web.0", "process_type": "web", "source_url": url}
-    body = json.dumps(request)
-    host = agent.url.removeprefix("http://")
-    head = f"POST /create-process HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
-    with contextlib.suppress(OSError, trio.BrokenResourceError):
-        name, _, port = host.partition(":")
-        async with await trio.open_tcp_stream(name, int(port)) as stream:
-            await stream.send_all(f"{head}{body}".encode())
 
 
 async def test_one_agent_has_a_directory(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import trio.testing
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.errors import ProcessNotFoundError, StartError
 from smartmob_agent.process.policies import Readiness, RestartPolicy, StopPolicy
+from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.record import KeptProcess, ProcessRecord, parse_record
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
@@ -245,6 +246,56 @@ async def test_what_has_finished_stays_so(autojump_clock: Clock, policy: Restart
         await process.wait_state(State.FINISHED)
         assert (process.exit, process.error, process.starts) == (Exit(code=0), None, 1)
         process.restart()
+        assert await process.wait_ready()
+        assert process.starts == 2
+
+
+async def finished(store: FakeStore, world: World, supervisor: Supervisor) -> ManagedProcess:
+    process = await running(supervisor, make_spec(restart=RestartPolicy.ON_FAILURE))
+    world.spawner.children[0].exit(0)
+    await process.wait_state(State.FINISHED)
+    return process
+
+
+async def test_what_had_finished_and_is_wanted_again_comes_back(autojump_clock: Clock) -> None:
+    """As soon as that is answered, however soon the agent is killed."""
+    store = FakeStore()
+    world = World(state=store)
+    async with life(store, world) as supervisor:
+        process = await finished(store, world, supervisor)
+        await process.keep_and_restart()
+        killed = (await store.read_all()).documents
+        await process.wait_ready()
+        await process.keep_and_restart()
+        assert process.state is State.RUNNING
+    async with World().open() as supervisor:
+        supervisor.restore(killed)
+        assert await supervisor.get("app.web.0").wait_ready()
+
+
+async def test_a_restart_without_room_changes_nothing(autojump_clock: Clock) -> None:
+    store = FakeStore()
+    world = World(state=store)
+    async with life(store, world) as supervisor:
+        process = await finished(store, world, supervisor)
+        store.full = True
+        with pytest.raises(StateFullError):
+            await process.keep_and_restart()
+        await trio.sleep(100)
+        assert (process.state, process.starts) == (State.FINISHED, 1)
+
+
+async def test_a_restart_whose_client_leaves_is_kept_and_begun(autojump_clock: Clock) -> None:
+    store = FakeStore()
+    world = World(state=store)
+    async with life(store, world) as supervisor:
+        process = await finished(store, world, supervisor)
+        store.hang()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(process.keep_and_restart)
+            await settle()
+            nursery.cancel_scope.cancel()
+            store.go_on()
         assert await process.wait_ready()
         assert process.starts == 2
 
