@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,62 @@ async def test_the_next_agent_has_what_the_last_one_had(tmp_path: Path, *, kill:
         assert await slugs(agent) == {"one.web.0": "running", "two.web.0": "finished"}
         assert (await agent.status("two.web.0"))["exit"] == {"code": 0}
         assert (await agent.client.get("/ready")).status_code == 200
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Generator[Path]:
+    """A disk of 512 KiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs", str(path)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("only root mounts disks, and not everywhere")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+async def post(agent: RunningAgent, path: str, body: dict[str, object]) -> tuple[int, str]:
+    answer = await agent.client.post(path, json=body)
+    return answer.status_code, str(answer.json().get("detail"))
+
+
+async def test_a_full_disk_is_a_507_and_changes_nothing(small_disk: Path, tmp_path: Path) -> None:
+    """Not even over a restart; what there is runs meanwhile, and with room all goes on."""
+    options = (f"--state-dir={small_disk / 'state'}", f"--cache-dir={tmp_path / 'cache'}")
+    big = {"BIG": "x" * 30_000}
+    async with archive_server() as server:
+        url = server.add("app", SLEEP)
+        async with running_agent(*options) as agent:
+            await agent.create(url, "one")
+            await agent.wait_state("one.web.0", "running")
+            await agent.create(url, "two", process_type=None, command="true", restart="on-failure")
+            await agent.wait_state("two.web.0", "finished")
+            fill_up(small_disk)
+            request = {"app": "big", "node": "web.0", "process_type": "web", "source_url": url}
+            found = await post(agent, "/create-process", {**request, "env": big})
+            assert (found[0], "nothing was changed" in found[1]) == (507, True)
+            assert await slugs(agent) == {"one.web.0": "running", "two.web.0": "finished"}
+        async with running_agent(*options) as agent:
+            await agent.wait_event(event="state", slug="one.web.0", state="running")
+            assert await slugs(agent) == {"one.web.0": "running", "two.web.0": "finished"}
+            fill_up(small_disk)
+            statuses = {
+                (await post(agent, path, {}))[0]
+                for path in ("/delete-process/one.web.0", "/restart-process/two.web.0")
+            }
+            assert statuses == {507}
+            assert await slugs(agent) == {"one.web.0": "running", "two.web.0": "finished"}
+            (small_disk / "filler").unlink()
+            await agent.delete("one.web.0")
+            await agent.create(url, "big", env=big)
+
+
+def fill_up(disk: Path) -> None:
+    with (disk / "filler").open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
 
 
 async def test_one_agent_has_a_directory(tmp_path: Path) -> None:
