@@ -2,6 +2,7 @@
 
     python bench/state.py                 all
     python bench/state.py --small         does it work?
+    python bench/state.py back            one part: creates, back or idle
     python bench/state.py --directory D   with the state below D, so on its disk
 
 - creates answered a second, with `--state-dir` and without, by one client and by eight, in turns in
@@ -22,7 +23,6 @@ import http.client
 import http.server
 import io
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -206,8 +206,8 @@ def written(pid: int) -> int:
     total = 0
     fields = Path(f"/proc/{pid}/io").read_text(encoding="ascii").split()
     total += int(fields[fields.index("write_bytes:") + 1])
-    for task in os.listdir(f"/proc/{pid}/task"):
-        children = Path(f"/proc/{pid}/task/{task}/children").read_text(encoding="ascii")
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        children = (task / "children").read_text(encoding="ascii")
         total += sum(written(int(child)) for child in children.split())
     return total
 
@@ -232,11 +232,15 @@ def measure_idle(url: str, directory: str, seconds: float) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("parts", nargs="*", default=["creates", "back", "idle"])
     parser.add_argument("--small", action="store_true", help="does it work?")
     parser.add_argument("--directory", help="where the state is to be; else for temporary files")
     options = parser.parse_args()
     rounds, count, many, seconds = (1, 10, 60, 1.0) if options.small else (10, 100, 500, 60.0)
     with source() as url, tempfile.TemporaryDirectory(dir=options.directory) as directory:
-        measure_creates(url, directory, rounds, count)
-        measure_back(url, directory, many)
-        measure_idle(url, directory, seconds)
+        if "creates" in options.parts:
+            measure_creates(url, directory, rounds, count)
+        if "back" in options.parts:
+            measure_back(url, directory, many)
+        if "idle" in options.parts:
+            measure_idle(url, directory, seconds)

@@ -250,8 +250,10 @@ async def test_what_has_finished_stays_so(autojump_clock: Clock, policy: Restart
         assert process.starts == 2
 
 
-async def finished(store: FakeStore, world: World, supervisor: Supervisor) -> ManagedProcess:
-    process = await running(supervisor, make_spec(restart=RestartPolicy.ON_FAILURE))
+async def finished(
+    world: World, supervisor: Supervisor, policy: RestartPolicy = RestartPolicy.ON_FAILURE
+) -> ManagedProcess:
+    process = await running(supervisor, make_spec(restart=policy))
     world.spawner.children[0].exit(0)
     await process.wait_state(State.FINISHED)
     return process
@@ -262,7 +264,7 @@ async def test_what_had_finished_and_is_wanted_again_comes_back(autojump_clock: 
     store = FakeStore()
     world = World(state=store)
     async with life(store, world) as supervisor:
-        process = await finished(store, world, supervisor)
+        process = await finished(world, supervisor)
         await process.keep_and_restart()
         killed = (await store.read_all()).documents
         await process.wait_ready()
@@ -273,11 +275,25 @@ async def test_what_had_finished_and_is_wanted_again_comes_back(autojump_clock: 
         assert await supervisor.get("app.web.0").wait_ready()
 
 
+async def test_what_runs_once_and_is_wanted_again_was_interrupted(autojump_clock: Clock) -> None:
+    """It may have run when the agent was killed."""
+    store = FakeStore()
+    world = World(state=store)
+    async with life(store, world) as supervisor:
+        await (await finished(world, supervisor, RestartPolicy.NEVER)).keep_and_restart()
+        killed = (await store.read_all()).documents
+    async with World().open() as supervisor:
+        supervisor.restore(killed)
+        process = supervisor.get("app.web.0")
+        await process.wait_state(State.FINISHED)
+        assert str(process.error).startswith("it was interrupted by the end of the agent")
+
+
 async def test_a_restart_without_room_changes_nothing(autojump_clock: Clock) -> None:
     store = FakeStore()
     world = World(state=store)
     async with life(store, world) as supervisor:
-        process = await finished(store, world, supervisor)
+        process = await finished(world, supervisor)
         store.full = True
         with pytest.raises(StateFullError):
             await process.keep_and_restart()
@@ -289,7 +305,7 @@ async def test_a_restart_whose_client_leaves_is_kept_and_begun(autojump_clock: C
     store = FakeStore()
     world = World(state=store)
     async with life(store, world) as supervisor:
-        process = await finished(store, world, supervisor)
+        process = await finished(world, supervisor)
         store.hang()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(process.keep_and_restart)
