@@ -287,6 +287,8 @@ async def test_what_runs_once_and_is_wanted_again_was_interrupted(autojump_clock
         process = supervisor.get("app.web.0")
         await process.wait_state(State.FINISHED)
         assert str(process.error).startswith("it was interrupted by the end of the agent")
+        await process.keep_and_restart()
+        assert await process.wait_ready()
 
 
 async def test_a_restart_without_room_changes_nothing(autojump_clock: Clock) -> None:
