@@ -25,6 +25,7 @@ from smartmob_agent.api.kinds import (
     Line,
     Memory,
     Name,
+    OrderKind,
     Pattern,
     Port,
     Restart,
@@ -72,6 +73,7 @@ from smartmob_agent.output.batch import rfc3339
 from smartmob_agent.process.lifecycle import ProcessView
 from smartmob_agent.process.policies import PortWish, Readiness, RestartPolicy, StopPolicy
 from smartmob_agent.process.process import ManagedProcess
+from smartmob_agent.process.replacement import Order, Replacement
 from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.process.states import State
 from smartmob_agent.source.app.environment import check_exec_size
@@ -82,14 +84,18 @@ __all__ = [
     "NOTHING",
     "PID",
     "PROCESS_STATUS",
+    "RELEASE",
+    "REPLACE_REQUEST",
     "SIGNAL_REQUEST",
     "STATE",
     "CreateRequest",
     "ProcessStatus",
+    "ReplaceRequest",
     "SignalRequest",
     "event_record",
     "parse_create_request",
     "parse_empty_request",
+    "parse_replace_request",
     "parse_signal_request",
     "process_status",
 ]
@@ -172,15 +178,11 @@ class LimitsRequest:
 
 
 @attrs.frozen(kw_only=True)
-class CreateRequest:
+class VersionRequest:
     """What is to run, and where it comes from."""
 
     EXACTLY_ONE: ClassVar = ("process_type", "command")
 
-    app: Name = attrs.field(metadata=_asked("With a dot and `node` it is the slug.", "hello"))
-    node: Name = attrs.field(
-        metadata=_asked("The slug must be unique; `app` need not be.", "web.0")
-    )
     process_type: Text | None = attrs.field(
         default=None, metadata=_asked("A type of the Procfile.", "web")
     )
@@ -237,6 +239,41 @@ class CreateRequest:
     )
 
 
+@attrs.frozen(kw_only=True, slots=False)
+class _SlugRequest:
+    """How a process is to be called."""
+
+    app: Name = attrs.field(metadata=_asked("With a dot and `node` it is the slug.", "hello"))
+    node: Name = attrs.field(
+        metadata=_asked("The slug must be unique; `app` need not be.", "web.0")
+    )
+
+
+@attrs.frozen(kw_only=True)
+class CreateRequest(VersionRequest, _SlugRequest):
+    """What is to run, and where it comes from."""
+
+
+@attrs.frozen(kw_only=True)
+class ReplaceRequest(VersionRequest):
+    """What is to take the place of a process, and how."""
+
+    order: OrderKind | None = attrs.field(
+        default=None,
+        metadata=_asked(
+            "Whether the new child starts beside the old one or after it.  By default "
+            "`start-first` where it has a port that the agent chooses, else `stop-first`."
+        ),
+    )
+    drain: Seconds = attrs.field(
+        default=Seconds(5.0),
+        metadata=_asked(
+            "Seconds for which the old child goes on when the new one is ready, if that starts "
+            "first."
+        ),
+    )
+
+
 @attrs.frozen(kw_only=True)
 class SignalRequest:
     """Which signal to send."""
@@ -247,6 +284,7 @@ class SignalRequest:
 
 
 CREATE_REQUEST = request_of(CreateRequest)
+REPLACE_REQUEST = request_of(ReplaceRequest)
 SIGNAL_REQUEST = request_of(SignalRequest)
 NOTHING = Document(
     name="Nothing",
@@ -290,6 +328,7 @@ _BUILD = Document(
     ),
 )
 PID: Schema = {"type": "integer", "description": "Of a child.", "minimum": 1}
+RELEASE: Schema = {"type": "integer", "description": "Of its app.", "minimum": 1}
 
 
 def _seen(schema: Schema | Document, example: object, read: Callable[[ProcessView], object]) -> Any:
@@ -335,6 +374,11 @@ class ProcessStatus:
     delete: str = _link("POST there to delete it.", "deleteProcess")
     pid: int | None = _seen(
         or_null({**PID, "description": "Of the child that runs."}), 1000, lambda view: view.pid
+    )
+    release: int | None = _seen(
+        or_null({**RELEASE, "description": "Of its app, if it is one of an app."}),
+        None,
+        lambda view: view.spec.release,
     )
     port: int | None = _seen(
         or_null(count("Its TCP port, if the agent gave it one.", minimum=1, maximum=65535)),
@@ -435,7 +479,7 @@ def event_record(view: ProcessView) -> dict[str, Any]:
     return {name: read(view) for name, read in _EVENT_FIELDS}
 
 
-DocumentT = TypeVar("DocumentT", CreateRequest, SignalRequest)
+DocumentT = TypeVar("DocumentT", CreateRequest, ReplaceRequest, SignalRequest)
 
 
 def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
@@ -444,16 +488,35 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
     Raises `BadRequestError`, with one line for each field that is not as it must be.
     """
     request = _parse_document(body, CreateRequest, "create")
+    return _spec_of(request, "create", request.app, request.node, request_id)
+
+
+def parse_replace_request(body: bytes, *, app: str, node: str, request_id: str) -> Replacement:
+    """Check the body of a replace request for the process with this app and node.
+
+    Raises `BadRequestError`, with one line for each field that is not as it must be.
+    """
+    request = _parse_document(body, ReplaceRequest, "replace")
+    return Replacement(
+        spec=_spec_of(request, "replace", app, node, request_id),
+        order=cast("Order | None", request.order and str(request.order)),
+        drain=request.drain,
+    )
+
+
+def _spec_of(
+    request: VersionRequest, name: str, app: str, node: str, request_id: str
+) -> ProcessSpec:
     env = {str(name): str(value) for name, value in request.env.items()}
     errors = [
         f"{error} @ {'$' if name is None else json_path('$.env', name)}"
         for name, error in check_exec_size(request.command or "", env)
     ]
     if errors:
-        raise BadRequestError("the create request is not valid", errors)
+        raise BadRequestError(f"the {name} request is not valid", errors)
     return ProcessSpec(
-        app=request.app,
-        node=request.node,
+        app=app,
+        node=node,
         process_type=request.process_type,
         command=request.command,
         source_url=request.source_url,

@@ -36,6 +36,7 @@ __all__ = [
     "Line",
     "Memory",
     "Name",
+    "OrderKind",
     "Pattern",
     "Port",
     "QueryOption",
@@ -90,6 +91,7 @@ Pattern = NewType("Pattern", str)
 Yes = NewType("Yes", bool)
 Seconds = NewType("Seconds", float)
 StopTo = NewType("StopTo", str)
+OrderKind = NewType("OrderKind", str)
 Memory = NewType("Memory", int)
 Count = NewType("Count", int)
 CountOrZero = NewType("CountOrZero", int)
@@ -291,6 +293,7 @@ KINDS: Mapping[Any, ValueKind] = {
     Yes: ValueKind(_yes, {"const": True}),
     Seconds: ValueKind(_seconds, {"type": "number", "minimum": 0, "maximum": _MOST_SECONDS}),
     StopTo: _word_of("group", "app"),
+    OrderKind: _word_of("start-first", "stop-first"),
     Memory: _whole(1024 * 1024, 2**62),
     Count: _whole(1, 2**22),
     CountOrZero: _whole(0, 2**62),

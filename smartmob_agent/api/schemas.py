@@ -6,6 +6,7 @@ schema.  An example is JSON, but that a `LinkTo` may stand in it for a URL.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -169,8 +170,9 @@ def document_of(kind: type) -> Document:
     )
 
 
+@functools.cache
 def request_of(kind: type) -> Document:
-    """Return the document of a request from the class that checks it."""
+    """Return the document of a request from the class that checks it: one for each class."""
     types = get_type_hints(kind)
     attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(kind)
     fields = {one.name: field_of(one) for one in attributes}

@@ -118,6 +118,24 @@ class Client:
         answer = await self._requests.request("POST", path, query=query, long_running=True)
         return parse_process(answer.document())
 
+    async def replace(
+        self, slug: str, request: Mapping[str, object], *, wait: bool = True
+    ) -> Process:
+        """Put another version in the place of a process.
+
+        request: as of `create`, without `app` and `node`; also `order` and `drain`.
+        wait: return only when the new version has the place.
+
+        Raises `ConflictError` when it came to nothing and the old version goes on; `step` and
+        `lines` of its document say where, and with which last output.
+        """
+        path, query = path_of("replace-process", slug), {"wait": int(wait)}
+        body = json.dumps(request).encode()
+        answer = await self._requests.request(
+            "POST", path, query=query, body=body, long_running=True
+        )
+        return parse_process(answer.document())
+
     async def send_signal(self, slug: str, signal: str) -> None:
         """Send a signal, such as `HUP`, to the child; raises `ConflictError` when none runs."""
         body = json.dumps({"signal": signal}).encode()

@@ -73,6 +73,7 @@ class Process:
     state: one of the documented states; newer agents may have more.
     port: its TCP port, if the agent gave it one.
     ready: whether the child that runs counts as started well.
+    release: of its app, if it is one of an app.
     exit: how the last child ended, None before the first end.
     error: one line on why the process does not run.
     next_start_at: time of the next start, while the process is in `backoff`.
@@ -96,6 +97,7 @@ class Process:
     next_start_at: datetime | None
     port: int | None = None
     ready: bool = False
+    release: int | None = None
     document: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
 
     @property

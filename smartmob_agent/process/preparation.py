@@ -172,6 +172,7 @@ class Preparation:
             "SMARTMOB_NODE": spec.node,
             "SMARTMOB_SLUG": spec.slug,
             **({} if spec.process_type is None else {"SMARTMOB_PROCESS_TYPE": spec.process_type}),
+            **({} if spec.release is None else {"SMARTMOB_RELEASE": str(spec.release)}),
         }
         return attrs.evolve(command, env={**own, **command.env})
 

@@ -22,6 +22,7 @@ from smartmob_agent.output.console import ConsoleEnd
 from smartmob_agent.process.events import Events
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.record import KIND, parse_record
+from smartmob_agent.process.replacement import ReplaceAttempt, Replacement
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import State
 from smartmob_agent.source.uploads import Uploads
@@ -97,7 +98,19 @@ class Supervisor:
         if spec.slug in self._processes:
             raise SlugInUseError(spec.slug)
         self._check_limits(spec.limits)
-        return self._begin(ManagedProcess.create(spec, self._services, self.events.publish))
+        return self._begin(ManagedProcess(spec, self._services, self.events.publish))
+
+    def replace(self, slug: str, replacement: Replacement) -> ReplaceAttempt:
+        """Begin to put another version in the place of a process: see `ManagedProcess.replace`.
+
+        Raises `StoppingError` after `close`, `ProcessNotFoundError`, `WrongStateError` for one
+        that is to stop, `PortInUseError`, and `BadRequestError`.
+        """
+        if self._stopping:
+            raise StoppingError
+        process = self.get(slug)
+        self._check_limits(replacement.spec.limits)
+        return process.replace(replacement)
 
     def _check_limits(self, limits: ResourceLimits) -> None:
         asked = {name for name, value in attrs.asdict(limits).items() if value is not None}
@@ -124,9 +137,7 @@ class Supervisor:
             if one.key[0] == KIND
         ]
         for kept, revision in found:
-            process = ManagedProcess.create(
-                kept.spec, self._services, self.events.publish, kept, revision
-            )
+            process = ManagedProcess(kept.spec, self._services, self.events.publish, kept, revision)
             self._restored.append(self._begin(process))
 
     @property

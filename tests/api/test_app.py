@@ -67,6 +67,7 @@ async def test_a_created_process_is_pending_and_has_its_place(autojump_clock: Cl
             "pid": None,
             "port": None,
             "ready": False,
+            "release": None,
             "restarts": 0,
             "failures": 0,
             "created_at": "2026-01-01T00:00:00.000Z",

@@ -27,7 +27,7 @@ from smartmob_agent.config.settings import AgentConfig, Security
 from smartmob_agent.errors import RequestError
 from smartmob_agent.http.middleware.stack import open_middleware
 from smartmob_agent.http.middleware.traffic import Traffic
-from smartmob_agent.output.batch import Stream
+from smartmob_agent.output.batch import Origin, Stream
 from smartmob_agent.process.states import State
 from tests.api.asgi import attached, config, open_site
 from tests.api.asking import Recorder, ask
@@ -197,7 +197,7 @@ async def test_the_examples_are_what_the_agent_says(autojump_clock: Clock) -> No
         await client.post("/create-process", json=EXAMPLES["CreateRequest"])
         process = site.supervisor.get("hello.web.0")
         assert await process.wait_ready()
-        process.console.publish(Stream.STDOUT, b"tick 1\n")
+        process.console.publish(Stream.STDOUT, b"tick 1\n", Origin(pid=1000))
         live["ProcessStatus"] = (await client.get("/process-status/hello.web.0")).json()
         live["ProcessList"] = (await client.get("/list-processes")).json()
         live["Log"] = (await client.get("/process-log/hello.web.0?format=json")).json()

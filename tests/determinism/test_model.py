@@ -307,7 +307,7 @@ def test_every_other_transition_is_refused_and_changes_nothing(state: State) -> 
         assert process.state is state
         for new in set(State) - TRANSITIONS[state]:
             try:
-                process._enter(new)
+                process.current._enter(new)
             except IllegalTransitionError:
                 assert state is not State.STOPPING
             else:

@@ -233,7 +233,9 @@ async def test_a_deleted_console_closes_normally_after_the_last_line() -> None:
 
 async def test_each_process_has_a_home_and_a_place_for_temporary_files(tmp_path: Path) -> None:
     """Of its own, not the agent's; both are removed with it."""
-    script = 'echo "$HOME"; echo "$TMPDIR"; pwd; touch "$TMPDIR/mine" ~/mine; echo done; exec sleep 1000'
+    script = (
+        'echo "$HOME"; echo "$TMPDIR"; pwd; touch "$TMPDIR/mine" ~/mine; echo done; exec sleep 1000'
+    )
     async with archive_server() as server, running_agent(f"--work-dir={tmp_path}") as agent:
         url, seen = server.add("app", shell_app(script)), list[str]()
         for app in ("one", "two"):

@@ -1,7 +1,7 @@
 """Agents that are killed at random moments while clients pour in creates, deletes and restarts.
 
-``SMARTMOB_STATE_KILLS=300 pytest -s -o faulthandler_timeout=3600 tests/e2e/test_state_kills.py`` kills as
-many, and says how many requests of each kind there were.
+The variable SMARTMOB_STATE_KILLS says how many; with ``pytest -s`` it tells how many requests of each
+kind there were.
 """
 
 from __future__ import annotations

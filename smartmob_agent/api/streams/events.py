@@ -19,7 +19,6 @@ from smartmob_agent.api.documents import (
     event_record,
     process_status,
 )
-from smartmob_agent.api.following import STREAM_HEADERS, QuietTimer
 from smartmob_agent.api.kinds import NUMBER, SWITCH, TEXT, QueryOption, number, parse_query
 from smartmob_agent.api.links import Links
 from smartmob_agent.api.route import Answer, ApiContext, Reply, Request, Route
@@ -33,6 +32,7 @@ from smartmob_agent.api.schemas import (
     text,
     time,
 )
+from smartmob_agent.api.streams.following import STREAM_HEADERS, QuietTimer
 from smartmob_agent.output.batch import rfc3339
 from smartmob_agent.output.cursor import Cursor
 from smartmob_agent.process.events import EventsMissedError, TransitionEvent
