@@ -1,11 +1,12 @@
 """Agents that are killed at random moments while clients pour in creates, deletes and restarts.
 
-The variable SMARTMOB_STATE_KILLS says how many; with ``pytest -s`` it tells how many requests of each
-kind there were.
+The variable SMARTMOB_STATE_KILLS says how many; with ``pytest -s`` they tell how many requests of
+each kind there were.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -75,19 +76,19 @@ class Client:
     answered: trio.Semaphore
 
     async def pour(self) -> None:
-        while True:
-            app = self.choose.choice(self.apps)
-            slug = f"{app}.web.0"
-            try:
-                if slug not in self.wanted.kept:
-                    await self.create(app, slug)
-                elif self.choose.random() < 0.5:
-                    await self.delete(slug)
-                else:
-                    await self.ask(f"/restart-process/{slug}", {}, 202)
-            except (OSError, trio.BrokenResourceError):
-                return  # The agent was killed.
-            self.answered.release()
+        with contextlib.suppress(OSError, trio.BrokenResourceError):  # The agent was killed.
+            while True:
+                await self.change(self.choose.choice(self.apps))
+                self.answered.release()
+
+    async def change(self, app: str) -> None:
+        slug = f"{app}.web.0"
+        if slug not in self.wanted.kept:
+            await self.create(app, slug)
+        elif self.choose.random() < 0.5:
+            await self.delete(slug)
+        else:
+            await self.ask(f"/restart-process/{slug}", {}, 202)
 
     async def ask(self, path: str, body: dict[str, object], status: int) -> dict[str, str]:
         found, document = await post(self.agent.url, path, body)
@@ -140,14 +141,16 @@ async def open_held(path: Path) -> AsyncIterator[int]:
     os.close(fd)
 
 
+def has_ended(held: int) -> bool:
+    try:
+        return os.read(held, 1) == b""
+    except BlockingIOError:
+        return False
+
+
 async def wait_no_child(held: int) -> None:
-    while True:
-        try:
-            assert os.read(held, 1) == b""
-        except BlockingIOError:
-            await trio.lowlevel.wait_readable(held)
-        else:
-            return
+    while not has_ended(held):
+        await trio.lowlevel.wait_readable(held)
 
 
 async def created(agent: RunningAgent) -> dict[str, str]:
