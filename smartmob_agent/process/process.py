@@ -250,12 +250,14 @@ class ManagedProcess:
     async def wait_kept(self) -> None:
         """Wait until the process is kept, if it is to outlive the agent.
 
-        Raises `StateFullError` and `StateFailedError` when it cannot be: then it never begins.
+        Raises `StateFullError` and `StateFailedError` when it cannot be: then it never began, and
+        nothing is left of it.
 
         If cancelled: stops waiting; the process goes on.
         """
         await self._known.wait()
         if self._refusal is not None:
+            await self.wait_state(State.GONE)
             raise copy_error(self._refusal) from self._refusal
 
     async def forget(self) -> None:

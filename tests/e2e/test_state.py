@@ -9,8 +9,12 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+import trio
 
 from smartmob_agent.agent_cli.start import main
+from smartmob_agent.state.database import open_database
+from smartmob_agent.state.schema import SCHEMA
+from smartmob_agent.state.writes import PendingWrite
 from tests.e2e.agent import RunningAgent, archive_server, run_to_end, running_agent, shell_app
 
 pytestmark = pytest.mark.slow
@@ -131,10 +135,21 @@ async def test_a_state_can_be_checked(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(check, {}) == 0
     assert "whole; version 1" in (out := capsys.readouterr().out)
     assert "1 of kind process" in out
+    await trio.to_thread.run_sync(write_unknown, tmp_path / "state")
+    assert main(check, {}) == 1
+    assert "expected a document of version 1, found 7 @ process/x" in capsys.readouterr().err
+    refused = await run_to_end("--port=0", option(tmp_path))
+    assert (refused.returncode, b"found 7 @ process/x" in refused.stderr) == (1, True)
     database = tmp_path / "state" / "state.db"
     database.write_bytes(database.read_bytes()[:1000])
     assert main(check, {}) == 1
     assert str(database) in capsys.readouterr().err
+
+
+def write_unknown(directory: Path) -> None:
+    """A document that only a newer agent understands."""
+    with contextlib.closing(open_database(directory, SCHEMA)) as database:
+        database.write([PendingWrite(("process", "x"), {"v": 7}, expected=0)])
 
 
 def test_a_check_needs_a_directory(capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,8 +176,7 @@ async def test_a_create_without_room_leaves_nothing(autojump_clock: Clock) -> No
         process = supervisor.create(make_spec())
         with pytest.raises(StateFullError):
             await process.wait_kept()
-        await process.wait_state(State.GONE)
-        assert (process.starts, list(supervisor)) == (0, [])
+        assert (process.state, process.starts, list(supervisor)) == (State.GONE, 0, [])
         store.full = False
         await running(supervisor)
 
