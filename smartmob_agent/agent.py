@@ -39,7 +39,7 @@ from smartmob_agent.source.app.workspace import Workspaces, open_workspaces
 from smartmob_agent.source.download.http_fetcher import make_fetcher
 from smartmob_agent.source.download.seam import Fetcher
 from smartmob_agent.source.store import open_store
-from smartmob_agent.state.seam import StateStore
+from smartmob_agent.state.seam import StateFailedError, StateStore, StoredDocument
 from smartmob_agent.state.sqlite_store import open_sqlite_store
 
 __all__ = ["Agent", "serve"]
@@ -219,12 +219,13 @@ async def _run(
     """
     stop_http, http = trio.Event(), trio.CancelScope()
     renewals = trio.CancelScope()
+    documents = await _read_kept(services.state)
     async with trio.open_nursery() as root:
         try:
             async with trio.open_nursery() as processes:
                 supervisor = Supervisor(processes, services)
                 metrics.watch(supervisor)
-                await supervisor.restore()
+                supervisor.restore(documents)
                 urls = tuple(listener.url for listener in listeners)
                 agent = Agent(
                     urls=urls,
@@ -262,6 +263,21 @@ async def _run(
         finally:
             renewals.cancel(reason="the agent has ended")
             stop_http.set()
+
+
+async def _read_kept(state: StateStore | None) -> Sequence[StoredDocument]:
+    """Return all that an earlier life of the agent has kept, in the order of its creation: each
+    part of the agent brings back the kinds of documents that are its own.
+
+    Raises `StartError`.
+    """
+    if state is None:
+        await trio.lowlevel.checkpoint()
+        return ()
+    try:
+        return (await state.read_all()).documents
+    except StateFailedError as exc:
+        raise StartError(str(exc)) from exc
 
 
 async def _watch(tls: Tls, scope: trio.CancelScope) -> None:

@@ -6,6 +6,7 @@ import sys
 
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
+from smartmob_agent.process.record import KIND, parse_record
 from smartmob_agent.state.check import check_state
 
 __all__ = ["report_state"]
@@ -16,6 +17,9 @@ def report_state(config: AgentConfig) -> int:
     assert config.state_dir is not None  # noqa: S101  # The options were checked.
     try:
         report = check_state(config.state_dir)
+        for key, value in report.documents.items():
+            if key[0] == KIND:
+                parse_record(key, value)
     except StartError as exc:
         sys.stderr.write(f"smartmob-agent: {exc}\n")
         return 1

@@ -73,7 +73,7 @@ async def _restart(context: ApiContext, request: Request) -> Answer:
     parse_empty_request(await request.read_body())
     process = context.supervisor.get(request.slug)
     starts = process.starts
-    process.restart()
+    await process.keep_and_restart()
     if wait:
         # The restart goes on if the client leaves.
         await process.wait_started(starts)
@@ -117,7 +117,7 @@ ROUTES = (
             200: json_reply("With `wait=1`: what has become of it.", PROCESS_STATUS),
             202: json_reply("It is under way.", PROCESS_STATUS),
         },
-        problems=(NOT_FOUND, _WRONG_STATE),
+        problems=(NOT_FOUND, _WRONG_STATE, STATE_FULL),
     ),
     Route(
         method="POST",

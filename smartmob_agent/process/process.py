@@ -272,12 +272,14 @@ class ManagedProcess:
     async def wait_kept(self) -> None:
         """Wait until the process is kept, if it is to outlive the agent.
 
-        Raises `StateFullError` and `StateFailedError` when it cannot be: then it never begins.
+        Raises `StateFullError` and `StateFailedError` when it cannot be: then it never began, and
+        nothing is left of it.
 
         If cancelled: stops waiting; the process goes on.
         """
         await self._known.wait()
         if self._refusal is not None:
+            await self.wait_state(State.GONE)
             raise copy_error(self._refusal) from self._refusal
 
     async def forget(self) -> None:
@@ -321,6 +323,20 @@ class ManagedProcess:
         Raises `WrongStateError` when it will never start a child again.
         """
         self.current.restart()
+
+    async def keep_and_restart(self) -> None:
+        """As `restart`, when it is kept that a process that had finished is wanted again.
+
+        Raises `StateFullError` and `StateFailedError` when it cannot be: then nothing has changed.
+
+        If cancelled: it was kept and begun, or neither.
+        """
+        if self.state is State.FINISHED:
+            wanted = partial(attrs.evolve, has_finished=False, exit=None)
+            await self._record.change(wanted)
+        else:
+            await trio.lowlevel.checkpoint()
+        self.restart()
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the process group of the child; it may end by it.

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import attrs
 import trio
-from cattrs import BaseValidationError, Converter
+from cattrs import BaseValidationError, Converter, transform_error
 
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.errors import StartError
@@ -84,14 +84,24 @@ class KeptProcess:
 
 
 def parse_record(key: Key, value: Mapping[str, object]) -> KeptProcess:
-    """Read a document; raises `StartError` when this agent cannot."""
-    if value.get("v") != _VERSION:
-        found = value.get("v")
-        raise StartError(f"expected a document of version {_VERSION}, found {found!r} @ {key}")
+    """Read a document, or raise `StartError` when this agent cannot.
+
+    A field that an older agent did not write has its default.  One that is not known here means
+    something that this agent would not do, so it is refused, as is a newer version.
+    """
+    where = "/".join(key)
+    if (found := value.get("v")) != _VERSION:
+        raise StartError(
+            f"expected a document of version {_VERSION}, found {found!r} @ {where}: start the "
+            "agent that has written it, or restore a backup of the state"
+        )
     try:
         return _converter.structure({k: v for k, v in value.items() if k != "v"}, KeptProcess)
-    except (BaseValidationError, ValueError, TypeError) as exc:
-        raise StartError(f"expected the document of a process @ {key}: {exc}") from exc
+    except BaseValidationError as exc:
+        raise StartError(
+            f"expected the document of a process, found {'; '.join(transform_error(exc))}, in "
+            f"{where}: start the agent that has written it, or restore a backup of the state"
+        ) from exc
 
 
 @attrs.define(eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import attrs
@@ -26,6 +26,7 @@ from smartmob_agent.process.replacement import ReplaceAttempt, Replacement
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import State
 from smartmob_agent.source.uploads import Uploads
+from smartmob_agent.state.seam import StoredDocument
 
 __all__ = ["Supervisor"]
 
@@ -123,15 +124,13 @@ class Supervisor:
                 ],
             )
 
-    async def restore(self) -> None:
+    def restore(self, documents: Iterable[StoredDocument]) -> None:
         """Bring back what an earlier life of the agent has kept, in the order of its creation.
 
-        Raises `StartError` when a document is not one of this agent's.
+        documents: all that are kept, in that order; those of other kinds are left to others.
+
+        Raises `StartError` when a document is not one of this agent's: then nothing has begun.
         """
-        if self._services.state is None:
-            await trio.lowlevel.checkpoint()
-            return
-        documents = (await self._services.state.read_all()).documents
         found = [
             (parse_record(one.key, one.value), one.revision)
             for one in documents

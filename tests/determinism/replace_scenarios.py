@@ -75,7 +75,7 @@ async def kept(trial: Trial) -> None:
     check_nothing_left(world)
     again = World(state=store)
     async with again.open() as supervisor:
-        await supervisor.restore()
+        supervisor.restore((await store.read_all()).documents)
         for process in supervisor:
             assert await process.wait_ready()
             assert process.spec.release == 2 or not is_done

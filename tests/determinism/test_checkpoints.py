@@ -19,8 +19,21 @@ from tests.determinism.process_scenarios import LIVES
 from tests.determinism.ready_scenarios import READY
 from tests.determinism.replace_scenarios import REPLACES
 from tests.determinism.start_rate_scenarios import TURNS
+from tests.determinism.state_scenarios import STATE
 
-KINDS = (LIVES, READY, REPLACES, ARCHIVES, BUILDS, CLIENTS, FOLLOWERS, CONTROLS, STARTS, TURNS)
+KINDS = (
+    LIVES,
+    READY,
+    STATE,
+    REPLACES,
+    ARCHIVES,
+    BUILDS,
+    CLIENTS,
+    FOLLOWERS,
+    CONTROLS,
+    STARTS,
+    TURNS,
+)
 SCENARIOS = {name: without_errors(one) for kind in KINDS for name, one in kind.items()}
 
 

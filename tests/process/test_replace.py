@@ -410,7 +410,7 @@ async def test_what_cannot_be_is_refused(autojump_clock: Clock) -> None:
 async def life(store: FakeStore) -> AsyncIterator[tuple[World, Supervisor]]:
     world = World(state=store)
     async with world.open() as supervisor:
-        await supervisor.restore()
+        supervisor.restore((await store.read_all()).documents)
         yield world, supervisor
 
 
