@@ -28,6 +28,7 @@ FLOORS = {
     "state": 3,
     "process": 5,
     "metrics": 6,
+    "apps": 6,
     "api": 8,
     "agent": 9,
     "agent_cli": 10,

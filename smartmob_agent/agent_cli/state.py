@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from smartmob_agent.apps.record import KIND as APP_KIND, parse_app
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
 from smartmob_agent.process.record import KIND, parse_record
@@ -20,6 +21,8 @@ def report_state(config: AgentConfig) -> int:
         for key, value in report.documents.items():
             if key[0] == KIND:
                 parse_record(key, value)
+            elif key[0] == APP_KIND:
+                parse_app(key, value)
     except StartError as exc:
         sys.stderr.write(f"smartmob-agent: {exc}\n")
         return 1

@@ -15,6 +15,7 @@ from smartmob_agent.api.kinds import QueryOption
 from smartmob_agent.api.links import Links, LinkTarget
 from smartmob_agent.api.problem_catalogue import ProblemReply
 from smartmob_agent.api.schemas import Document, Schema
+from smartmob_agent.apps.registry import Apps
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import BodyTooLargeError
 from smartmob_agent.http.asgi import Receive, Scope, Send
@@ -57,6 +58,7 @@ class ApiContext:
 
     routes: tuple[Route, ...]
     supervisor: Supervisor
+    apps: Apps
     config: AgentConfig
     metrics: Metrics
 

@@ -584,16 +584,15 @@ class _Rolling:
         if process is None:
             process = self._supervisor.create(spec)
             await process.wait_kept()
-        process_owner = process.spec.owner
-        if process_owner != self._app.name:
+        if process.spec.owner != self._app.name:
             raise StepFailedError("starting", f"the slug {slot.slug!r} is in use")
         if process.spec.release == spec.release:
             await _verify(process)
             self._switched(slot)
             return
-        await self._replace(slot, process, spec)
+        await self._replace(slot, spec)
 
-    async def _replace(self, slot: Slot, process: ManagedProcess, spec: ProcessSpec) -> None:
+    async def _replace(self, slot: Slot, spec: ProcessSpec) -> None:
         wish = Replacement(spec=spec, drain=self._app.state.drain, lasts=False)
         attempt = self._supervisor.replace(slot.slug, wish)
         try:

@@ -92,7 +92,9 @@ def _make_converter() -> Converter:
     converter.register_unstructure_hook(signal.Signals, lambda number: number.name)
     converter.register_structure_hook(signal.Signals, lambda name, _: signal.Signals[name])
     converter.register_structure_hook(PortWish, lambda wish, _: wish)
-    converter.register_structure_hook(Mapping[str, Any], lambda given, _: given)
+    converter.register_structure_hook_func(
+        lambda kind: bool(kind == Mapping[str, Any]), lambda given, _: given
+    )
     return converter
 
 

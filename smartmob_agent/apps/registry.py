@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 import attrs
@@ -18,7 +17,7 @@ from smartmob_agent.process.spec import Services
 from smartmob_agent.process.supervisor import Supervisor
 from smartmob_agent.state.seam import StoredDocument
 
-__all__ = ["AppNotFoundError", "Apps", "PreconditionFailedError", "open_apps"]
+__all__ = ["AppNotFoundError", "Apps", "PreconditionFailedError", "SlugsInUseError"]
 
 
 class AppNotFoundError(RequestError):
@@ -79,7 +78,7 @@ class Apps:
         """Return the app of that name, if there is one."""
         return self._apps.get(name)
 
-    def restore(self, documents: tuple[StoredDocument, ...]) -> None:
+    def restore(self, documents: Iterable[StoredDocument]) -> None:
         """Bring back what an earlier life of the agent has kept, after its processes.
 
         Processes of apps that are gone are removed.
@@ -188,14 +187,3 @@ class Apps:
     def close(self) -> None:
         """Let all be as it is, for the next life of the agent; safe to call again."""
         self._nursery.cancel_scope.cancel(reason="the agent is to stop")
-
-
-@asynccontextmanager
-async def open_apps(supervisor: Supervisor, services: Services) -> AsyncGenerator[Apps]:
-    """Have the apps of an agent; what they do ends with the block."""
-    async with trio.open_nursery() as nursery:
-        apps = Apps(nursery, supervisor, services)
-        try:
-            yield apps
-        finally:
-            apps.close()

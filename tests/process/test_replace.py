@@ -22,6 +22,7 @@ from smartmob_agent.errors import (
     UnpackError,
 )
 from smartmob_agent.output.batch import Event
+from smartmob_agent.process.events import TransitionEvent
 from smartmob_agent.process.policies import Readiness, RestartPolicy, StopPolicy
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.replacement import (
@@ -125,7 +126,7 @@ async def test_the_events_tell_the_switch_once(autojump_clock: Clock) -> None:
         await supervisor.replace("app.web.0", replacement()).wait()
         await settle()
         event = cursor.receive_nowait()
-        assert event is not None
+        assert isinstance(event, TransitionEvent)
         step = event.transition
         assert (step.previous, step.state) == (State.RUNNING, State.RUNNING)
         assert (step.ready, step.pid, step.spec.release) == (True, 1001, 2)
