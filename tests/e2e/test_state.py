@@ -14,6 +14,7 @@ import trio
 from smartmob_agent.agent_cli.start import main
 from smartmob_agent.state.database import open_database
 from smartmob_agent.state.schema import SCHEMA
+from smartmob_agent.state.seam import Key
 from smartmob_agent.state.writes import PendingWrite
 from tests.e2e.agent import RunningAgent, archive_server, run_to_end, running_agent, shell_app
 
@@ -135,7 +136,10 @@ async def test_a_state_can_be_checked(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(check, {}) == 0
     assert "whole; version 1" in (out := capsys.readouterr().out)
     assert "1 of kind process" in out
-    await trio.to_thread.run_sync(write_unknown, tmp_path / "state")
+    await trio.to_thread.run_sync(write, tmp_path / "state", ("app", "shop"))
+    assert main(check, {}) == 0
+    assert "1 of kind app, 1 of kind process" in capsys.readouterr().out
+    await trio.to_thread.run_sync(write, tmp_path / "state", ("process", "x"))
     assert main(check, {}) == 1
     assert "expected a document of version 1, found 7 @ process/x" in capsys.readouterr().err
     refused = await run_to_end("--port=0", option(tmp_path))
@@ -146,10 +150,10 @@ async def test_a_state_can_be_checked(tmp_path: Path, capsys: pytest.CaptureFixt
     assert str(database) in capsys.readouterr().err
 
 
-def write_unknown(directory: Path) -> None:
+def write(directory: Path, key: Key) -> None:
     """A document that only a newer agent understands."""
     with contextlib.closing(open_database(directory, SCHEMA)) as database:
-        database.write([PendingWrite(("process", "x"), {"v": 7}, expected=0)])
+        database.write([PendingWrite(key, {"v": 7}, expected=0)])
 
 
 def test_a_check_needs_a_directory(capsys: pytest.CaptureFixture[str]) -> None:
