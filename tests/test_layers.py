@@ -220,6 +220,6 @@ ALLOWED_SEVERAL = {
     # The language of a command line, as trio is of the package.
     "click": {"agent_cli.options", "client_cli.cli", "client_cli.commands", "client_cli.options"},
     # The client shares no code with the agent, so both have what speaks HTTP and reads documents.
-    "cattrs": {"api.documents", "client.documents", "process.record"},
+    "cattrs": {"api.documents", "client.documents", "apps.record", "process.record"},
     "httpx": {"source.download.http_fetcher", "process.network", "client.transport"},
 }

@@ -13,7 +13,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map
 
-from smartmob_agent.api import control, health, metrics, openapi, processes, uploads
+from smartmob_agent.api import apps, control, health, metrics, openapi, processes, uploads
 from smartmob_agent.api.links import SLUG, Links
 from smartmob_agent.api.problem_catalogue import internal_error_detail
 from smartmob_agent.api.route import (
@@ -41,6 +41,7 @@ ROUTES: tuple[Route, ...] = (
     *logs.ROUTES,
     *attach.ROUTES,
     *control.ROUTES,
+    *apps.ROUTES,
     *events.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,

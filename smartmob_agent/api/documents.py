@@ -9,7 +9,7 @@ import functools
 import signal
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeVar, cast, get_args, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import attrs
 from cattrs import BaseValidationError, Converter, transform_error
@@ -89,14 +89,20 @@ __all__ = [
     "SIGNAL_REQUEST",
     "STATE",
     "CreateRequest",
+    "PolicyRequest",
     "ProcessStatus",
     "ReplaceRequest",
     "SignalRequest",
+    "VersionRequest",
+    "add_request",
+    "check_env",
     "event_record",
     "parse_create_request",
+    "parse_document",
     "parse_empty_request",
     "parse_replace_request",
     "parse_signal_request",
+    "policies_of",
     "process_status",
 ]
 
@@ -178,35 +184,9 @@ class LimitsRequest:
 
 
 @attrs.frozen(kw_only=True)
-class VersionRequest:
-    """What is to run, and where it comes from."""
+class PolicyRequest:
+    """How a process is run."""
 
-    EXACTLY_ONE: ClassVar = ("process_type", "command")
-
-    process_type: Text | None = attrs.field(
-        default=None, metadata=_asked("A type of the Procfile.", "web")
-    )
-    command: Line | None = attrs.field(
-        default=None,
-        metadata=_asked("For /bin/sh, in the files of the app; in place of `process_type`."),
-    )
-    source_url: SourceUrl = attrs.field(
-        metadata=_asked(
-            "Where the archive is: http, https, or the name that an upload got.  "
-            "Credentials in it are used and never shown.",
-            "http://127.0.0.1:8000/hello-python.tar.gz",
-        )
-    )
-    source_sha256: Digest | None = attrs.field(
-        default=None, metadata=_asked("The SHA-256 digest that the archive must have.")
-    )
-    env: dict[VariableName, VariableValue] = attrs.field(
-        factory=dict, metadata=_asked("Variables for the environment of the child; never shown.")
-    )
-    root: RootPath | None = attrs.field(
-        default=None,
-        metadata=_asked("The directory of the archive that holds the Procfile."),
-    )
     restart: Restart = attrs.field(
         default=Restart("always"),
         metadata=_asked(
@@ -236,6 +216,38 @@ class VersionRequest:
     build: BuildMode = attrs.field(
         default=BuildMode("auto"),
         metadata=_asked("Whether what the app needs is installed, if there is a builder for it."),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class VersionRequest(PolicyRequest):
+    """What is to run, and where it comes from."""
+
+    EXACTLY_ONE: ClassVar = ("process_type", "command")
+
+    process_type: Text | None = attrs.field(
+        default=None, metadata=_asked("A type of the Procfile.", "web")
+    )
+    command: Line | None = attrs.field(
+        default=None,
+        metadata=_asked("For /bin/sh, in the files of the app; in place of `process_type`."),
+    )
+    source_url: SourceUrl = attrs.field(
+        metadata=_asked(
+            "Where the archive is: http, https, or the name that an upload got.  "
+            "Credentials in it are used and never shown.",
+            "http://127.0.0.1:8000/hello-python.tar.gz",
+        )
+    )
+    source_sha256: Digest | None = attrs.field(
+        default=None, metadata=_asked("The SHA-256 digest that the archive must have.")
+    )
+    env: dict[VariableName, VariableValue] = attrs.field(
+        factory=dict, metadata=_asked("Variables for the environment of the child; never shown.")
+    )
+    root: RootPath | None = attrs.field(
+        default=None,
+        metadata=_asked("The directory of the archive that holds the Procfile."),
     )
 
 
@@ -479,7 +491,7 @@ def event_record(view: ProcessView) -> dict[str, Any]:
     return {name: read(view) for name, read in _EVENT_FIELDS}
 
 
-DocumentT = TypeVar("DocumentT", CreateRequest, ReplaceRequest, SignalRequest)
+DocumentT = TypeVar("DocumentT")
 
 
 def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
@@ -487,7 +499,7 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
 
     Raises `BadRequestError`, with one line for each field that is not as it must be.
     """
-    request = _parse_document(body, CreateRequest, "create")
+    request = parse_document(body, CreateRequest, "create")
     return _spec_of(request, "create", request.app, request.node, request_id)
 
 
@@ -496,7 +508,7 @@ def parse_replace_request(body: bytes, *, app: str, node: str, request_id: str) 
 
     Raises `BadRequestError`, with one line for each field that is not as it must be.
     """
-    request = _parse_document(body, ReplaceRequest, "replace")
+    request = parse_document(body, ReplaceRequest, "replace")
     return Replacement(
         spec=_spec_of(request, "replace", app, node, request_id),
         order=cast("Order | None", request.order and str(request.order)),
@@ -508,12 +520,7 @@ def _spec_of(
     request: VersionRequest, name: str, app: str, node: str, request_id: str
 ) -> ProcessSpec:
     env = {str(name): str(value) for name, value in request.env.items()}
-    errors = [
-        f"{error} @ {'$' if name is None else json_path('$.env', name)}"
-        for name, error in check_exec_size(request.command or "", env)
-    ]
-    if errors:
-        raise BadRequestError(f"the {name} request is not valid", errors)
+    check_env(env, request.command or "", name)
     return ProcessSpec(
         app=app,
         node=node,
@@ -523,18 +530,35 @@ def _spec_of(
         source_sha256=request.source_sha256,
         root=request.root,
         env=env,
-        restart=RestartPolicy(request.restart),
-        port=cast("PortWish", request.port),
-        ready=None if request.ready is None else _readiness(request.ready),
-        stop=StopPolicy(
+        request_id=request_id,
+        **policies_of(request),
+    )
+
+
+def check_env(env: Mapping[str, str], command: str, request: str) -> None:
+    """Raise `BadRequestError` when no program takes so large an environment."""
+    errors = [
+        f"{error} @ {'$' if name is None else json_path('$.env', name)}"
+        for name, error in check_exec_size(command, env)
+    ]
+    if errors:
+        raise BadRequestError(f"the {request} request is not valid", errors)
+
+
+def policies_of(request: PolicyRequest) -> dict[str, Any]:
+    """Return what a request says of how a process is run, as fields of its spec."""
+    return {
+        "restart": RestartPolicy(request.restart),
+        "port": cast("PortWish", request.port),
+        "ready": None if request.ready is None else _readiness(request.ready),
+        "stop": StopPolicy(
             signal=signal.Signals[request.stop.signal],
             timeout=request.stop.timeout,
             to=cast("Literal['group', 'app']", str(request.stop.to)),
         ),
-        limits=ResourceLimits(**attrs.asdict(request.limits)),
-        build="auto" if request.build == "auto" else "never",
-        request_id=request_id,
-    )
+        "limits": ResourceLimits(**attrs.asdict(request.limits)),
+        "build": "auto" if request.build == "auto" else "never",
+    }
 
 
 def _readiness(request: ReadyRequest) -> Readiness:
@@ -544,7 +568,7 @@ def _readiness(request: ReadyRequest) -> Readiness:
 
 def parse_signal_request(body: bytes) -> signal.Signals:
     """Check the body of a signal request; return the signal, or raise `BadRequestError`."""
-    return signal.Signals[_parse_document(body, SignalRequest, "signal").signal]
+    return signal.Signals[parse_document(body, SignalRequest, "signal").signal]
 
 
 def parse_empty_request(body: bytes) -> None:
@@ -554,7 +578,7 @@ def parse_empty_request(body: bytes) -> None:
         raise BadRequestError("expected an empty body or {}", errors)
 
 
-def _parse_document(body: bytes, kind: type[DocumentT], name: str) -> DocumentT:
+def parse_document(body: bytes, kind: type[DocumentT], name: str) -> DocumentT:
     errors: list[str] = []
     data = _known_fields(parse_object(body), kind, "$", errors)
     try:
@@ -577,17 +601,38 @@ def _known_fields(data: dict[str, Any], kind: type, path: str, errors: list[str]
         errors.append(f"required field missing: one of {', '.join(choice)} @ {path}")
     errors += [f"expected one of {', '.join(choice)} alone @ {path}.{key}" for key in found[1:]]
     for key, value in known.items():
-        nested = _request_in(kind, key)
-        if nested is not None and type(value) is dict:
-            known[key] = _known_fields(value, nested, json_path(path, key), errors)
+        place, nested = json_path(path, key), _request_in(kind, key)
+        if nested is None or type(value) is not dict:
+            continue
+        if _is_by_name(kind, key):
+            known[key] = {
+                name: _known_fields(one, nested, json_path(place, name), errors)
+                if type(one) is dict
+                else one
+                for name, one in value.items()
+            }
+        else:
+            known[key] = _known_fields(value, nested, place, errors)
     return known
 
 
 @functools.cache
 def _request_in(kind: type, field: str) -> type | None:
-    """Return the class of a field that is an object itself."""
+    """Return the class of a field that is an object itself, or has such by name."""
+    found = _types_of(kind, field)
+    inner = [one for kind in found if get_origin(kind) is dict for one in get_args(kind)]
+    return next((one for one in (*found, *inner) if attrs.has(one)), None)
+
+
+@functools.cache
+def _is_by_name(kind: type, field: str) -> bool:
+    return any(get_origin(one) is dict for one in _types_of(kind, field))
+
+
+def _types_of(kind: type, field: str) -> tuple[Any, ...]:
+    """Return the types that a field may have."""
     found = get_type_hints(kind)[field]
-    return next((one for one in (found, *get_args(found)) if attrs.has(one)), None)
+    return found, *get_args(found)
 
 
 def _describe(exc: BaseException, _type: object) -> str:
@@ -605,10 +650,19 @@ def _make_converter() -> Converter:
         for type_ in (kind, kind | None):
             converter.register_structure_hook(type_, _hook(known))
     for request in (ReadyRequest, StopRequest, LimitsRequest):
-        nested = _nested_hook(make_dict_structure_fn(request, converter))
-        for optional in (request, request | None):
-            converter.register_structure_hook(optional, nested)
+        _add_nested(converter, request)
     return converter
+
+
+def add_request(request: type) -> None:
+    """Let a field be a request of its own, or have such by name."""
+    _add_nested(_converter, request)
+
+
+def _add_nested(converter: Converter, request: type) -> None:
+    nested = _nested_hook(make_dict_structure_fn(request, converter))
+    for optional in (request, request | None):
+        converter.register_structure_hook(optional, nested)
 
 
 def _nested_hook(structure: Callable[[Any, Any], Any]) -> Callable[[object, type], Any]:

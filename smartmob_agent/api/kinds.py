@@ -36,6 +36,7 @@ __all__ = [
     "Line",
     "Memory",
     "Name",
+    "OnFailureKind",
     "OrderKind",
     "Pattern",
     "Port",
@@ -47,7 +48,9 @@ __all__ = [
     "SourceUrl",
     "StopTo",
     "Text",
+    "TypeName",
     "ValueKind",
+    "VariableChange",
     "VariableName",
     "VariableValue",
     "Weight",
@@ -81,6 +84,9 @@ SourceUrl = NewType("SourceUrl", str)
 Digest = NewType("Digest", str)
 VariableName = NewType("VariableName", str)
 VariableValue = NewType("VariableValue", str)
+VariableChange = NewType("VariableChange", object)
+TypeName = NewType("TypeName", str)
+OnFailureKind = NewType("OnFailureKind", str)
 SignalName = NewType("SignalName", str)
 Line = NewType("Line", str)
 RootPath = NewType("RootPath", str)
@@ -114,6 +120,7 @@ SLUG_PATTERN = rf"^{_NAME.pattern}\.{_NAME.pattern}$"
 
 _LAST_PORT = 65535
 _MOST_SECONDS = 86400
+_TYPE_NAME = re.compile("[A-Za-z0-9_-]{1,32}")
 _ROOT = re.compile(r"[^/\x00]+(?:/[^/\x00]+)*/?")
 _PATH = re.compile(r"/[!-~]{0,1023}")
 
@@ -148,6 +155,13 @@ def _name(value: object) -> str:
     text = _not_empty(value)
     if not _NAME.fullmatch(text):
         raise ValueError("expected 1 to 64 characters of A-Z a-z 0-9 . _ -")
+    return text
+
+
+def _type_name(value: object) -> str:
+    text = _not_empty(value)
+    if not _TYPE_NAME.fullmatch(text) or text == "release":
+        raise ValueError("expected 1 to 32 characters of A-Z a-z 0-9 _ -, and not 'release'")
     return text
 
 
@@ -272,6 +286,12 @@ KINDS: Mapping[Any, ValueKind] = {
     Digest: ValueKind(_digest, _string(pattern=f"^{DIGEST.pattern}$")),
     VariableName: ValueKind(_variable_name, _string(pattern=f"^{VARIABLE_NAME.pattern}$")),
     VariableValue: ValueKind(_variable_value, _string(pattern="^[^\0]*$")),
+    VariableChange: ValueKind(
+        lambda value: None if value is None else _variable_value(value),
+        {"type": ["string", "null"], "pattern": "^[^\0]*$"},
+    ),
+    TypeName: ValueKind(_type_name, _string(pattern=f"^{_TYPE_NAME.pattern}$")),
+    OnFailureKind: _word_of("rollback", "halt"),
     BuildMode: _word_of("auto", "never"),
     SignalName: ValueKind(
         _signal_name, _string(enum=[f"{start}{name}" for name in SIGNALS for start in ("", "SIG")])

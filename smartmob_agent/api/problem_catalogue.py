@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from smartmob_agent.api.kinds import QUERY_DETAIL
-from smartmob_agent.api.schemas import Document, document, text
+from smartmob_agent.api.schemas import Document, count, document, text
 from smartmob_agent.errors import (
     BadRequestError,
     BodyTooLargeError,
@@ -39,7 +39,7 @@ PROBLEM = Document(
     name="Problem",
     schema=document(
         "What went wrong: RFC 9457.",
-        optional=("errors", "step", "lines"),
+        optional=("errors", "release", "step", "lines"),
         type={"const": "about:blank", "description": "The status says it all."},
         title=text("The phrase of the status."),
         status={"type": "integer", "minimum": 400, "maximum": 599},
@@ -50,6 +50,7 @@ PROBLEM = Document(
             "items": text(),
             "minItems": 1,
         },
+        release=count("That was on its way.", minimum=1),
         step=text("Of a new version: which one failed."),
         lines={
             "type": "array",

@@ -217,16 +217,16 @@ def _described(schema: Schema | Document, about: str) -> Schema:
 
 
 def _schema_of(kind: Any) -> Schema | Document:
-    if get_origin(kind) is dict:
-        names, values = get_args(kind)
-        return {
-            "type": "object",
-            "propertyNames": _schema_of(names),
-            "additionalProperties": _schema_of(values),
-        }
+    # What may be left out is not null where it stands: only the other type counts.
     for one in (kind, *get_args(kind)):
+        if get_origin(one) is dict:
+            names, values = get_args(one)
+            return {
+                "type": "object",
+                "propertyNames": _schema_of(names),
+                "additionalProperties": _schema_of(values),
+            }
         if attrs.has(one):
             return request_of(one)
-    # What may be left out is not null where it stands: only the other type counts.
     [known] = [one for one in (kind, *get_args(kind)) if one in KINDS]
     return KINDS[known].schema

@@ -12,7 +12,15 @@ import trio
 
 from smartmob_agent.apps.changes import end_rollout, is_rolling
 from smartmob_agent.apps.record import AppRecord
-from smartmob_agent.apps.rollout import Cancel, Change, Command, Remove, Rollout, SlotPlan, Watch
+from smartmob_agent.apps.rollout import (
+    Cancel,
+    Remove,
+    Rollout,
+    SetRelease,
+    SlotCommand,
+    SlotPlan,
+    Watch,
+)
 from smartmob_agent.apps.stage import HOOK, StepFailedError, prepare_release, run_hook
 from smartmob_agent.apps.wanted import ENDED, AppState, Release, RolloutState, slot_name
 from smartmob_agent.errors import RequestError, TransientError
@@ -513,7 +521,7 @@ class _Rolling:
         except RequestError as exc:
             logger.warning("cannot keep", extra={"app": self._app.name, "error": str(exc)})
 
-    def _begin(self, command: Command, nursery: trio.Nursery) -> None:
+    def _begin(self, command: SlotCommand, nursery: trio.Nursery) -> None:
         slot = self._slots[command.slug]
         if isinstance(command, Cancel):
             self._cancel(slot)
@@ -549,7 +557,7 @@ class _Rolling:
             self._rollout.note_cancelled(slot.slug)
             self._kick()
 
-    async def _change(self, slot: Slot, command: Change | Remove) -> None:
+    async def _change(self, slot: Slot, command: SetRelease | Remove) -> None:
         rollout = self._rollout
         try:
             if isinstance(command, Remove):

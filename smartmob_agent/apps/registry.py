@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import partial
 
 import attrs
@@ -77,6 +78,10 @@ class Apps:
     def find(self, name: str) -> ManagedApp | None:
         """Return the app of that name, if there is one."""
         return self._apps.get(name)
+
+    def now(self) -> datetime:
+        """Return the time, for show."""
+        return self._services.now()
 
     def restore(self, documents: Iterable[StoredDocument]) -> None:
         """Bring back what an earlier life of the agent has kept, after its processes.

@@ -14,12 +14,12 @@ import attrs
 
 __all__ = [
     "Cancel",
-    "Change",
-    "Command",
     "OnFailure",
     "Outcome",
     "Remove",
     "Rollout",
+    "SetRelease",
+    "SlotCommand",
     "SlotPlan",
     "Watch",
 ]
@@ -48,7 +48,7 @@ class SlotPlan:
 
 
 @attrs.frozen
-class Change:
+class SetRelease:
     """Bring a slot to the release, or back to the one before.
 
     Wanted: `note_switched`, then `note_changed`; or `note_failed`.
@@ -82,7 +82,7 @@ class Remove:
     slug: str
 
 
-Command = Change | Watch | Cancel | Remove
+SlotCommand = SetRelease | Watch | Cancel | Remove
 
 
 class _Step(enum.Enum):
@@ -136,7 +136,7 @@ class Rollout:
         self._on_failure = on_failure
         self._can_go_back = can_go_back
         self._has_failed = False
-        self._commands: list[Command] = []
+        self._commands: list[SlotCommand] = []
         self.is_going_back = False
         self.reason: str | None = None
         self.slug: str | None = None
@@ -177,7 +177,7 @@ class Rollout:
             for slot in self._slots.values()
         )
 
-    def take(self) -> list[Command]:
+    def take(self) -> list[SlotCommand]:
         """Return what is to be done now; each command comes once."""
         commands, self._commands = self._commands, []
         return commands
@@ -295,11 +295,11 @@ class Rollout:
             and not (slot.is_settled if self._has_failed else slot.plan.is_good)
         ]
 
-    def _command_for(self, slot: _Slot) -> Command:
+    def _command_for(self, slot: _Slot) -> SlotCommand:
         if not self._has_failed:
-            return Change(slot.plan.slug)
+            return SetRelease(slot.plan.slug)
         if self._can_go_back:
-            return Change(slot.plan.slug, back=True)
+            return SetRelease(slot.plan.slug, back=True)
         return Remove(slot.plan.slug)
 
     def __iter__(self) -> Iterator[str]:

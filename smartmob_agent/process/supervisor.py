@@ -97,7 +97,7 @@ class Supervisor:
             raise StoppingError
         if spec.slug in self._processes:
             raise SlugInUseError(spec.slug)
-        self._check_limits(spec.limits)
+        self.check_limits(spec.limits)
         return self._begin(ManagedProcess(spec, self._services, self.events.publish))
 
     def replace(self, slug: str, replacement: Replacement) -> ReplaceAttempt:
@@ -109,10 +109,11 @@ class Supervisor:
         if self._stopping:
             raise StoppingError
         process = self.get(slug)
-        self._check_limits(replacement.spec.limits)
+        self.check_limits(replacement.spec.limits)
         return process.replace(replacement)
 
-    def _check_limits(self, limits: ResourceLimits) -> None:
+    def check_limits(self, limits: ResourceLimits) -> None:
+        """Raise `BadRequestError` for limits that this machine cannot see to."""
         asked = {name for name, value in attrs.asdict(limits).items() if value is not None}
         if missing := sorted(asked & self._services.spawner.unlimited):
             raise BadRequestError(

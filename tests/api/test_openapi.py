@@ -71,7 +71,8 @@ async def test_it_is_valid(security: Security) -> None:
 async def test_each_operation_is_served_and_each_route_described() -> None:
     document = await fetch()
     described = {
-        (method, path.replace("{slug}", "<slug>")) for method, path, _ in operations(document)
+        (method, path.replace("{slug}", "<slug>").replace("{app}", "<slug>"))
+        for method, path, _ in operations(document)
     }
     assert described == set(OPERATIONS)
 
@@ -94,7 +95,7 @@ def test_the_table_of_the_page_has_each_operation_and_its_statuses() -> None:
     page = (Path(__file__).parents[2] / "docs/http.rst").read_text(encoding="utf-8")
     rows = re.findall(r"\* - :(?:ref|doc):`(\w+) (\S+) <.*\n     - (.*)", page)
     table = {
-        (method, path.replace("SLUG", "<slug>")): set(
+        (method, path.replace("SLUG", "<slug>").replace("APP", "<slug>")): set(
             statuses.replace("WebSocket", "101").split(", ")
         )
         for method, path, statuses in rows
@@ -203,6 +204,7 @@ async def test_the_examples_are_what_the_agent_says(autojump_clock: Clock) -> No
         live["Log"] = (await client.get("/process-log/hello.web.0?format=json")).json()
         answer = await client.post("/signal-process/hello.web.0", json=EXAMPLES["SignalRequest"])
         assert answer.status_code == 200
+        live["App"] = (await client.put("/apps/shop", json=EXAMPLES["PutAppRequest"])).json()
     assert live == EXAMPLES
 
 

@@ -83,7 +83,7 @@ async def test_one_declaration_is_all_that_a_route_needs() -> None:
         index = await ask(app, "GET", "/")
         rules = rules_of(context)
     assert served[1] == {"slug": "", "body": ""}
-    assert dict(index[0]["headers"])[b"link"].decode().split(", ")[2] == (
+    assert dict(index[0]["headers"])[b"link"].decode().split(", ")[3] == (
         '<http://localhost/read>; rel="smartmob:read"; type="text/x-one"'
     )
     assert describe(context.routes, AgentConfig())["paths"]["/read"]["get"]["summary"]

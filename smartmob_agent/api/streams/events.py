@@ -202,6 +202,38 @@ _STATE_EVENT = Document(
         },
     ),
 )
+
+
+def _news(name: str, about: str, **fields: Schema | Document) -> Document:
+    numbered = {
+        "seq": count("Its number, which is its `id`, too."),
+        "time": time("When"),
+        "app": text("Its name."),
+    }
+    return Document(name=name, schema=document_with(about, {**numbered, **fields}))
+
+
+_APP_EVENT = _news(
+    "AppEvent",
+    "Data of the event `app`: what is wanted of an app has changed.",
+    change=text(enum=["created", "changed", "deleted"]),
+)
+_RELEASE_EVENT = _news(
+    "ReleaseEvent",
+    "Data of the event `release`: a release has begun, or its rollout has ended.",
+    release=count("Its number.", minimum=1),
+    outcome=text(enum=["rolling", "done", "failed", "halted", "superseded"]),
+)
+_ROLLOUT_EVENT = _news(
+    "RolloutEvent",
+    "Data of the event `rollout`: a step of a rollout.",
+    release=count("Of the release on its way.", minimum=1),
+    state=text("As in the document of the app."),
+    step=text("What is under way, or what failed."),
+    done=count("Slots that have it for good."),
+    total=count("Slots that are to have it."),
+    error=or_null(text("Why it failed: one line for a human.")),
+)
 _GAP = Document(
     name="Gap",
     schema=document(
@@ -233,6 +265,9 @@ _SERVER_EVENT = Document(
         "oneOf": [
             _event_schema("snapshot", _SNAPSHOT, numbered=True),
             _event_schema("state", _STATE_EVENT, numbered=True),
+            _event_schema("app", _APP_EVENT, numbered=True),
+            _event_schema("release", _RELEASE_EVENT, numbered=True),
+            _event_schema("rollout", _ROLLOUT_EVENT, numbered=True),
             _event_schema("gap", _GAP, numbered=False),
             _event_schema("end", _END, numbered=False),
         ],
