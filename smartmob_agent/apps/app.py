@@ -203,12 +203,29 @@ class ManagedApp:
         except StepFailedError as exc:
             step, lines = exc.step, exc.lines
             error = f"{step}: {exc}"
-            await self._end(version, RolloutState.FAILED, error=error, step=step, lines=lines)
-            return
+            if not self._is_mixed:
+                await self._end(version, RolloutState.FAILED, error=error, step=step, lines=lines)
+                return
+            # What it superseded has touched slots already: they go back to what serves.
+            note = partial(_note_failure, error=error, step=step, lines=lines)
+            with contextlib.suppress(StepFailedError):
+                await self._keep(version, note, step)
         await self._pin()
         rolling = _Rolling(app=self, supervisor=self._supervisor, record=self._record)
         outcome = await rolling.run()
         await self._end(version, outcome, error=rolling.trouble)
+
+    @property
+    def _is_mixed(self) -> bool:
+        """Whether some slot has another release than the one to go back to."""
+        rollout = self.state.rollout
+        if rollout is None or self.state.on_failure == "halt":
+            return False
+        return any(
+            process.spec.release != rollout.back_to
+            for process in self.processes
+            if not process.spec.node.startswith(f"{HOOK}.")
+        )
 
     async def _stage(self, version: int) -> None:
         """Do all that comes before the slots, unless that was done before."""
@@ -390,6 +407,12 @@ def if_wanted(
     return lambda state: change(state) if state.version == version else state
 
 
+def _note_failure(state: AppState, error: str, step: str, lines: tuple[str, ...]) -> AppState:
+    assert state.rollout is not None  # noqa: S101  # It is under way.
+    rollout = attrs.evolve(state.rollout, is_going_back=True, error=error, step=step, lines=lines)
+    return attrs.evolve(state, rollout=rollout)
+
+
 def _note_hook(state: AppState, hook: str) -> AppState:
     assert state.rollout is not None  # noqa: S101  # It is under way.
     return attrs.evolve(state, rollout=attrs.evolve(state.rollout, hook=hook))
@@ -424,7 +447,11 @@ class _Rolling:
 
     def _plan(self, slot: Slot) -> SlotPlan:
         process = self._supervisor.find(slot.slug)
-        is_there = process is not None and process.spec.owner == self._app.name
+        is_there = (
+            process is not None
+            and process.spec.owner == self._app.name
+            and process.state not in (State.STOPPING, State.GONE)
+        )
         release = process.spec.release if process is not None and is_there else None
         return SlotPlan(
             slug=slot.slug,

@@ -193,6 +193,8 @@ class Rollout:
     def note_changed(self, slug: str) -> None:
         """Nothing is left of what the slot had before."""
         slot = self._slots[slug]
+        if slot.step is not _Step.DRAINING:
+            return  # It is to go back already, and has not begun.
         slot.step = _Step.CHANGED
         if slot.is_cancelled:
             self._after_cancel(slot)

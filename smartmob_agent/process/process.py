@@ -487,7 +487,7 @@ class ManagedProcess:
         try:
             await version.run(partial(self._keep_wish, attempt, version))
         finally:
-            self._versions.remove(version)
+            self._forget_version(version)
             if not attempt.has_switched:
                 self.current.gives_way = False
                 attempt.fail(self._failure(attempt, version))
@@ -582,9 +582,13 @@ class ManagedProcess:
             old.stop()
             await old.ended.wait()
         finally:
-            if old in self._versions:  # Else it had been replaced itself, before this.
-                self._versions.remove(old)
+            self._forget_version(old)
             attempt.end()
+
+    def _forget_version(self, version: Incarnation) -> None:
+        """Nothing is left of it; whoever finds that out last does nothing."""
+        if version in self._versions:
+            self._versions.remove(version)
 
 
 @attrs.frozen(eq=False, kw_only=True)

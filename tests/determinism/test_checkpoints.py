@@ -9,6 +9,7 @@ import trio
 
 from smartmob_agent.testing import Trial, cancel_at_every_checkpoint, run_trial
 from tests.determinism.agent_start_scenarios import STARTS
+from tests.determinism.app_scenarios import APPS
 from tests.determinism.archive_scenarios import ARCHIVES
 from tests.determinism.build_scenarios import BUILDS
 from tests.determinism.client_scenarios import CLIENTS
@@ -26,6 +27,7 @@ KINDS = (
     READY,
     STATE,
     REPLACES,
+    APPS,
     ARCHIVES,
     BUILDS,
     CLIENTS,
