@@ -20,12 +20,12 @@ from smartmob_agent.api.documents import (
 from smartmob_agent.api.kinds import (
     KINDS,
     Count,
-    CountOrZero,
     Digest,
     Name,
     OnFailureKind,
     RootPath,
     Seconds,
+    SlotCount,
     SourceUrl,
     TypeName,
     VariableChange,
@@ -52,7 +52,7 @@ from smartmob_agent.api.schemas import (
     url,
 )
 from smartmob_agent.apps.app import ManagedApp
-from smartmob_agent.apps.changes import begin_release, is_rolling, scale
+from smartmob_agent.apps.changes import begin_release, scale
 from smartmob_agent.apps.rollout import OnFailure
 from smartmob_agent.apps.wanted import ENDED, AppState, Release, RolloutState, TypeOptions
 from smartmob_agent.errors import BadRequestError
@@ -90,7 +90,7 @@ def _asked(about: str, example: object = None) -> Mapping[str, Field]:
 class TypeRequest(PolicyRequest):
     """What the processes of one type are to be; what is left out stays as it was."""
 
-    count: CountOrZero | None = attrs.field(
+    count: SlotCount | None = attrs.field(
         default=None, metadata=_asked("How many.  1 for a type that there was not.", 2)
     )
 
@@ -410,7 +410,7 @@ APP = Document(
         release=or_null(count("The one that serves.", minimum=1)),
         wanted=_WANTED,
         processes=_COUNTS,
-        rollout=or_null(_ROLLOUT),
+        rollout=_ROLLOUT,
     ),
     example=_EXAMPLE,
 )
@@ -499,13 +499,11 @@ def _wanted(state: AppState) -> dict[str, Any]:
     }
 
 
-def _rollout(app: ManagedApp) -> dict[str, Any] | None:
-    rollout, progress = app.state.rollout, app.progress
-    if rollout is None or progress is None:
-        return None
+def _rollout(app: ManagedApp) -> dict[str, Any]:
+    rollout, progress = app.rollout, app.progress
     ended = rollout.state in ENDED
     return {
-        "state": rollout.state if ended or not is_rolling(app.state) else progress.state,
+        "state": rollout.state if ended else progress.state,
         "release": rollout.release,
         "step": (rollout.step or "") if ended else progress.step,
         "done": progress.done,

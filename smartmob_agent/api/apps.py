@@ -203,10 +203,9 @@ async def _answer(app: ManagedApp, version: int, request: Request, *, wait: bool
     if wait:
         # It goes on if the client leaves.
         state = await app.wait_rollout(version)
-        rollout = state.rollout
-        if app.gone.is_set() or (rollout is not None and rollout.version > version):
+        if app.gone.is_set() or app.rollout.version > version:
             raise RolloutSupersededError(app.name)
-        if rollout is not None and rollout.state != RolloutState.DONE:
+        if app.rollout.state != RolloutState.DONE:
             raise RolloutFailedError(state)
     headers = {"ETag": etag_of(app.state)}
     return json_answer(200 if wait else 202, app_document(app, request.links), headers)

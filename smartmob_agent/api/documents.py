@@ -602,6 +602,10 @@ def _known_fields(data: dict[str, Any], kind: type, path: str, errors: list[str]
     errors += [f"expected one of {', '.join(choice)} alone @ {path}.{key}" for key in found[1:]]
     for key, value in known.items():
         place, nested = json_path(path, key), _request_in(kind, key)
+        if value is None and _is_by_name(kind, key):
+            # What may be left out has no other form in which it says nothing.
+            errors.append(f"expected an object @ {place}")
+            known[key] = {}
         if nested is None or type(value) is not dict:
             continue
         if _is_by_name(kind, key):

@@ -45,6 +45,7 @@ __all__ = [
     "RootPath",
     "Seconds",
     "SignalName",
+    "SlotCount",
     "SourceUrl",
     "StopTo",
     "Text",
@@ -101,6 +102,7 @@ OrderKind = NewType("OrderKind", str)
 Memory = NewType("Memory", int)
 Count = NewType("Count", int)
 CountOrZero = NewType("CountOrZero", int)
+SlotCount = NewType("SlotCount", int)
 Weight = NewType("Weight", int)
 BuildMode = NewType("BuildMode", str)
 
@@ -317,6 +319,7 @@ KINDS: Mapping[Any, ValueKind] = {
     Memory: _whole(1024 * 1024, 2**62),
     Count: _whole(1, 2**22),
     CountOrZero: _whole(0, 2**62),
+    SlotCount: _whole(0, 1000),
     Weight: _whole(1, 10_000),
 }
 """Type of a field → what it may be."""

@@ -22,7 +22,14 @@ from smartmob_agent.apps.rollout import (
     Watch,
 )
 from smartmob_agent.apps.stage import HOOK, StepFailedError, prepare_release, run_hook
-from smartmob_agent.apps.wanted import ENDED, AppState, Release, RolloutState, slot_name
+from smartmob_agent.apps.wanted import (
+    ENDED,
+    AppState,
+    Release,
+    RolloutState,
+    WantedRollout,
+    slot_name,
+)
 from smartmob_agent.errors import RequestError, TransientError
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.replacement import ReplaceFailedError, Replacement, lines_of
@@ -71,7 +78,7 @@ class Slot:
 class ManagedApp:
     """An app, which outlives its releases.
 
-    progress: of the latest rollout; None if there never was one.
+    progress: of the latest rollout.
     gone: set when nothing is left of it.
     """
 
@@ -91,11 +98,8 @@ class ManagedApp:
         self._is_settled = False
         self._cleaners: trio.Nursery | None = None
         self._pinned: dict[str, HeldArchive] = {}
-        self.progress: Progress | None = None
+        self.progress = Progress(state=self.rollout.state)
         self.gone = trio.Event()
-        rollout = record.state.rollout
-        if rollout is not None:
-            self.progress = Progress(state=rollout.state)
 
     @property
     def name(self) -> str:
@@ -105,6 +109,13 @@ class ManagedApp:
     def state(self) -> AppState:
         """What is kept of it."""
         return self._record.state
+
+    @property
+    def rollout(self) -> WantedRollout:
+        """The latest rollout: an app begins with one."""
+        rollout = self._record.state.rollout
+        assert rollout is not None  # noqa: S101  # See above.
+        return rollout
 
     @property
     def slots(self) -> Iterator[Slot]:
@@ -128,14 +139,14 @@ class ManagedApp:
 
         If cancelled: waits for the answer of the disk all the same, 10 s at most.
         """
-        before = self.state.rollout
+        before = self.rollout
         await self._record.change(change)
-        after = self.state.rollout
-        if before is not None and after is not before and before.state not in ENDED:
-            self._tell_release(before.release)
-        if after is not None and after is not before and not after.is_scale:
+        if (after := self.rollout) is not before:
+            if before.state not in ENDED:
+                self._tell_release(before.release)
             self.progress = Progress(state=after.state)
-            self._tell_release(after.release)
+            if not after.is_scale:
+                self._tell_release(after.release)
         self._is_settled = False
         self._turn.cancel(reason="something else is wanted")
         self._changed.unpark_all()
@@ -152,8 +163,7 @@ class ManagedApp:
         """
         await trio.lowlevel.checkpoint()
         while not self.gone.is_set():
-            rollout = self.state.rollout
-            if rollout is None or rollout.version > version or not is_rolling(self.state):
+            if self.rollout.version > version or not is_rolling(self.state):
                 break
             await self._changed.park()
         return self.state
@@ -173,7 +183,6 @@ class ManagedApp:
                 await self._remove_all()
                 self._cleaners.cancel_scope.cancel(reason="the app is gone")
         finally:
-            self._cleaners = None
             with trio.move_on_after(_RETRY_DELAY, shield=True):
                 for held in self._pinned.values():
                     await held.release()
@@ -187,10 +196,8 @@ class ManagedApp:
                 self.delete_later(process.slug)
 
     async def _settle(self) -> None:
-        while self._is_settled and not self.state.is_deleted:
+        if self._is_settled:
             await trio.sleep_forever()
-        if self.state.is_deleted:
-            return
         if is_rolling(self.state):
             await self._roll()
         self._is_settled = True
@@ -218,19 +225,15 @@ class ManagedApp:
     @property
     def _is_mixed(self) -> bool:
         """Whether some slot has another release than the one to go back to."""
-        rollout = self.state.rollout
-        if rollout is None or self.state.on_failure == "halt":
-            return False
-        return any(
-            process.spec.release != rollout.back_to
+        return self.state.on_failure == "rollback" and any(
+            process.spec.release != self.rollout.back_to
             for process in self.processes
             if not process.spec.node.startswith(f"{HOOK}.")
         )
 
     async def _stage(self, version: int) -> None:
         """Do all that comes before the slots, unless that was done before."""
-        rollout = self.state.rollout
-        assert rollout is not None  # noqa: S101  # It is under way.
+        rollout = self.rollout
         if rollout.is_scale or rollout.is_going_back:
             await trio.lowlevel.checkpoint()
             return
@@ -255,8 +258,7 @@ class ManagedApp:
             await self._run_hook(version)
 
     async def _run_hook(self, version: int) -> None:
-        rollout = self.state.rollout
-        assert rollout is not None  # noqa: S101  # It is under way.
+        rollout = self.rollout
         if rollout.hook == "begun":
             raise StepFailedError("releasing", "the release command was interrupted, and runs once")
         self._enter(RolloutState.RELEASING)
@@ -283,7 +285,7 @@ class ManagedApp:
         return release
 
     def _enter(self, state: str) -> None:
-        if self.progress is None or self.progress.state != state:
+        if self.progress.state != state:
             self.tell(Progress(state=state, step=state))
 
     def tell(self, progress: Progress) -> None:
@@ -291,17 +293,14 @@ class ManagedApp:
         if progress == self.progress:
             return
         self.progress = progress
-        rollout = self.state.rollout
-        assert rollout is not None  # noqa: S101  # It is under way.
+        rollout = self.rollout
         fields = {"release": rollout.release, **attrs.asdict(progress), "error": rollout.error}
         self._publish("rollout", self.name, fields)
         self._changed.unpark_all()
 
     def _tell_release(self, number: int) -> None:
-        release = self.state.release(number)
-        if release is not None:
-            fields = {"release": number, "outcome": release.outcome}
-            self._publish("release", self.name, fields)
+        fields = {"release": number, "outcome": self.release(number).outcome}
+        self._publish("release", self.name, fields)
 
     async def _end(
         self,
@@ -331,10 +330,9 @@ class ManagedApp:
                 break
         # If something else is wanted by now, this is where it ends.
         await trio.lowlevel.checkpoint_if_cancelled()
-        rollout, had = self.state.rollout, self.progress
-        assert rollout is not None  # noqa: S101  # It has just ended.
-        done, total = (0, 0) if had is None else (had.done, had.total)
-        self.tell(Progress(state=outcome, step=rollout.step or "", done=done, total=total))
+        rollout, had = self.rollout, self.progress
+        step = rollout.step or ""
+        self.tell(Progress(state=outcome, step=step, done=had.done, total=had.total))
         if not rollout.is_scale:
             self._tell_release(rollout.release)
         logger.info(
@@ -346,9 +344,7 @@ class ManagedApp:
     async def _pin(self) -> None:
         """Keep the archives in the cache without which nobody could go on or back."""
         state = self.state
-        numbers = {state.serving, state.wanted}
-        if state.rollout is not None:
-            numbers.add(state.rollout.back_to)
+        numbers = {state.serving, state.wanted, self.rollout.back_to}
         before = [
             one.number
             for one in state.releases
@@ -367,8 +363,8 @@ class ManagedApp:
 
     def delete_later(self, slug: str) -> None:
         """Begin to remove a process, whatever becomes of the one who asks."""
-        if self._cleaners is not None:
-            self._cleaners.start_soon(self.delete_process, slug)
+        assert self._cleaners is not None  # noqa: S101  # Who asks is a part of `run`.
+        self._cleaners.start_soon(self.delete_process, slug)
 
     async def delete_process(self, slug: str) -> None:
         """Remove a process, however often it takes."""
@@ -425,8 +421,7 @@ class _Rolling:
     """
 
     def __init__(self, *, app: ManagedApp, supervisor: Supervisor, record: AppRecord) -> None:
-        rollout = app.state.rollout
-        assert rollout is not None  # noqa: S101  # It is under way.
+        rollout = app.rollout
         self._app, self._supervisor, self._record = app, supervisor, record
         self._wanted, self._version = rollout, app.state.version
         self._slots = {slot.slug: slot for slot in app.slots}

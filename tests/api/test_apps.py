@@ -197,10 +197,18 @@ async def test_two_who_change_it_at_once(autojump_clock: Clock) -> None:
         ("/apps/shop", {}, ["required field missing @ $.source_url"]),
         (
             "/apps/shop",
+            {**PUT, "env": None, "processes": None},
+            [
+                "expected an object @ $.processes",
+                "expected an object @ $.env",
+            ],
+        ),
+        (
+            "/apps/shop",
             {**PUT, "processes": {"web": {"count": -1, "x": 1}}, "parallel": 0},
             [
                 "expected 1 to 4194304, found 0 @ $.parallel",
-                "expected 0 to 4611686018427387904, found -1 @ $.processes['web'].count",
+                "expected 0 to 1000, found -1 @ $.processes['web'].count",
                 "unknown field @ $.processes.web.x",
             ],
         ),
@@ -213,7 +221,7 @@ async def test_two_who_change_it_at_once(autojump_clock: Clock) -> None:
         ),
         (
             "/apps/shop",
-            {**PUT, "processes": {"web": {"count": 1001}}},
+            {**PUT, "processes": {"web": {"count": 600}, "worker": {"count": 401}}},
             ["expected at most 1000 processes in all, found 1001 @ $.processes"],
         ),
     ],

@@ -31,7 +31,6 @@ async def test_the_first_release_starts_slot_by_slot(autojump_clock: Clock) -> N
         wanted = await shop.deploy()
         await trio.sleep(1)
         assert [one.slug for one in shop.supervisor] == ["shop.web.0"]
-        assert shop.app.progress is not None
         assert attrs.astuple(shop.app.progress) == ("rolling", "shop.web.0", 0, 2)
         state = await shop.app.wait_rollout(wanted)
         assert trio.current_time() == 14
@@ -180,7 +179,6 @@ async def test_the_release_command_runs_once_before_the_slots(autojump_clock: Cl
         child = await shop.world.spawner.next_child()
         assert child.command.env["SMARTMOB_SLUG"] == "shop.release.1"
         await trio.sleep(5)
-        assert shop.app.progress is not None
         assert shop.app.progress.state == "releasing"
         assert len(shop.supervisor) == 1
         child.exit(0)
@@ -330,7 +328,6 @@ async def test_what_was_rolled_out_comes_back(autojump_clock: Clock) -> None:
         await trio.sleep(10)
         assert shop.running == [("shop.web.0", 2), ("shop.web.1", 2)]
         assert shop.app.state.serving == 2
-        assert shop.app.progress is not None
         assert shop.app.progress.state == "done"
 
 
@@ -355,7 +352,6 @@ async def test_one_that_goes_back_does_so_in_the_next_life(autojump_clock: Clock
         await until(lambda: len(shop.world.spawner.children) == 4)
         shop.world.spawner.children[-1].exit(1)
         await trio.sleep(1)
-        assert shop.app.progress is not None
         assert shop.app.progress.step.startswith("going back")
     async with open_shop(World(state=store)) as shop:
         state = await shop.app.wait_rollout(shop.app.state.version)

@@ -18,14 +18,16 @@ from smartmob_agent.apps.changes import (
 )
 from smartmob_agent.apps.record import KIND, AppRecord, parse_app
 from smartmob_agent.apps.registry import AppNotFoundError
+from smartmob_agent.apps.stage import _LastLines
 from smartmob_agent.apps.wanted import AppState, Release
-from smartmob_agent.errors import SpawnError, StartError
+from smartmob_agent.errors import SpawnError, StartError, UnpackError
+from smartmob_agent.output.batch import Stream
 from smartmob_agent.process.policies import RestartPolicy
 from smartmob_agent.process.states import State
 from smartmob_agent.state.seam import StateFailedError, StateFullError
 from smartmob_agent.testing import FakeSpawner, FakeStore, FakeWorkspaces
 from tests.apps.world import open_shop
-from tests.process.world import EPOCH, World, settle
+from tests.process.world import EPOCH, World, make_spec, settle
 
 Clock = trio.testing.MockClock
 FULL = StateFullError("the disk is full")
@@ -278,3 +280,63 @@ def test_counts_that_change_are_superseded_by_a_release() -> None:
     state = scale(state, {"web": 3}, EPOCH)
     state = begin_release(state, release, EPOCH)
     assert [one.outcome for one in state.releases] == ["done", "rolling"]
+
+
+async def test_a_release_that_fails_early_takes_back_what_was_superseded(
+    autojump_clock: Clock,
+) -> None:
+    """It has touched nothing, but the one before it has."""
+    async with open_shop() as shop:
+        await shop.deploy_and_wait(1)
+        await shop.deploy(2)
+        while shop.running[0][1] != 2:  # noqa: ASYNC110  # The clock is virtual.
+            await trio.sleep(1)
+        shop.world.workspaces.errors.append(UnpackError("damaged"))
+        state = await shop.deploy_and_wait(3)
+        assert state.rollout is not None
+        assert (state.rollout.state, state.rollout.error) == ("rolled back", "unpacking: damaged")
+        assert shop.running == [("shop.web.0", 1), ("shop.web.1", 1)]
+
+
+async def test_none_of_any_type(autojump_clock: Clock) -> None:
+    """Nothing has to be fetched for that."""
+    async with open_shop() as shop:
+        state = await shop.deploy_and_wait(1, {"web": 0})
+        assert state.rollout is not None
+        assert (state.rollout.state, shop.world.fetcher.requests) == ("done", [])
+
+
+async def test_archives_of_old_releases_may_go(autojump_clock: Clock) -> None:
+    """Those of the release that serves, and of the one before it, are in use."""
+    async with open_shop() as shop:
+        for number in range(4):
+            shop.world.fetcher.content = None
+            await shop.deploy_and_wait(number, {"web": 1}, watch=0, drain=0)
+        assert len(shop.app._pinned) <= 2
+
+
+async def test_the_output_of_a_build_is_cut_to_its_last_lines() -> None:
+    lines = _LastLines()
+    lines.publish(Stream.STDOUT, b"".join(b"%d\n" % number for number in range(50)))
+    assert list(lines.lines) == [str(number) for number in range(30, 50)]
+
+
+async def test_a_slug_that_somebody_takes_meanwhile(autojump_clock: Clock) -> None:
+    async with open_shop() as shop:
+        shop.world.fetcher.delay = 1
+        wanted = await shop.deploy(1)
+        shop.supervisor.create(make_spec("shop", "web.1"))
+        state = await shop.app.wait_rollout(wanted)
+        assert state.rollout is not None
+        assert state.rollout.error == "shop.web.1: the slug 'shop.web.1' is in use"
+
+
+async def test_one_who_waits_for_an_app_that_is_deleted(autojump_clock: Clock) -> None:
+    async with open_shop() as shop:
+        wanted = await shop.deploy(1)
+        app = shop.app
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(app.wait_rollout, wanted)
+            await settle()
+            await shop.apps.delete("shop", lambda _: None)
+        assert app.gone.is_set()

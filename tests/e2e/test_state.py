@@ -136,9 +136,9 @@ async def test_a_state_can_be_checked(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(check, {}) == 0
     assert "whole; version 1" in (out := capsys.readouterr().out)
     assert "1 of kind process" in out
-    await trio.to_thread.run_sync(write, tmp_path / "state", ("app", "shop"))
+    await trio.to_thread.run_sync(write, tmp_path / "state", ("other", "shop"))
     assert main(check, {}) == 0
-    assert "1 of kind app, 1 of kind process" in capsys.readouterr().out
+    assert "1 of kind other, 1 of kind process" in capsys.readouterr().out
     await trio.to_thread.run_sync(write, tmp_path / "state", ("process", "x"))
     assert main(check, {}) == 1
     assert "expected a document of version 1, found 7 @ process/x" in capsys.readouterr().err
