@@ -78,6 +78,7 @@ __all__ = [
 ]
 
 EXAMPLE_APP = "shop"
+SCHEMES = ("http:", "https:")
 _MOST = 1000
 """Processes of one app: more is a mistake."""
 
@@ -479,12 +480,17 @@ def app_document(app: ManagedApp, links: Links) -> dict[str, Any]:
     }
 
 
+def _shown_url(url: str) -> str:
+    """As it may be shown; that of an upload is no secret."""
+    return public_url(url) if url.startswith(SCHEMES) else url
+
+
 def _wanted(state: AppState) -> dict[str, Any]:
     release = state.release(state.wanted)
     assert release is not None  # noqa: S101  # What is wanted is kept.
     return {
         "release": release.number,
-        "source_url": public_url(release.source_url),
+        "source_url": _shown_url(release.source_url),
         "source_sha256": release.source_sha256,
         "root": release.root,
         "env": sorted(release.env),
@@ -521,7 +527,7 @@ def release_document(release: Release) -> dict[str, Any]:
     return {
         "release": release.number,
         "created_at": _time(release.created_at),
-        "source_url": public_url(release.source_url),
+        "source_url": _shown_url(release.source_url),
         "source_sha256": release.source_sha256,
         "env": sorted(release.env),
         "processes": {kind: dict(options.given) for kind, options in release.types.items()},
