@@ -1,7 +1,7 @@
 """Render a template of what agents run, for a proxy or for Prometheus.
 
-TEMPLATE is one of Jinja, with `agents`, `processes` and `apps`.  OUT is replaced as a whole, and only
-if it changes.  --agent may be given more than once.
+TEMPLATE is one of Jinja, with `agents`, `processes` and `apps`.  OUT is replaced as a whole,
+and only if it changes.  --agent may be given more than once.
 """
 
 from __future__ import annotations
