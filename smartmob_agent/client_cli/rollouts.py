@@ -15,6 +15,8 @@ from smartmob_agent.client import (
     Change,
     Client,
     ClientError,
+    Feed,
+    Happening,
     Line,
     NoSuchProcessError,
     ProcessFailedError,
@@ -60,25 +62,18 @@ async def change_app(
         app = await change()
         _write(app, as_json=as_json)
         return 0
-    async with client.events(apps=[name]) as events, trio.open_nursery() as nursery:
+    async with client.events(apps=[name]) as events:
         await events.receive()  # The snapshot: from here on nothing is missed.
         app = await change()
-        follower = _Follower(client=client, app=app, nursery=nursery)
         report(f"{name}: release {app.rollout.release}")
-        while not app.rollout.has_ended:
-            try:
-                happening = await events.receive()
-            except trio.EndOfChannel:
-                raise ProcessFailedError(name, "the agent has stopped", None) from None
-            if isinstance(happening, Change):
-                if show_output and not as_json:
-                    follower.show_output(happening)
-            elif not isinstance(happening, AppNews) or follower.take(happening):
-                app = await client.apps.get(name)
-            if app.rollout.release != follower.release:
-                raise CommandError(f"{name}: release {follower.release} was superseded")
-        nursery.cancel_scope.cancel(reason="the rollout is over")
-    return _end(app, as_json=as_json)
+        show = show_output and not as_json
+        async with trio.open_nursery() as nursery:
+            follower = _Follower(client=client, app=app, nursery=nursery)
+            await follower.follow(events, show_output=show)
+            nursery.cancel_scope.cancel(reason="the rollout is over")
+    if follower.failure is not None:
+        raise follower.failure
+    return _end(follower.app, as_json=as_json)
 
 
 def _write(app: App, *, as_json: bool) -> None:
@@ -105,17 +100,42 @@ def _end(app: App, *, as_json: bool) -> int:
 
 @attrs.define(eq=False, kw_only=True)
 class _Follower:
-    """What is shown of one rollout."""
+    """What is shown of one rollout.
+
+    app: as it is by now.
+    release: that is on its way.
+    """
 
     client: Client
     app: App
     nursery: trio.Nursery
+    release: int = attrs.field(init=False)
+    failure: ClientError | CommandError | None = None
     _told: str = ""
     _shown: set[tuple[str, int | None]] = attrs.field(factory=set)
 
-    @property
-    def release(self) -> int:
-        return self.app.rollout.release
+    def __attrs_post_init__(self) -> None:
+        self.release = self.app.rollout.release
+
+    async def follow(self, events: Feed[Happening], *, show_output: bool) -> None:
+        """Go on until the rollout is over, or it is known why nobody can say so: `failure`."""
+        try:
+            while not self.app.rollout.has_ended:
+                happening = await events.receive()
+                if isinstance(happening, Change):
+                    self.show_output(happening, wanted=show_output)
+                elif not isinstance(happening, AppNews) or self.take(
+                    happening
+                ):
+                    self.app = await self.client.apps.get(self.app.app)
+                if self.app.rollout.release != self.release:
+                    superseded = f"{self.app.app}: release {self.release} was superseded"
+                    self.failure = CommandError(superseded)
+                    return
+        except trio.EndOfChannel:
+            self.failure = ProcessFailedError(self.app.app, "the agent has stopped", None)
+        except ClientError as exc:
+            self.failure = exc
 
     def take(self, news: AppNews) -> bool:
         """Tell a step; return whether it may have been the last one."""
@@ -130,9 +150,11 @@ class _Follower:
             report(f"{self.app.app}: {text.strip()}")
         return True
 
-    def show_output(self, change: Change) -> None:
-        """Begin to write what a new child writes."""
-        is_new = change.document.get("release") == self.release and change.pid is not None
+    def show_output(self, change: Change, *, wanted: bool) -> None:
+        """Begin to write what a new child writes, if that is wanted."""
+        is_new = (
+            wanted and change.document.get("release") == self.release and change.pid is not None
+        )
         if is_new and (change.slug, change.pid) not in self._shown:
             self._shown.add((change.slug, change.pid))
             self.nursery.start_soon(partial(self._write_output, change.slug, change.pid))
