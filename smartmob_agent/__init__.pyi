@@ -70,9 +70,6 @@ from smartmob_agent.process.events import (
     Transition as Transition,
     TransitionEvent as TransitionEvent,
 )
-from smartmob_agent.process.lifecycle import (
-    ProcessLifecycle as ProcessLifecycle,
-)
 from smartmob_agent.process.network import (
     LocalNetwork as LocalNetwork,
     Notifications as Notifications,
@@ -85,6 +82,12 @@ from smartmob_agent.process.policies import (
 )
 from smartmob_agent.process.process import (
     ManagedProcess as ManagedProcess,
+)
+from smartmob_agent.process.replacement import (
+    ReplaceAttempt as ReplaceAttempt,
+    ReplaceFailedError as ReplaceFailedError,
+    Replacement as Replacement,
+    ReplaceSupersededError as ReplaceSupersededError,
 )
 from smartmob_agent.process.spec import (
     ProcessSpec as ProcessSpec,

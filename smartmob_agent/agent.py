@@ -14,6 +14,7 @@ import trio
 
 from smartmob_agent.api.app import ROUTES, make_app
 from smartmob_agent.api.route import ApiContext, rules_of
+from smartmob_agent.apps.registry import Apps
 from smartmob_agent.bounded import call_bounded
 from smartmob_agent.build.builders import open_builders
 from smartmob_agent.build.builds import open_builds
@@ -41,7 +42,7 @@ from smartmob_agent.source.app.workspace import Workspaces, open_workspaces
 from smartmob_agent.source.download.http_fetcher import make_fetcher
 from smartmob_agent.source.download.seam import Fetcher
 from smartmob_agent.source.store import open_store
-from smartmob_agent.state.seam import StateStore
+from smartmob_agent.state.seam import StateFailedError, StateStore, StoredDocument
 from smartmob_agent.state.sqlite_store import open_sqlite_store
 
 __all__ = ["Agent", "serve"]
@@ -58,11 +59,13 @@ class Agent:
     urls: one for each socket that it listens on.
     containment: what is promised of each child's tree: see `Spawner.containment`.
     supervisor: its processes, for use without HTTP.
+    apps: what is wanted of many processes at once.
     """
 
     urls: tuple[str, ...]
     containment: str
     supervisor: Supervisor
+    apps: Apps
     _gate: MiddlewareStack
     _tls: Tls | None
     _stop: trio.Event = attrs.field(factory=trio.Event)
@@ -73,11 +76,13 @@ class Agent:
 
     def stop(self) -> None:
         """Begin to stop: refuse new processes and end all; `serve` returns when it is done."""
+        self.apps.close()
         self.supervisor.close()
         self._stop.set()
 
     def kill(self) -> None:
         """As `stop`, but kill all children at once; also while the agent stops."""
+        self.apps.close()
         self.supervisor.kill()
         self._stop.set()
 
@@ -230,27 +235,35 @@ async def _run(
     listeners: Sequence[Listener],
     task_status: trio.TaskStatus[Agent],
 ) -> None:
-    """The task tree.  It ends in this order: processes, and with them their consoles, so that
-    clients get a close frame; the HTTP server last.
+    """The task tree.  It ends in this order: rollouts of apps; processes, and with them their
+    consoles, so that clients get a close frame; the HTTP server last.
     """
     stop_http, http = trio.Event(), trio.CancelScope()
     renewals = trio.CancelScope()
+    documents = await _read_kept(services.state)
     async with trio.open_nursery() as root:
         try:
-            async with trio.open_nursery() as processes:
+            async with trio.open_nursery() as processes, trio.open_nursery() as rollouts:
                 supervisor = Supervisor(processes, services)
+                apps = Apps(rollouts, supervisor, services)
                 metrics.watch(supervisor)
-                await supervisor.restore()
+                supervisor.restore(documents)
+                apps.restore(documents)
                 urls = tuple(listener.url for listener in listeners)
                 agent = Agent(
                     urls=urls,
                     containment=services.spawner.containment,
                     supervisor=supervisor,
+                    apps=apps,
                     gate=gate,
                     tls=tls,
                 )
                 context = ApiContext(
-                    routes=ROUTES, supervisor=supervisor, config=services.config, metrics=metrics
+                    routes=ROUTES,
+                    supervisor=supervisor,
+                    apps=apps,
+                    config=services.config,
+                    metrics=metrics,
                 )
                 rules, limits = rules_of(context), services.config.http
                 metrics.traffic.add_routes(rules.patterns)
@@ -274,10 +287,26 @@ async def _run(
                 try:
                     await agent.wait_stop()
                 finally:
+                    apps.close()
                     supervisor.close()
         finally:
             renewals.cancel(reason="the agent has ended")
             stop_http.set()
+
+
+async def _read_kept(state: StateStore | None) -> Sequence[StoredDocument]:
+    """Return all that an earlier life of the agent has kept, in the order of its creation: each
+    part of the agent brings back the kinds of documents that are its own.
+
+    Raises `StartError`.
+    """
+    if state is None:
+        await trio.lowlevel.checkpoint()
+        return ()
+    try:
+        return (await state.read_all()).documents
+    except StateFailedError as exc:
+        raise StartError(str(exc)) from exc
 
 
 async def _watch(tls: Tls, scope: trio.CancelScope) -> None:

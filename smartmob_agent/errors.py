@@ -8,8 +8,11 @@
     │   ├── BadRequestError       400, `errors` has one line per field
     │   ├── ProcessNotFoundError  404
     │   ├── SlugInUseError        409
+    │   ├── OwnedError            409
     │   ├── PortInUseError        409
     │   ├── WrongStateError       409, in `process/states.py`, which knows the states
+    │   ├── ReplaceFailedError    409, in `process/replacement.py`
+    │   ├── ReplaceSupersededError  409, there, too
     │   ├── BodyTooLargeError     413
     │   ├── StateFailedError      500, in `state/seam.py`, as all of the state
     │   ├── StateFullError        507
@@ -37,7 +40,7 @@ Every message is one line, names what was expected and found, and holds no secre
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = [
     "AgentError",
@@ -50,6 +53,7 @@ __all__ = [
     "InvalidAppJsonError",
     "InvalidProcfileError",
     "NoProcfileError",
+    "OwnedError",
     "PortInUseError",
     "PortUnavailableError",
     "ProcessNotFoundError",
@@ -80,6 +84,11 @@ class RequestError(AgentError):
 
     status: int
 
+    @property
+    def members(self) -> Mapping[str, object]:
+        """What a problem document has besides: RFC 9457, section 3.2."""
+        return {}
+
 
 class BadRequestError(RequestError):
     """A request that is not what was expected.
@@ -92,6 +101,10 @@ class BadRequestError(RequestError):
     def __init__(self, detail: str, errors: Sequence[str] = ()) -> None:
         super().__init__(detail)
         self.errors = tuple(errors)
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        return {"errors": list(self.errors)} if self.errors else {}
 
 
 class ProcessNotFoundError(RequestError):
@@ -114,6 +127,17 @@ class SlugInUseError(RequestError):
             f"a process with the slug {slug!r} exists: delete it first, or choose another node"
         )
         self.slug = slug
+
+
+class OwnedError(RequestError):
+    """The process belongs to an app, and is changed through that alone."""
+
+    status = 409
+
+    def __init__(self, slug: str, owner: str) -> None:
+        super().__init__(f"{slug!r} belongs to the app {owner!r}: change it through the app")
+        self.slug = slug
+        self.owner = owner
 
 
 class PortInUseError(RequestError):

@@ -17,7 +17,13 @@ import smartmob_agent
 from smartmob_agent import Agent, AgentConfig, agent as agent_module
 from smartmob_agent.config.settings import Security
 from smartmob_agent.errors import StartError
-from smartmob_agent.testing import FakeFetcher, FakeNetwork, FakeSpawner, FakeWorkspaces
+from smartmob_agent.testing import (
+    FakeFetcher,
+    FakeNetwork,
+    FakeSpawner,
+    FakeStore,
+    FakeWorkspaces,
+)
 from tests.process.world import make_spec, settle
 
 
@@ -99,3 +105,12 @@ async def test_the_next_agent_has_what_the_last_one_kept(tmp_path: Path) -> None
                 agent.stop()
     assert found == [[], ["app.web.0"]]
     assert (tmp_path / "state" / "cache").is_dir()
+
+
+async def test_a_state_that_cannot_be_read_lets_no_agent_start() -> None:
+    state = FakeStore()
+    state.failure = "the disk is gone"
+    config = AgentConfig(port=0)
+    refusal = pytest.RaisesExc(StartError, match="the disk is gone")
+    with pytest.RaisesGroup(refusal, flatten_subgroups=True):
+        await smartmob_agent.serve(config, state=state, builders=())

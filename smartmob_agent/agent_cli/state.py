@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from smartmob_agent.apps.record import KIND as APP_KIND, parse_app
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import StartError
+from smartmob_agent.process.record import KIND, parse_record
 from smartmob_agent.state.check import check_state
 
 __all__ = ["report_state"]
@@ -16,6 +18,11 @@ def report_state(config: AgentConfig) -> int:
     assert config.state_dir is not None  # noqa: S101  # The options were checked.
     try:
         report = check_state(config.state_dir)
+        for key, value in report.documents.items():
+            if key[0] == KIND:
+                parse_record(key, value)
+            elif key[0] == APP_KIND:
+                parse_app(key, value)
     except StartError as exc:
         sys.stderr.write(f"smartmob-agent: {exc}\n")
         return 1

@@ -13,17 +13,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map
 
-from smartmob_agent.api import (
-    attach,
-    control,
-    events,
-    health,
-    logs,
-    metrics,
-    openapi,
-    processes,
-    uploads,
-)
+from smartmob_agent.api import apps, control, health, metrics, openapi, processes, uploads
 from smartmob_agent.api.links import SLUG, Links
 from smartmob_agent.api.problem_catalogue import internal_error_detail
 from smartmob_agent.api.route import (
@@ -36,6 +26,7 @@ from smartmob_agent.api.route import (
     methods_of,
     targets_of,
 )
+from smartmob_agent.api.streams import attach, events, logs
 from smartmob_agent.errors import BadRequestError, RequestError
 from smartmob_agent.http.asgi import App, Receive, Scope, Send
 from smartmob_agent.http.extensions import get_client_link
@@ -50,6 +41,7 @@ ROUTES: tuple[Route, ...] = (
     *logs.ROUTES,
     *attach.ROUTES,
     *control.ROUTES,
+    *apps.ROUTES,
     *events.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,

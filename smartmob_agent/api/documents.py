@@ -9,7 +9,7 @@ import functools
 import signal
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeVar, cast, get_args, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import attrs
 from cattrs import BaseValidationError, Converter, transform_error
@@ -25,6 +25,7 @@ from smartmob_agent.api.kinds import (
     Line,
     Memory,
     Name,
+    OrderKind,
     Pattern,
     Port,
     Restart,
@@ -73,6 +74,7 @@ from smartmob_agent.process.crash import CRASH_LINES
 from smartmob_agent.process.lifecycle import ProcessView
 from smartmob_agent.process.policies import PortWish, Readiness, RestartPolicy, StopPolicy
 from smartmob_agent.process.process import ManagedProcess
+from smartmob_agent.process.replacement import Order, Replacement
 from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.process.states import State
 from smartmob_agent.source.app.environment import check_exec_size
@@ -83,15 +85,25 @@ __all__ = [
     "NOTHING",
     "PID",
     "PROCESS_STATUS",
+    "RELEASE",
+    "REPLACE_REQUEST",
     "SIGNAL_REQUEST",
     "STATE",
     "CreateRequest",
+    "PolicyRequest",
     "ProcessStatus",
+    "ReplaceRequest",
     "SignalRequest",
+    "VersionRequest",
+    "add_request",
+    "check_env",
     "event_record",
     "parse_create_request",
+    "parse_document",
     "parse_empty_request",
+    "parse_replace_request",
     "parse_signal_request",
+    "policies_of",
     "process_status",
 ]
 
@@ -173,39 +185,9 @@ class LimitsRequest:
 
 
 @attrs.frozen(kw_only=True)
-class CreateRequest:
-    """What is to run, and where it comes from."""
+class PolicyRequest:
+    """How a process is run."""
 
-    EXACTLY_ONE: ClassVar = ("process_type", "command")
-
-    app: Name = attrs.field(metadata=_asked("With a dot and `node` it is the slug.", "hello"))
-    node: Name = attrs.field(
-        metadata=_asked("The slug must be unique; `app` need not be.", "web.0")
-    )
-    process_type: Text | None = attrs.field(
-        default=None, metadata=_asked("A type of the Procfile.", "web")
-    )
-    command: Line | None = attrs.field(
-        default=None,
-        metadata=_asked("For /bin/sh, in the files of the app; in place of `process_type`."),
-    )
-    source_url: SourceUrl = attrs.field(
-        metadata=_asked(
-            "Where the archive is: http, https, or the name that an upload got.  "
-            "Credentials in it are used and never shown.",
-            "http://127.0.0.1:8000/hello-python.tar.gz",
-        )
-    )
-    source_sha256: Digest | None = attrs.field(
-        default=None, metadata=_asked("The SHA-256 digest that the archive must have.")
-    )
-    env: dict[VariableName, VariableValue] = attrs.field(
-        factory=dict, metadata=_asked("Variables for the environment of the child; never shown.")
-    )
-    root: RootPath | None = attrs.field(
-        default=None,
-        metadata=_asked("The directory of the archive that holds the Procfile."),
-    )
     restart: Restart = attrs.field(
         default=Restart("always"),
         metadata=_asked(
@@ -239,6 +221,73 @@ class CreateRequest:
 
 
 @attrs.frozen(kw_only=True)
+class VersionRequest(PolicyRequest):
+    """What is to run, and where it comes from."""
+
+    EXACTLY_ONE: ClassVar = ("process_type", "command")
+
+    process_type: Text | None = attrs.field(
+        default=None, metadata=_asked("A type of the Procfile.", "web")
+    )
+    command: Line | None = attrs.field(
+        default=None,
+        metadata=_asked("For /bin/sh, in the files of the app; in place of `process_type`."),
+    )
+    source_url: SourceUrl = attrs.field(
+        metadata=_asked(
+            "Where the archive is: http, https, or the name that an upload got.  "
+            "Credentials in it are used and never shown.",
+            "http://127.0.0.1:8000/hello-python.tar.gz",
+        )
+    )
+    source_sha256: Digest | None = attrs.field(
+        default=None, metadata=_asked("The SHA-256 digest that the archive must have.")
+    )
+    env: dict[VariableName, VariableValue] = attrs.field(
+        factory=dict, metadata=_asked("Variables for the environment of the child; never shown.")
+    )
+    root: RootPath | None = attrs.field(
+        default=None,
+        metadata=_asked("The directory of the archive that holds the Procfile."),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class _SlugRequest:
+    """How a process is to be called."""
+
+    app: Name = attrs.field(metadata=_asked("With a dot and `node` it is the slug.", "hello"))
+    node: Name = attrs.field(
+        metadata=_asked("The slug must be unique; `app` need not be.", "web.0")
+    )
+
+
+@attrs.frozen(kw_only=True)
+class CreateRequest(VersionRequest, _SlugRequest):
+    """What is to run, and where it comes from."""
+
+
+@attrs.frozen(kw_only=True)
+class ReplaceRequest(VersionRequest):
+    """What is to take the place of a process, and how."""
+
+    order: OrderKind | None = attrs.field(
+        default=None,
+        metadata=_asked(
+            "Whether the new child starts beside the old one or after it.  By default "
+            "`start-first` where it has a port that the agent chooses, else `stop-first`."
+        ),
+    )
+    drain: Seconds = attrs.field(
+        default=Seconds(5.0),
+        metadata=_asked(
+            "Seconds for which the old child goes on when the new one is ready, if that starts "
+            "first."
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True)
 class SignalRequest:
     """Which signal to send."""
 
@@ -248,6 +297,7 @@ class SignalRequest:
 
 
 CREATE_REQUEST = request_of(CreateRequest)
+REPLACE_REQUEST = request_of(ReplaceRequest)
 SIGNAL_REQUEST = request_of(SignalRequest)
 NOTHING = Document(
     name="Nothing",
@@ -305,6 +355,7 @@ _BUILD = Document(
     ),
 )
 PID: Schema = {"type": "integer", "description": "Of a child.", "minimum": 1}
+RELEASE: Schema = {"type": "integer", "description": "Of its app.", "minimum": 1}
 
 
 def _seen(schema: Schema | Document, example: object, read: Callable[[ProcessView], object]) -> Any:
@@ -350,6 +401,11 @@ class ProcessStatus:
     delete: str = _link("POST there to delete it.", "deleteProcess")
     pid: int | None = _seen(
         or_null({**PID, "description": "Of the child that runs."}), 1000, lambda view: view.pid
+    )
+    release: int | None = _seen(
+        or_null({**RELEASE, "description": "Of its app, if it is one of an app."}),
+        None,
+        lambda view: view.spec.release,
     )
     port: int | None = _seen(
         or_null(count("Its TCP port, if the agent gave it one.", minimum=1, maximum=65535)),
@@ -453,7 +509,7 @@ def event_record(view: ProcessView) -> dict[str, Any]:
     return {name: read(view) for name, read in _EVENT_FIELDS}
 
 
-DocumentT = TypeVar("DocumentT", CreateRequest, SignalRequest)
+DocumentT = TypeVar("DocumentT")
 
 
 def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
@@ -461,35 +517,66 @@ def parse_create_request(body: bytes, *, request_id: str) -> ProcessSpec:
 
     Raises `BadRequestError`, with one line for each field that is not as it must be.
     """
-    request = _parse_document(body, CreateRequest, "create")
+    request = parse_document(body, CreateRequest, "create")
+    return _spec_of(request, "create", request.app, request.node, request_id)
+
+
+def parse_replace_request(body: bytes, *, app: str, node: str, request_id: str) -> Replacement:
+    """Check the body of a replace request for the process with this app and node.
+
+    Raises `BadRequestError`, with one line for each field that is not as it must be.
+    """
+    request = parse_document(body, ReplaceRequest, "replace")
+    return Replacement(
+        spec=_spec_of(request, "replace", app, node, request_id),
+        order=cast("Order | None", request.order and str(request.order)),
+        drain=request.drain,
+    )
+
+
+def _spec_of(
+    request: VersionRequest, name: str, app: str, node: str, request_id: str
+) -> ProcessSpec:
     env = {str(name): str(value) for name, value in request.env.items()}
-    errors = [
-        f"{error} @ {'$' if name is None else json_path('$.env', name)}"
-        for name, error in check_exec_size(request.command or "", env)
-    ]
-    if errors:
-        raise BadRequestError("the create request is not valid", errors)
+    check_env(env, request.command or "", name)
     return ProcessSpec(
-        app=request.app,
-        node=request.node,
+        app=app,
+        node=node,
         process_type=request.process_type,
         command=request.command,
         source_url=request.source_url,
         source_sha256=request.source_sha256,
         root=request.root,
         env=env,
-        restart=RestartPolicy(request.restart),
-        port=cast("PortWish", request.port),
-        ready=None if request.ready is None else _readiness(request.ready),
-        stop=StopPolicy(
+        request_id=request_id,
+        **policies_of(request),
+    )
+
+
+def check_env(env: Mapping[str, str], command: str, request: str) -> None:
+    """Raise `BadRequestError` when no program takes so large an environment."""
+    errors = [
+        f"{error} @ {'$' if name is None else json_path('$.env', name)}"
+        for name, error in check_exec_size(command, env)
+    ]
+    if errors:
+        raise BadRequestError(f"the {request} request is not valid", errors)
+
+
+def policies_of(request: PolicyRequest) -> dict[str, Any]:
+    """Return what a request says of how a process is run, as fields of its spec."""
+    return {
+        "restart": RestartPolicy(request.restart),
+        "port": cast("PortWish", request.port),
+        "ready": None if request.ready is None else _readiness(request.ready),
+        "stop": StopPolicy(
             signal=signal.Signals[request.stop.signal],
             timeout=request.stop.timeout,
             to=cast("Literal['group', 'app']", str(request.stop.to)),
         ),
-        limits=ResourceLimits(**attrs.asdict(request.limits)),
-        build="auto" if request.build == "auto" else "never",
-        request_id=request_id,
-    )
+        "limits": ResourceLimits(**attrs.asdict(request.limits)),
+        "build": "auto" if request.build == "auto" else "never",
+    }
 
 
 def _readiness(request: ReadyRequest) -> Readiness:
@@ -499,7 +586,7 @@ def _readiness(request: ReadyRequest) -> Readiness:
 
 def parse_signal_request(body: bytes) -> signal.Signals:
     """Check the body of a signal request; return the signal, or raise `BadRequestError`."""
-    return signal.Signals[_parse_document(body, SignalRequest, "signal").signal]
+    return signal.Signals[parse_document(body, SignalRequest, "signal").signal]
 
 
 def parse_empty_request(body: bytes) -> None:
@@ -509,7 +596,7 @@ def parse_empty_request(body: bytes) -> None:
         raise BadRequestError("expected an empty body or {}", errors)
 
 
-def _parse_document(body: bytes, kind: type[DocumentT], name: str) -> DocumentT:
+def parse_document(body: bytes, kind: type[DocumentT], name: str) -> DocumentT:
     errors: list[str] = []
     data = _known_fields(parse_object(body), kind, "$", errors)
     try:
@@ -532,17 +619,42 @@ def _known_fields(data: dict[str, Any], kind: type, path: str, errors: list[str]
         errors.append(f"required field missing: one of {', '.join(choice)} @ {path}")
     errors += [f"expected one of {', '.join(choice)} alone @ {path}.{key}" for key in found[1:]]
     for key, value in known.items():
-        nested = _request_in(kind, key)
-        if nested is not None and type(value) is dict:
-            known[key] = _known_fields(value, nested, json_path(path, key), errors)
+        place, nested = json_path(path, key), _request_in(kind, key)
+        if value is None and _is_by_name(kind, key):
+            # What may be left out has no other form in which it says nothing.
+            errors.append(f"expected an object @ {place}")
+            known[key] = {}
+        if nested is None or type(value) is not dict:
+            continue
+        if _is_by_name(kind, key):
+            known[key] = {
+                name: _known_fields(one, nested, json_path(place, name), errors)
+                if type(one) is dict
+                else one
+                for name, one in value.items()
+            }
+        else:
+            known[key] = _known_fields(value, nested, place, errors)
     return known
 
 
 @functools.cache
 def _request_in(kind: type, field: str) -> type | None:
-    """Return the class of a field that is an object itself."""
+    """Return the class of a field that is an object itself, or has such by name."""
+    found = _types_of(kind, field)
+    inner = [one for kind in found if get_origin(kind) is dict for one in get_args(kind)]
+    return next((one for one in (*found, *inner) if attrs.has(one)), None)
+
+
+@functools.cache
+def _is_by_name(kind: type, field: str) -> bool:
+    return any(get_origin(one) is dict for one in _types_of(kind, field))
+
+
+def _types_of(kind: type, field: str) -> tuple[Any, ...]:
+    """Return the types that a field may have."""
     found = get_type_hints(kind)[field]
-    return next((one for one in (found, *get_args(found)) if attrs.has(one)), None)
+    return found, *get_args(found)
 
 
 def _describe(exc: BaseException, _type: object) -> str:
@@ -560,10 +672,19 @@ def _make_converter() -> Converter:
         for type_ in (kind, kind | None):
             converter.register_structure_hook(type_, _hook(known))
     for request in (ReadyRequest, StopRequest, LimitsRequest):
-        nested = _nested_hook(make_dict_structure_fn(request, converter))
-        for optional in (request, request | None):
-            converter.register_structure_hook(optional, nested)
+        _add_nested(converter, request)
     return converter
+
+
+def add_request(request: type) -> None:
+    """Let a field be a request of its own, or have such by name."""
+    _add_nested(_converter, request)
+
+
+def _add_nested(converter: Converter, request: type) -> None:
+    nested = _nested_hook(make_dict_structure_fn(request, converter))
+    for optional in (request, request | None):
+        converter.register_structure_hook(optional, nested)
 
 
 def _nested_hook(structure: Callable[[Any, Any], Any]) -> Callable[[object, type], Any]:

@@ -36,6 +36,8 @@ __all__ = [
     "Line",
     "Memory",
     "Name",
+    "OnFailureKind",
+    "OrderKind",
     "Pattern",
     "Port",
     "QueryOption",
@@ -43,10 +45,13 @@ __all__ = [
     "RootPath",
     "Seconds",
     "SignalName",
+    "SlotCount",
     "SourceUrl",
     "StopTo",
     "Text",
+    "TypeName",
     "ValueKind",
+    "VariableChange",
     "VariableName",
     "VariableValue",
     "Weight",
@@ -80,6 +85,9 @@ SourceUrl = NewType("SourceUrl", str)
 Digest = NewType("Digest", str)
 VariableName = NewType("VariableName", str)
 VariableValue = NewType("VariableValue", str)
+VariableChange = NewType("VariableChange", object)
+TypeName = NewType("TypeName", str)
+OnFailureKind = NewType("OnFailureKind", str)
 SignalName = NewType("SignalName", str)
 Line = NewType("Line", str)
 RootPath = NewType("RootPath", str)
@@ -90,9 +98,11 @@ Pattern = NewType("Pattern", str)
 Yes = NewType("Yes", bool)
 Seconds = NewType("Seconds", float)
 StopTo = NewType("StopTo", str)
+OrderKind = NewType("OrderKind", str)
 Memory = NewType("Memory", int)
 Count = NewType("Count", int)
 CountOrZero = NewType("CountOrZero", int)
+SlotCount = NewType("SlotCount", int)
 Weight = NewType("Weight", int)
 BuildMode = NewType("BuildMode", str)
 
@@ -112,6 +122,7 @@ SLUG_PATTERN = rf"^{_NAME.pattern}\.{_NAME.pattern}$"
 
 _LAST_PORT = 65535
 _MOST_SECONDS = 86400
+_TYPE_NAME = re.compile("[A-Za-z0-9_-]{1,32}")
 _ROOT = re.compile(r"[^/\x00]+(?:/[^/\x00]+)*/?")
 _PATH = re.compile(r"/[!-~]{0,1023}")
 
@@ -146,6 +157,13 @@ def _name(value: object) -> str:
     text = _not_empty(value)
     if not _NAME.fullmatch(text):
         raise ValueError("expected 1 to 64 characters of A-Z a-z 0-9 . _ -")
+    return text
+
+
+def _type_name(value: object) -> str:
+    text = _not_empty(value)
+    if not _TYPE_NAME.fullmatch(text) or text == "release":
+        raise ValueError("expected 1 to 32 characters of A-Z a-z 0-9 _ -, and not 'release'")
     return text
 
 
@@ -270,6 +288,12 @@ KINDS: Mapping[Any, ValueKind] = {
     Digest: ValueKind(_digest, _string(pattern=f"^{DIGEST.pattern}$")),
     VariableName: ValueKind(_variable_name, _string(pattern=f"^{VARIABLE_NAME.pattern}$")),
     VariableValue: ValueKind(_variable_value, _string(pattern="^[^\0]*$")),
+    VariableChange: ValueKind(
+        lambda value: None if value is None else _variable_value(value),
+        {"type": ["string", "null"], "pattern": "^[^\0]*$"},
+    ),
+    TypeName: ValueKind(_type_name, _string(pattern=f"^{_TYPE_NAME.pattern}$")),
+    OnFailureKind: _word_of("rollback", "halt"),
     BuildMode: _word_of("auto", "never"),
     SignalName: ValueKind(
         _signal_name, _string(enum=[f"{start}{name}" for name in SIGNALS for start in ("", "SIG")])
@@ -291,9 +315,11 @@ KINDS: Mapping[Any, ValueKind] = {
     Yes: ValueKind(_yes, {"const": True}),
     Seconds: ValueKind(_seconds, {"type": "number", "minimum": 0, "maximum": _MOST_SECONDS}),
     StopTo: _word_of("group", "app"),
+    OrderKind: _word_of("start-first", "stop-first"),
     Memory: _whole(1024 * 1024, 2**62),
     Count: _whole(1, 2**22),
     CountOrZero: _whole(0, 2**62),
+    SlotCount: _whole(0, 1000),
     Weight: _whole(1, 10_000),
 }
 """Type of a field → what it may be."""

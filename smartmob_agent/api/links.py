@@ -10,7 +10,7 @@ import attrs
 __all__ = ["SLUG", "LinkTarget", "Links"]
 
 SLUG = "<slug>"
-"""Ends the path of a route that is about one process."""
+"""In the path of a route that is about one process, or one app."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +42,8 @@ class Links:
 
     def to(self, operation: str, slug: str = "") -> str:
         """Return the URL of an operation; those of WebSockets begin with ws or wss."""
-        return self._prefixes[operation] + slug
+        before, after = self._parts[operation]
+        return f"{before}{slug}{after}"
 
     @property
     def header(self) -> str:
@@ -59,11 +60,11 @@ class Links:
         )
 
     @cached_property
-    def _prefixes(self) -> Mapping[str, str]:
-        """Operation → its URL without a slug."""
+    def _parts(self) -> Mapping[str, tuple[str, str]]:
+        """Operation → what is before and behind the slug in its URL."""
         socket_base = f"ws{self.base.removeprefix('http')}"  # http → ws, https → wss
-        return {
-            operation: (socket_base if target.socket else self.base)
-            + target.path.removesuffix(SLUG)
-            for operation, target in self.targets.items()
-        }
+        found = {}
+        for operation, target in self.targets.items():
+            before, _, after = target.path.partition(SLUG)
+            found[operation] = (f"{socket_base if target.socket else self.base}{before}", after)
+        return found

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from smartmob_agent.api.kinds import TEXT, QueryOption
+from smartmob_agent.api.kinds import KINDS, TEXT, Name, QueryOption
 from smartmob_agent.api.links import SLUG, Links
 from smartmob_agent.api.problem_catalogue import ANYWHERE, PROBLEM, WITH_TOKENS, ProblemReply
 from smartmob_agent.api.route import Answer, ApiContext, Reply, Request, Route, targets_of
@@ -34,7 +34,8 @@ the type `application/problem+json` (RFC 9457).  Each path that knows GET knows 
 one OPTIONS; any other method is a 405 with `Allow`, any other path a 404."""
 _TAGS = {
     "processes": "Make, see and delete processes.",
-    "control": "Start again, send signals.",
+    "control": "Start again, replace, send signals.",
+    "apps": "Deploy, roll back and scale many processes at once.",
     "output": "What children write.",
     "agent": "The agent itself.",
 }
@@ -124,13 +125,15 @@ def _describe(routes: Sequence[Route], schemes: Sequence[str]) -> dict[str, Any]
         item = _operation(route, secured="bearer" in schemes and not route.open)
         if "bearer" in schemes and route.open:
             item["security"] = [{name: []} for name in schemes if name != "bearer"]
-        where = paths.setdefault(route.path.replace(SLUG, "{slug}"), {})
-        if route.path.endswith(SLUG):
-            where["parameters"] = [{"$ref": "#/components/parameters/Slug"}]
+        named = route.path.replace(SLUG, f"{{{route.parameter}}}")
+        where = paths.setdefault(named, {})
+        if SLUG in route.path:
+            name = route.parameter.capitalize()
+            where["parameters"] = [{"$ref": f"#/components/parameters/{name}"}]
         where[route.method.lower()] = item
     components = {
         "responses": {name: _problem(known) for name, known in problems_of(routes).items()},
-        "parameters": {"Slug": _SLUG_PARAMETER},
+        "parameters": {"Slug": _SLUG_PARAMETER, "App": _APP_PARAMETER},
         "headers": {name: _header(name) for name in _HEADERS},
         "securitySchemes": {name: _SCHEMES[name] for name in schemes},
     }
@@ -190,6 +193,14 @@ _SLUG_PARAMETER = {
     "description": "Names the process.",
     "schema": SLUG_SCHEMA,
     "example": EXAMPLE_SLUG,
+}
+_APP_PARAMETER = {
+    "name": "app",
+    "in": "path",
+    "required": True,
+    "description": "Names the app.",
+    "schema": KINDS[Name].schema,
+    "example": "shop",
 }
 _SCHEMES = {
     "bearer": {

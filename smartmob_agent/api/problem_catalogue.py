@@ -11,10 +11,11 @@ from typing import Any
 import attrs
 
 from smartmob_agent.api.kinds import QUERY_DETAIL
-from smartmob_agent.api.schemas import Document, document, text
+from smartmob_agent.api.schemas import Document, count, document, text
 from smartmob_agent.errors import (
     BadRequestError,
     BodyTooLargeError,
+    OwnedError,
     ProcessNotFoundError,
     RequestError,
     StoppingError,
@@ -25,6 +26,7 @@ from smartmob_agent.state.seam import StateFullError
 __all__ = [
     "ANYWHERE",
     "NOT_FOUND",
+    "OWNED",
     "PROBLEM",
     "STATE_FULL",
     "STOPPING",
@@ -37,7 +39,7 @@ PROBLEM = Document(
     name="Problem",
     schema=document(
         "What went wrong: RFC 9457.",
-        optional=("errors",),
+        optional=("errors", "release", "step", "lines"),
         type={"const": "about:blank", "description": "The status says it all."},
         title=text("The phrase of the status."),
         status={"type": "integer", "minimum": 400, "maximum": 599},
@@ -47,6 +49,13 @@ PROBLEM = Document(
             "description": "One line for each fault of the request.",
             "items": text(),
             "minItems": 1,
+        },
+        release=count("That was on its way.", minimum=1),
+        step=text("Of a new version: which one failed."),
+        lines={
+            "type": "array",
+            "description": "The last lines of the output of what failed.",
+            "items": text(),
         },
     ),
 )
@@ -92,6 +101,7 @@ def internal_error_detail(request_id: str) -> str:
 
 
 NOT_FOUND = ProblemReply.of("NotFound", "There is no such process.", ProcessNotFoundError("nobody"))
+OWNED = ProblemReply.of("Owned", "It belongs to an app.", OwnedError("hello.web.0", "hello"))
 STOPPING = ProblemReply.of("Stopping", "The agent is stopping.", StoppingError())
 
 ANYWHERE = (

@@ -10,7 +10,13 @@ from smartmob_agent.api.documents import (
     parse_empty_request,
     process_status,
 )
-from smartmob_agent.api.problem_catalogue import NOT_FOUND, STATE_FULL, STOPPING, ProblemReply
+from smartmob_agent.api.problem_catalogue import (
+    NOT_FOUND,
+    OWNED,
+    STATE_FULL,
+    STOPPING,
+    ProblemReply,
+)
 from smartmob_agent.api.route import (
     Answer,
     ApiContext,
@@ -53,6 +59,7 @@ _OPERATIONS_ON_ONE = (
     "attachConsole",
     "restartProcess",
     "signalProcess",
+    "replaceProcess",
     "deleteProcess",
 )
 _OF_SLUG = {"slug": "$response.body#/slug"}
@@ -85,6 +92,7 @@ async def _show(context: ApiContext, request: Request) -> Answer:
 
 async def _delete(context: ApiContext, request: Request) -> Answer:
     parse_empty_request(await request.read_body())
+    context.supervisor.get(request.slug).check_free()
     await context.supervisor.delete(request.slug)
     return json_answer(200, {})
 
@@ -148,6 +156,6 @@ ROUTES = (
         about="In every state.  It goes on if the client goes away.",
         body=Body(schema=NOTHING, required=False),
         replies={200: json_reply("The whole tree is gone, and its files are removed.", NOTHING)},
-        problems=(NOT_FOUND, STATE_FULL),
+        problems=(NOT_FOUND, OWNED, STATE_FULL),
     ),
 )

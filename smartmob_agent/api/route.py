@@ -16,6 +16,7 @@ from smartmob_agent.api.kinds import QueryOption
 from smartmob_agent.api.links import Links, LinkTarget
 from smartmob_agent.api.problem_catalogue import ProblemReply
 from smartmob_agent.api.schemas import Document, Schema
+from smartmob_agent.apps.registry import Apps
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.errors import BodyTooLargeError
 from smartmob_agent.http.asgi import Receive, Scope, Send
@@ -59,6 +60,7 @@ class ApiContext:
 
     routes: tuple[Route, ...]
     supervisor: Supervisor
+    apps: Apps
     config: AgentConfig
     metrics: Metrics
     log_readers: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(4))
@@ -141,7 +143,8 @@ SocketHandler = Callable[[ApiContext, str, Scope], SocketSession]
 class Route:
     """One method at one path: where it is, what it does, and what it asks for.
 
-    path: may end with `<slug>`.
+    path: may have `<slug>` in it, at its end or right behind its first part.
+    parameter: what that names: `slug` or `app`.
     handle: answers a request; it may raise `RequestError`, which becomes a problem document.
     connect: looks at the handshake of a WebSocket, whose slug is its second argument; it returns
         what accepts and serves it, or raises `RequestError`, too.
@@ -177,6 +180,7 @@ class Route:
     quiet: bool = False
     limits: Callable[[ApiContext], BodyLimits] | None = None
     relation: str = ""
+    parameter: str = "slug"
 
 
 @attrs.frozen(kw_only=True)
@@ -186,7 +190,7 @@ class RouteRules:
     open_paths: need no token.
     any_host_paths: may be asked under any name.
     quiet_paths: are not logged.
-    patterns: what requests are told apart by in metrics; they may end with `<slug>`.
+    patterns: what requests are told apart by in metrics; they may have `<slug>` in them.
     body_limits: method and path → what a body may cost there.
     """
 

@@ -6,6 +6,7 @@ schema.  An example is JSON, but that a `LinkTo` may stand in it for a URL.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -169,8 +170,9 @@ def document_of(kind: type) -> Document:
     )
 
 
+@functools.cache
 def request_of(kind: type) -> Document:
-    """Return the document of a request from the class that checks it."""
+    """Return the document of a request from the class that checks it: one for each class."""
     types = get_type_hints(kind)
     attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(kind)
     fields = {one.name: field_of(one) for one in attributes}
@@ -215,16 +217,16 @@ def _described(schema: Schema | Document, about: str) -> Schema:
 
 
 def _schema_of(kind: Any) -> Schema | Document:
-    if get_origin(kind) is dict:
-        names, values = get_args(kind)
-        return {
-            "type": "object",
-            "propertyNames": _schema_of(names),
-            "additionalProperties": _schema_of(values),
-        }
+    # What may be left out is not null where it stands: only the other type counts.
     for one in (kind, *get_args(kind)):
+        if get_origin(one) is dict:
+            names, values = get_args(one)
+            return {
+                "type": "object",
+                "propertyNames": _schema_of(names),
+                "additionalProperties": _schema_of(values),
+            }
         if attrs.has(one):
             return request_of(one)
-    # What may be left out is not null where it stands: only the other type counts.
     [known] = [one for one in (kind, *get_args(kind)) if one in KINDS]
     return KINDS[known].schema

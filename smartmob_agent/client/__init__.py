@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from smartmob_agent.client.apps import AgentApps, App, AppNews, Release, Rollout
 from smartmob_agent.client.attachment import Attachment
 from smartmob_agent.client.client import Client, open_client
 from smartmob_agent.client.documents import Change, Exit, Process, Upload
@@ -41,6 +42,9 @@ from smartmob_agent.client.records import Event, Line, Record
 
 __all__ = [
     "AddressError",
+    "AgentApps",
+    "App",
+    "AppNews",
     "Attachment",
     "BadAnswerError",
     "BusyError",
@@ -66,6 +70,8 @@ __all__ = [
     "ProcessFailedError",
     "Record",
     "RefusedError",
+    "Release",
+    "Rollout",
     "Snapshot",
     "TlsError",
     "TooLargeError",

@@ -13,6 +13,7 @@ from pathlib import Path
 import trio
 
 from smartmob_agent.client.address import parse_address
+from smartmob_agent.client.apps import AgentApps
 from smartmob_agent.client.attachment import Attachment, AttachmentReader
 from smartmob_agent.client.documents import (
     FAILURES,
@@ -43,6 +44,8 @@ class Client:
 
     All calls raise `ClientError`: `NoConnectionError` when the agent does not answer,
     `RefusedError` when the agent rejects the request.  Several tasks may call at the same time.
+
+    apps: its apps: see `AgentApps`.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Client:
         self._requests = requests
         self._make_sockets = make_sockets
         self._reconnect_timeout = reconnect_timeout
+        self.apps = AgentApps(requests)
 
     async def list_processes(self) -> list[Process]:
         """Return the status of all processes, in order of creation."""
@@ -118,6 +122,24 @@ class Client:
         answer = await self._requests.request("POST", path, query=query, long_running=True)
         return parse_process(answer.document())
 
+    async def replace(
+        self, slug: str, request: Mapping[str, object], *, wait: bool = True
+    ) -> Process:
+        """Put another version in the place of a process.
+
+        request: as of `create`, without `app` and `node`; also `order` and `drain`.
+        wait: return only when the new version has the place.
+
+        Raises `ConflictError` when it came to nothing and the old version goes on; `step` and
+        `lines` of its document say where, and with which last output.
+        """
+        path, query = path_of("replace-process", slug), {"wait": int(wait)}
+        body = json.dumps(request).encode()
+        answer = await self._requests.request(
+            "POST", path, query=query, body=body, long_running=True
+        )
+        return parse_process(answer.document())
+
     async def send_signal(self, slug: str, signal: str) -> None:
         """Send a signal, such as `HUP`, to the child; raises `ConflictError` when none runs."""
         body = json.dumps({"signal": signal}).encode()
@@ -160,9 +182,10 @@ class Client:
         raise ProcessFailedError(slug, "the agent has stopped", None)
 
     def events(self, *, slugs: Sequence[str] = (), apps: Sequence[str] = ()) -> Feed[Happening]:
-        """Follow the states of processes: a `Snapshot`, then each `Change`.
+        """Follow the states of processes: a `Snapshot`, then each `Change`, and the `AppNews`.
 
         slugs, apps: only processes with these slugs and of these apps; all if both are empty.
+            With slugs there is no news of apps.
 
         A lost connection is retried; a `Gap` reports changes that were missed meanwhile.
         """

@@ -25,6 +25,7 @@ __all__ = [
     "parse_process",
     "parse_processes",
     "parse_upload",
+    "structure",
 ]
 
 _T = TypeVar("_T", bound=attrs.AttrsInstance)
@@ -73,6 +74,7 @@ class Process:
     state: one of the documented states; newer agents may have more.
     port: its TCP port, if the agent gave it one.
     ready: whether the child that runs counts as started well.
+    release: of its app, if it is one of an app.
     exit: how the last child ended, None before the first end.
     error: one line on why the process does not run.
     next_start_at: time of the next start, while the process is in `backoff`.
@@ -96,6 +98,7 @@ class Process:
     next_start_at: datetime | None
     port: int | None = None
     ready: bool = False
+    release: int | None = None
     document: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
 
     @property
@@ -137,13 +140,13 @@ class Upload:
 
 def parse_process(document: object) -> Process:
     """Read a status document; raises `BadAnswerError`."""
-    process = _structure(document, Process)
+    process = structure(document, Process)
     return attrs.evolve(process, document=document)  # type: ignore[arg-type]  # It was an object.
 
 
 def parse_change(document: object) -> Change:
     """Read an event of a process; raises `BadAnswerError`."""
-    change = _structure(document, Change)
+    change = structure(document, Change)
     return attrs.evolve(change, document=document)  # type: ignore[arg-type]  # It was an object.
 
 
@@ -157,7 +160,7 @@ def parse_processes(document: object) -> list[Process]:
 
 def parse_upload(document: object) -> Upload:
     """Read the answer to an upload; raises `BadAnswerError`."""
-    return _structure(document, Upload)
+    return structure(document, Upload)
 
 
 def parse_json(body: bytes | str) -> Any:
@@ -169,7 +172,8 @@ def parse_json(body: bytes | str) -> Any:
         raise BadAnswerError(f"expected JSON, found {shown!a}") from None
 
 
-def _structure(document: object, kind: type[_T]) -> _T:
+def structure(document: object, kind: type[_T]) -> _T:
+    """Read a document; fields that are not known are passed over.  Raises `BadAnswerError`."""
     if not isinstance(document, dict):
         raise BadAnswerError(f"expected an object, found {document!a:.60}")
     known = {field.name for field in attrs.fields(kind)} - {"document"}

@@ -25,7 +25,7 @@ Every message is one line and holds neither a token nor the query of a URL.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = [
     "AddressError",
@@ -109,16 +109,24 @@ class RefusedError(ClientError):
     detail: one line for a human.
     errors: one line for each fault of the request.
     request_id: the id of the request in the agent's log.
+    document: the problem document, which may say more, such as `step` and `lines`.
     """
 
     def __init__(
-        self, status: int, detail: str, *, errors: Sequence[str] = (), request_id: str = ""
+        self,
+        status: int,
+        detail: str,
+        *,
+        errors: Sequence[str] = (),
+        request_id: str = "",
+        document: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(detail + "".join(f"; {error}" for error in errors))
         self.status = status
         self.detail = detail
         self.errors = tuple(errors)
         self.request_id = request_id
+        self.document = {} if document is None else document
 
 
 class InvalidRequestError(RefusedError):
@@ -134,7 +142,7 @@ class NoSuchProcessError(RefusedError):
 
 
 class ConflictError(RefusedError):
-    """409: the slug is in use, or the state of the process does not allow the action."""
+    """409: the slug is in use, the state of the process does not allow the action, or it failed."""
 
 
 class TooLargeError(RefusedError):

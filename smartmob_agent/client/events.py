@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 import trio
 
+from smartmob_agent.client.apps import AppNews, parse_news
 from smartmob_agent.client.documents import (
     GONE,
     Change,
@@ -51,7 +52,7 @@ class Gap:
     missed: int | None
 
 
-Happening = Snapshot | Change | Gap
+Happening = Snapshot | Change | Gap | AppNews
 
 
 class EventsReader:
@@ -103,6 +104,8 @@ class EventsReader:
 
 def _parse(message: ServerSentEvent) -> Happening | None:
     """Return the event in a message; None for keep-alives and for kinds not known yet."""
+    if message.event in ("app", "release", "rollout"):
+        return parse_news(message.event, message.data)
     if message.event not in ("snapshot", "state", "gap"):
         return None
     document = parse_json(message.data)
@@ -120,7 +123,7 @@ def state_in(happening: Happening) -> tuple[str, str | None, bool]:
 
     The state is empty for a gap.
     """
-    if isinstance(happening, Gap):
+    if isinstance(happening, Gap | AppNews):
         return "", None, False
     if isinstance(happening, Change):
         return happening.state, happening.error, happening.ready

@@ -11,10 +11,10 @@ from smartmob_agent.client.errors import NoConnectionError, NoSuchProcessError, 
 from smartmob_agent.client.network import Requests
 from smartmob_agent.client.reconnect import ReconnectBackoff
 
-__all__ = ["Identity", "path_of", "run_with_reconnects"]
+__all__ = ["SLUG", "Identity", "path_of", "run_with_reconnects"]
 
 
-_SLUG = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]+")
+SLUG = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]+")
 """`.` and `..` would be taken out of a path on its way: RFC 3986, section 5.2.4."""
 
 
@@ -23,7 +23,7 @@ def path_of(action: str, slug: str) -> str:
 
     Raises `NoSuchProcessError` for what is no slug, and might name something else in a path.
     """
-    if not _SLUG.fullmatch(slug):
+    if not SLUG.fullmatch(slug):
         raise NoSuchProcessError(404, f"no process has the slug {slug!r}")
     return f"/{action}/{slug}"
 

@@ -61,4 +61,5 @@ def _refusal(status: int, document: Mapping[str, object], request_id: str) -> Re
         str(document.get("detail") or document.get("title") or f"HTTP {status}"),
         errors=[str(error) for error in errors] if isinstance(errors, list) else (),
         request_id=request_id,
+        document=document,
     )

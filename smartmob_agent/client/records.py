@@ -21,12 +21,16 @@ class Line:
     seq: its number; a process numbers its lines from 1, over all restarts.
     stream: `stdout` or `stderr`.
     text: without the line end.
+    pid: of the child that wrote it; None for a build, and from older agents.
+    release: of its app, if it is one of an app.
     """
 
     seq: int
     time: datetime
     stream: str
     text: str
+    pid: int | None = None
+    release: int | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -62,6 +66,8 @@ def parse_record(text: str | bytes) -> Record:
                 time=datetime.fromisoformat(document["time"]),
                 stream=str(document["stream"]),
                 text=str(document["line"]),
+                pid=document.get("pid"),
+                release=document.get("release"),
             )
         name, time = str(document.pop("event")), document.pop("time", None)
         return Event(name=name, time=time and datetime.fromisoformat(time), fields=document)

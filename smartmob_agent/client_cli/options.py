@@ -8,9 +8,17 @@ from typing import Any
 
 import click
 
-from smartmob_agent.client_cli.completion import complete_agent, complete_slug
+from smartmob_agent.client_cli.completion import complete_agent, complete_app, complete_slug
 
-__all__ = ["MAX_LINES", "Duration", "agent_options", "slug_argument", "slugs_argument"]
+__all__ = [
+    "MAX_LINES",
+    "Duration",
+    "agent_options",
+    "app_argument",
+    "slug_argument",
+    "slugs_argument",
+    "wait_option",
+]
 
 MAX_LINES = 10**18 - 1
 """The largest number that the agent accepts."""
@@ -30,6 +38,10 @@ _token = click.option(
     "--token-file", type=click.Path(), metavar="FILE", help="File with the token."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+app_argument = click.argument("app", shell_complete=complete_app)
+wait_option = click.option(
+    "--wait/--no-wait", default=True, help="Follow it to its end.  [default: --wait]"
+)
 slug_argument = click.argument("slug", shell_complete=complete_slug)
 
 

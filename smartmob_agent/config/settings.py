@@ -636,6 +636,12 @@ class AgentConfig:
             default_in_words="none: they are forgotten",
         ),
     )
+    release_timeout: float = attrs.field(
+        default=600.0,
+        metadata=setting(
+            SECONDS, "Time for the `release` command of an app's new release.", section="Processes"
+        ),
+    )
     stop_timeout: float = attrs.field(
         default=10.0,
         metadata=setting(

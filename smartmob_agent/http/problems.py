@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from smartmob_agent.errors import BadRequestError, RequestError
+from smartmob_agent.errors import RequestError
 from smartmob_agent.http.asgi import Headers, Scope, Send
 from smartmob_agent.http.headers import REQUEST_ID
 
@@ -47,8 +47,7 @@ def problem(status: int, detail: str, errors: Sequence[str] = ()) -> dict[str, A
 
 def problem_of(error: RequestError) -> dict[str, Any]:
     """Return the problem document of an error that a client can mend."""
-    errors = error.errors if isinstance(error, BadRequestError) else ()
-    return problem(error.status, str(error), errors)
+    return {**problem(error.status, str(error)), **error.members}
 
 
 async def send_problem(

@@ -13,7 +13,17 @@ import attrs
 
 from smartmob_agent.output.frames import text_frames
 
-__all__ = ["Batch", "Event", "Frames", "Record", "Stream", "cut_lines", "rfc3339"]
+__all__ = [
+    "NOBODY",
+    "Batch",
+    "Event",
+    "Frames",
+    "Origin",
+    "Record",
+    "Stream",
+    "cut_lines",
+    "rfc3339",
+]
 
 _ITEM_BYTES = 1024
 """What a batch costs in memory besides its text, and what an event costs in all, about."""
@@ -37,6 +47,27 @@ class Stream(enum.StrEnum):
 
     STDOUT = "stdout"
     STDERR = "stderr"
+
+
+@attrs.frozen(kw_only=True)
+class Origin:
+    """Who has written something.
+
+    pid: of the child; None for what is none, such as a build.
+    release: of its app; None for one without releases.
+    """
+
+    pid: int | None = None
+    release: int | None = None
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """What a record says of it."""
+        named = {"pid": self.pid, "release": self.release}
+        return {name: number for name, number in named.items() if number is not None}
+
+
+NOBODY = Origin()
 
 
 def rfc3339(time: datetime) -> str:
@@ -95,6 +126,7 @@ class Batch:
     stream: Stream
     time: datetime
     text: bytes
+    origin: Origin = NOBODY
 
     @cached_property
     def end(self) -> int:
@@ -140,10 +172,10 @@ class Batch:
 
     @property
     def records(self) -> Iterator[Record]:
-        """Each line with its number, time and stream."""
-        time = rfc3339(self.time)
+        """Each line with its number, time, stream and origin."""
+        same = {"time": rfc3339(self.time), "stream": self.stream.value, **self.origin.fields}
         for seq, line in zip(itertools.count(self.first), self.lines, strict=False):
-            yield {"seq": seq, "time": time, "stream": self.stream.value, "line": line.decode()}
+            yield {"seq": seq, **same, "line": line.decode()}
 
     @property
     def cost_bytes(self) -> int:

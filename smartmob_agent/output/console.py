@@ -8,11 +8,21 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from smartmob_agent.output.batch import Batch, Event, Stream, cut_lines, rfc3339
+import attrs
+
+from smartmob_agent.output.batch import (
+    NOBODY,
+    Batch,
+    Event,
+    Origin,
+    Stream,
+    cut_lines,
+    rfc3339,
+)
 from smartmob_agent.output.cursor import Cursor, LinesMissedError
 from smartmob_agent.output.ring import Ring
 
-__all__ = ["Console", "ConsoleEnd", "ConsoleLog", "is_of"]
+__all__ = ["Console", "ConsoleEnd", "ConsoleLog", "ConsoleWriter", "is_of"]
 
 
 class ConsoleLog(Protocol):
@@ -72,7 +82,11 @@ class Console(Ring[Batch | Event]):
         """The number of the next line; they are numbered from 1."""
         return self.next_number
 
-    def publish(self, stream: Stream, text: bytes) -> None:
+    def open_writer(self, origin: Origin) -> ConsoleWriter:
+        """Return what publishes in the name of one child."""
+        return ConsoleWriter(console=self, origin=origin)
+
+    def publish(self, stream: Stream, text: bytes, origin: Origin = NOBODY) -> None:
         r"""Add lines, each with `\n` at its end, at the cost of the oldest.
 
         Nothing happens without text or after the end.  The newest item always stays,
@@ -82,7 +96,9 @@ class Console(Ring[Batch | Event]):
             self.text_bytes += len(text)
             time = self._now()
             for part in cut_lines(text, _BATCH_BYTES):
-                self._keep(Batch(first=self.next_number, stream=stream, time=time, text=part))
+                first = self.next_number
+                batch = Batch(first=first, stream=stream, time=time, text=part, origin=origin)
+                self._keep(batch)
 
     def _keep(self, item: Batch | Event) -> None:
         if self._log is None:
@@ -155,6 +171,18 @@ class Console(Ring[Batch | Event]):
                 cursor.next_number = max(item.first, item.end - lines)
                 lines -= item.end - item.first
         return cursor
+
+
+@attrs.frozen(kw_only=True)
+class ConsoleWriter:
+    """The console, for one who writes to it."""
+
+    _console: Console
+    _origin: Origin
+
+    def publish(self, stream: Stream, text: bytes) -> None:
+        """See `Console.publish`."""
+        self._console.publish(stream, text, self._origin)
 
 
 def is_of(stream: Stream, item: Batch | Event) -> bool:

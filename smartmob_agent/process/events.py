@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import attrs
@@ -11,7 +11,7 @@ from smartmob_agent.output.cursor import Cursor, MissedError
 from smartmob_agent.output.ring import Ring
 from smartmob_agent.process.lifecycle import Transition
 
-__all__ = ["Events", "EventsMissedError", "Transition", "TransitionEvent"]
+__all__ = ["Events", "EventsMissedError", "News", "Transition", "TransitionEvent"]
 
 _ITEM_BYTES = 2048
 """What an event costs in memory besides the text of its error, about."""
@@ -63,14 +63,48 @@ class TransitionEvent:
         return self._rendered[render]
 
 
-class Events(Ring[TransitionEvent]):
+@attrs.frozen(eq=False, kw_only=True)
+class News:
+    """What has happened to an app, numbered as transitions are.
+
+    kind: `app`, `release` or `rollout`.
+    record: the rest of it, as JSON.
+    """
+
+    seq: int
+    time: datetime
+    kind: str
+    app: str
+    record: Mapping[str, object]
+
+    @property
+    def first(self) -> int:
+        """Its own number."""
+        return self.seq
+
+    @property
+    def end(self) -> int:
+        """The number of the next event."""
+        return self.seq + 1
+
+    @property
+    def cost_bytes(self) -> int:
+        """Memory that it takes, about."""
+        return _ITEM_BYTES
+
+    def since(self, _number: int) -> News:
+        """Return the same: there is only one in it."""
+        return self
+
+
+class Events(Ring[TransitionEvent | News]):
     """A bounded ring of transitions.  Publishing never waits and never grows it.
 
     The first number is that of the milliseconds since 1970: so numbers go on growing when the
     agent is started again, unless it has more than a thousand events a second all its life.
 
     now: the wall clock, with a time zone.
-    observers: are called with each event at once; they must not raise.
+    observers: are called with each transition at once; they must not raise.
     """
 
     def __init__(self, max_bytes: int, now: Callable[[], datetime]) -> None:
@@ -92,6 +126,12 @@ class Events(Ring[TransitionEvent]):
         for observe in self.observers:
             observe(event)
 
+    def publish_news(self, kind: str, app: str, record: Mapping[str, object]) -> None:
+        """Add what has happened to an app; nothing happens after the end."""
+        if not self.ended:
+            news = News(seq=self.next_number, time=self._now(), kind=kind, app=app, record=record)
+            self._add(news)
+
     def close(self) -> None:
         """End: readers come to an end when they have read what is left."""
         self._finish()
@@ -104,8 +144,8 @@ class Events(Ring[TransitionEvent]):
         self,
         *,
         after: int | None = None,
-        wants: Callable[[TransitionEvent], bool] | None = None,
-    ) -> Cursor[TransitionEvent]:
+        wants: Callable[[TransitionEvent | News], bool] | None = None,
+    ) -> Cursor[TransitionEvent | News]:
         """Return a reader; without options it begins with the next event.
 
         after: begin with the event behind this number instead.

@@ -15,7 +15,7 @@ from smartmob_agent.output.log.process_log import ProcessLog
 from smartmob_agent.process.crash import crash_record
 from smartmob_agent.process.preparation import Preparation
 from smartmob_agent.process.spec import ProcessSpec
-from smartmob_agent.process.states import ENDS, State, check_transition
+from smartmob_agent.process.states import State, check_transition
 
 __all__ = ["ProcessLifecycle", "ProcessView", "Transition"]
 
@@ -68,8 +68,10 @@ _VIEW = tuple(one.name for one in attrs.fields(ProcessView))
 
 @attrs.define(eq=False, kw_only=True)
 class ProcessLifecycle(ProcessView):
-    """What can be seen of a process: attributes, and `wait_state`, which waits for a change.
+    """The life of one version of a process, and what can be seen of it.
 
+    is_shown: whether it is the version that counts; nobody hears of the steps of others.
+    changed: where those wait who wait for a change of the process.
     files: where they come from (`files.source`), and what becomes of them.
     log: keeps what the console publishes, if that stays.
     last_crash: how the last child ended, if nobody asked for that, and its last lines.
@@ -84,6 +86,7 @@ class ProcessLifecycle(ProcessView):
     _publish: Callable[[Transition], None]
     _now: Callable[[], datetime]
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    is_shown: bool = True
 
     @property
     def slug(self) -> str:
@@ -94,30 +97,9 @@ class ProcessLifecycle(ProcessView):
         """Return the step that has just been taken."""
         return Transition(previous=previous, **{name: getattr(self, name) for name in _VIEW})
 
-    async def wait_state(self, *states: State) -> State:
-        """Wait until the process is in one of `states`, or gone; return the one that it is in.
-
-        A state that the process enters and leaves before the waiting task runs is missed.
-        """
-        awaited = {*states, State.GONE}
-        state = self.state
-        if state in awaited:
-            await trio.lowlevel.checkpoint()
-        while state not in awaited:
-            await self._changed.park()
-            state = self.state
-        return state
-
-    async def wait_started(self, after: int) -> None:
-        """Wait for a child beyond the first `after`, or until it is clear that none comes soon:
-        the next start is put off, or nobody will start one any more.
-        """
-        await trio.lowlevel.checkpoint()
-        while self.starts <= after and self.state not in ENDS and not self._is_put_off:
-            await self._changed.park()
-
     @property
-    def _is_put_off(self) -> bool:
+    def is_put_off(self) -> bool:
+        """Whether the next start is not due yet."""
         return self.state is State.BACKOFF and self._next_start > trio.current_time()
 
     def _enter(
@@ -130,16 +112,31 @@ class ProcessLifecycle(ProcessView):
         if state is State.RUNNING or error is not None:
             self.error = error
         extra = {"slug": self.slug, "state": state.value, "pid": self.pid, "error": error}
-        logger.info("state", extra=extra)
+        logger.info("state" if self.is_shown else "version", extra=extra)
         self._publish(self.transition(previous))
         self._changed.unpark_all()
 
-    async def wait_ready(self) -> bool:
-        """Wait until a child is ready; False if it is clear that none will be without help."""
-        await trio.lowlevel.checkpoint()
-        while not self.ready and self.state not in ENDS and self.state is not State.FINISHED:
-            await self._changed.park()
-        return self.ready
+    def enter_gone(self) -> None:
+        """Nothing is left of the process."""
+        self._enter(State.GONE)
+
+    def show(self, publish: Callable[[Transition], None]) -> None:
+        """Be what is seen of the process from now on.
+
+        Who hears of it does so at once, unless it is about to become ready.
+        """
+        self._publish, self.is_shown = publish, True
+        if self.state is not State.RUNNING:
+            self._tell()
+
+    def hide(self) -> None:
+        """Let nobody hear of the further steps."""
+        self._publish, self.is_shown = _ignore, False
+
+    def report(self, error: str) -> None:
+        """Tell an error that keeps nothing from running."""
+        self.error = error
+        self._tell()
 
     def _tell(self) -> None:
         """Something has changed that is seen, and the state has not."""
@@ -199,3 +196,7 @@ class ProcessLifecycle(ProcessView):
         """Set the time of the next start; return it for show."""
         self._next_start = trio.current_time() + delay
         return self._now() + timedelta(seconds=delay)
+
+
+def _ignore(_transition: Transition) -> None:
+    """Nobody wants to hear of it."""

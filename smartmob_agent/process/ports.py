@@ -16,6 +16,14 @@ _TRIES = 64
 """Looks at ports, some microseconds each, between two turns for other tasks."""
 
 
+@attrs.define(eq=False)
+class _Use:
+    """A port that a process has: twice while one version of it replaces another."""
+
+    slug: str
+    count: int = 1
+
+
 class Ports:
     """The ports of the processes of one agent.
 
@@ -26,40 +34,44 @@ class Ports:
     def __init__(self, first: int, last: int, is_free: Callable[[int], bool]) -> None:
         self._first, self._last = first, last
         self.is_free = is_free
-        self._taken: dict[int, str] = {}
-        """Port → slug of who has it."""
+        self._taken: dict[int, _Use] = {}
         self._next = first
 
     def open(self, wish: PortWish, slug: str, had: int | None = None) -> PortLease:
         """Begin to care for the port of a process; close the lease at its end.
 
-        had: what it had in an earlier life of the agent, and keeps if it can.
+        had: what it had in an earlier life of the agent, or has already, and keeps if it can.
 
         A number is the process's own from now on; else `PortLease.secure` chooses one.
 
         Raises `PortInUseError` for a number that another process has.
         """
         lease = PortLease(wish=wish, slug=slug, ports=self)
-        if wish == "auto" and had is not None and had not in self._taken:
-            lease.number = self._take(had, slug)
         if isinstance(wish, int):
-            if wish in self._taken:
-                raise PortInUseError(wish, self._taken[wish])
-            self._take(wish, slug)
+            if not self._is_for(wish, slug):
+                raise PortInUseError(wish, self._taken[wish].slug)
+            lease.held = self._take(wish, slug)
+        elif wish == "auto" and had is not None and self._is_for(had, slug):
+            lease.held = lease.number = self._take(had, slug)
         return lease
 
-    def _take(self, number: int, slug: str) -> int:
-        self._taken[number] = slug
-        return number
+    def _is_for(self, number: int, slug: str) -> bool:
+        use = self._taken.get(number)
+        return use is None or use.slug == slug
 
-    def owner(self, number: int) -> str | None:
-        """Return the slug of the process that has a port."""
-        return self._taken.get(number)
+    def _take(self, number: int, slug: str) -> int:
+        if number in self._taken:
+            self._taken[number].count += 1
+        else:
+            self._taken[number] = _Use(slug)
+        return number
 
     def release(self, number: int | None) -> None:
         """Give a port back, if there is one."""
         if number is not None:
-            del self._taken[number]
+            self._taken[number].count -= 1
+            if self._taken[number].count == 0:
+                del self._taken[number]
 
     async def choose(self, slug: str) -> int:
         """Take the next one that is free, and after the last one look from the first one on.
@@ -84,12 +96,14 @@ class PortLease:
     """The port of one process.
 
     number: None if it has none, or none yet.
+    held: what nobody else gets meanwhile.
     """
 
     _wish: PortWish
     _slug: str
     _ports: Ports
     number: int | None = None
+    held: int | None = None
 
     async def secure(self) -> int | None:
         """Return a port on which a child can listen now: the one that it had, if it is free still.
@@ -109,16 +123,13 @@ class PortLease:
                 )
             self.number = self._wish
         elif self.number is None or not ports.is_free(self.number):
-            had, self.number = self.number, None
-            ports.release(had)
-            self.number = await ports.choose(self._slug)
+            self.close()
+            self.held = self.number = await ports.choose(self._slug)
         else:
             await trio.lowlevel.checkpoint()
         return self.number
 
     def close(self) -> None:
         """Give the port back.  Safe to call more than once."""
-        number = self._wish if isinstance(self._wish, int) else self.number
-        if number is not None and self._ports.owner(number) == self._slug:
-            self._ports.release(number)
-        self.number = None
+        held, self.held, self.number = self.held, None, None
+        self._ports.release(held)

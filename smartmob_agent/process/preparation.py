@@ -38,7 +38,7 @@ from smartmob_agent.source.cache.seam import HeldArchive
 from smartmob_agent.source.disk.timeouts import MAKE_ROOM_TIMEOUT
 from smartmob_agent.source.store import Source, Store
 
-__all__ = ["BuildInfo", "Preparation", "failure_state"]
+__all__ = ["BuildInfo", "Preparation", "chosen_type", "failure_state", "types_of"]
 
 _FAILURE_STATES: Mapping[type[SourceError], State] = {
     SourceError: State.DOWNLOAD_FAILURE,
@@ -79,10 +79,12 @@ class Preparation:
 
     source: knows the archive's digest, and how far its download is.
     build: what the app was built by; None if it was not built.
+    seen: what is known of the app, once someone has looked.
     """
 
     source: Source
     build: BuildInfo | None = None
+    seen: SeenApp | None = None
     _store: Store
     _spec: ProcessSpec
     _environ: Mapping[str, str]
@@ -172,6 +174,7 @@ class Preparation:
             "SMARTMOB_NODE": spec.node,
             "SMARTMOB_SLUG": spec.slug,
             **({} if spec.process_type is None else {"SMARTMOB_PROCESS_TYPE": spec.process_type}),
+            **({} if spec.release is None else {"SMARTMOB_RELEASE": str(spec.release)}),
         }
         return attrs.evolve(command, env={**own, **command.env})
 
@@ -269,6 +272,7 @@ class Preparation:
 
         Raises `SourceError` if there is none, or what it needs is not set.
         """
+        self.seen = seen
         spec, chosen = self._spec, self._chosen(seen)
         app_json = AppJson() if seen.app_json is None else parse_app_json(seen.app_json)
         secret = self._builds.secret
@@ -280,18 +284,30 @@ class Preparation:
         spec = self._spec
         if spec.command is not None:
             return ProcessType(name="", command=spec.command, env={})
-        if seen.procfile is None:
-            raise NoProcfileError(
-                "expected a file 'Procfile' at the top of the archive, or in its only directory, "
-                f"found {seen.found}"
-            )
-        types = parse_procfile(seen.procfile)
-        if spec.process_type is None or spec.process_type not in types:
-            raise UnknownProcessTypeError(
-                f"expected one of the Procfile's process types ({', '.join(sorted(types))}), "
-                f"found {spec.process_type!r}"
-            )
-        return types[spec.process_type]
+        return chosen_type(types_of(seen), spec.process_type)
+
+
+def types_of(seen: SeenApp) -> Mapping[str, ProcessType]:
+    """Return the process types of an app.
+
+    Raises `NoProcfileError` and `InvalidProcfileError`.
+    """
+    if seen.procfile is None:
+        raise NoProcfileError(
+            "expected a file 'Procfile' at the top of the archive, or in its only directory, "
+            f"found {seen.found}"
+        )
+    return parse_procfile(seen.procfile)
+
+
+def chosen_type(types: Mapping[str, ProcessType], name: str | None) -> ProcessType:
+    """Return one of them; raises `UnknownProcessTypeError`."""
+    if name is None or name not in types:
+        raise UnknownProcessTypeError(
+            f"expected one of the Procfile's process types ({', '.join(sorted(types))}), "
+            f"found {name!r}"
+        )
+    return types[name]
 
 
 async def _again(unpack: Callable[[], Awaitable[Unpacked]]) -> None:

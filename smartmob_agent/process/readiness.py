@@ -39,15 +39,18 @@ class ReadinessProbe:
     port: int | None
     notifications: Notifications | None
     output: Cursor[Batch | Event]
+    _pid: int = 0
     _reason: str = ""
 
-    async def wait_ready(self, report_late: Callable[[str], None]) -> None:
+    async def wait_ready(self, pid: int, report_late: Callable[[str], None]) -> None:
         """Wait until the child is ready.
 
+        pid: of the child: another one may write to the same console.
         report_late: is called once, with the reason, if the child is not ready in time.
 
         If cancelled: ends the probe that is under way; there is never more than one.
         """
+        self._pid = pid
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._report_late, report_late)
             await self._wait()
@@ -89,7 +92,7 @@ class ReadinessProbe:
             item = await self.output.receive()
         except MissedError:
             return False  # It goes on with what is left.
-        if isinstance(item, Batch):
+        if isinstance(item, Batch) and item.origin.pid == self._pid:
             for count, line in enumerate(item.lines):
                 if pattern.is_in(line):
                     return True

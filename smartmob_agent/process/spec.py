@@ -34,6 +34,8 @@ class ProcessSpec:
     ready: None for what is usual for such a process.
     build: whether what the app needs is installed: `auto` or `never`.
     request_id: of the request that created it, sent along with the download.
+    owner: the app that it belongs to, and through which alone it is changed; None if nobody's.
+    release: of that app.
     """
 
     app: str
@@ -51,6 +53,8 @@ class ProcessSpec:
     limits: ResourceLimits = NO_LIMITS
     build: Literal["auto", "never"] = "auto"
     request_id: str = ""
+    owner: str | None = None
+    release: int | None = None
 
     @property
     def slug(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
 
@@ -25,9 +25,11 @@ from smartmob_agent.output.log.process_log import ProcessLog
 from smartmob_agent.process.events import Events
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.record import KIND, parse_record
+from smartmob_agent.process.replacement import ReplaceAttempt, Replacement
 from smartmob_agent.process.spec import ProcessSpec, Services
 from smartmob_agent.process.states import State
 from smartmob_agent.source.uploads import Uploads
+from smartmob_agent.state.seam import StoredDocument
 
 __all__ = ["Supervisor"]
 
@@ -98,10 +100,23 @@ class Supervisor:
             raise StoppingError
         if spec.slug in self._processes:
             raise SlugInUseError(spec.slug)
-        self._check_limits(spec.limits)
-        return self._begin(ManagedProcess.create(spec, self._services, self.events.publish))
+        self.check_limits(spec.limits)
+        return self._begin(ManagedProcess(spec, self._services, self.events.publish))
 
-    def _check_limits(self, limits: ResourceLimits) -> None:
+    def replace(self, slug: str, replacement: Replacement) -> ReplaceAttempt:
+        """Begin to put another version in the place of a process: see `ManagedProcess.replace`.
+
+        Raises `StoppingError` after `close`, `ProcessNotFoundError`, `WrongStateError` for one
+        that is to stop, `PortInUseError`, and `BadRequestError`.
+        """
+        if self._stopping:
+            raise StoppingError
+        process = self.get(slug)
+        self.check_limits(replacement.spec.limits)
+        return process.replace(replacement)
+
+    def check_limits(self, limits: ResourceLimits) -> None:
+        """Raise `BadRequestError` for limits that this machine cannot see to."""
         asked = {name for name, value in attrs.asdict(limits).items() if value is not None}
         if missing := sorted(asked & self._services.spawner.unlimited):
             raise BadRequestError(
@@ -113,24 +128,20 @@ class Supervisor:
                 ],
             )
 
-    async def restore(self) -> None:
+    def restore(self, documents: Iterable[StoredDocument]) -> None:
         """Bring back what an earlier life of the agent has kept, in the order of its creation.
 
-        Raises `StartError` when a document is not one of this agent's.
+        documents: all that are kept, in that order; those of other kinds are left to others.
+
+        Raises `StartError` when a document is not one of this agent's: then nothing has begun.
         """
-        if self._services.state is None:
-            await trio.lowlevel.checkpoint()
-            return
-        documents = (await self._services.state.read_all()).documents
         found = [
             (parse_record(one.key, one.value), one.revision)
             for one in documents
             if one.key[0] == KIND
         ]
         for kept, revision in found:
-            process = ManagedProcess.create(
-                kept.spec, self._services, self.events.publish, kept, revision
-            )
+            process = ManagedProcess(kept.spec, self._services, self.events.publish, kept, revision)
             self._restored.append(self._begin(process))
 
     @property
@@ -177,6 +188,10 @@ class Supervisor:
         console = Console(0, self._services.now, log)
         console.close(ConsoleEnd.PROCESS)
         return console, log
+
+    def find(self, slug: str) -> ManagedProcess | None:
+        """Return the process of that slug, if there is one."""
+        return self._processes.get(slug)
 
     async def delete(self, slug: str) -> None:
         """Stop a process and wait until nothing of it is left: no process, no file.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import attrs
 
 from smartmob_agent.errors import StartError
 from smartmob_agent.state.schema import SCHEMA, Schema
+from smartmob_agent.state.seam import Key, Value
 from smartmob_agent.state.state_dir import DATABASE, lock_state_dir
 from smartmob_agent.state.verify import look
 
@@ -21,18 +23,23 @@ class StateReport:
     """What is in a directory of state, which is whole.
 
     newest: the version that the next start makes of `version`.
-    kinds: kind → number of documents.
+    documents: key → value.
     """
 
     path: Path
     version: int
     newest: int
     revision: int
-    kinds: Mapping[str, int]
+    documents: Mapping[Key, Value]
+
+    @property
+    def kinds(self) -> Mapping[str, int]:
+        """Kind → number of documents."""
+        return Counter(kind for kind, _ in self.documents)
 
 
 def check_state(directory: Path, *, schema: Schema = SCHEMA) -> StateReport:
-    """Check everything that a start of the agent checks; blocks.
+    """Check everything that a start of the agent checks, but for what documents say; blocks.
 
     Raises `StartError` when an agent could not start with this state: it is missing, damaged, in
     use, of a newer version, incomplete.
@@ -49,5 +56,5 @@ def check_state(directory: Path, *, schema: Schema = SCHEMA) -> StateReport:
         version=facts.version,
         newest=schema.newest,
         revision=facts.meta.revision,
-        kinds=facts.kinds,
+        documents=facts.documents,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from smartmob_agent.state.connection import (
     error_name,
 )
 from smartmob_agent.state.schema import APPLICATION_ID, TOTAL_BYTES, Meta, Schema, add, checksum
+from smartmob_agent.state.seam import Key, Value
 from smartmob_agent.state.state_dir import ACKNOWLEDGED, check_file
 from smartmob_agent.state.values import decode
 
@@ -38,12 +38,12 @@ WHAT_TO_DO = "restore the whole directory from a backup, or move it away to star
 class Facts:
     """What was found in a database that is whole.
 
-    kinds: kind → number of documents.
+    documents: key → value.
     """
 
     version: int
     meta: Meta
-    kinds: Mapping[str, int]
+    documents: Mapping[Key, Value]
 
 
 class _DamageError(Exception):
@@ -127,11 +127,11 @@ def verify(connection: sqlite3.Connection, path: Path, schema: Schema) -> Facts:
         _check_file(connection)
         _check_tables(connection, schema, version)
         meta = _check_meta(connection)
-        kinds = _check_documents(connection, meta)
+        documents = _check_documents(connection, meta)
     except _DamageError as exc:
         raise _damaged(path, str(exc).splitlines()[0]) from None
     _check_complete(path, meta)
-    return Facts(version=version, meta=meta, kinds=kinds)
+    return Facts(version=version, meta=meta, documents=documents)
 
 
 def _check_version(connection: sqlite3.Connection, path: Path, schema: Schema) -> int:
@@ -175,22 +175,21 @@ def _check_meta(connection: sqlite3.Connection) -> Meta:
     return meta
 
 
-def _check_documents(connection: sqlite3.Connection, meta: Meta) -> Mapping[str, int]:
-    total, kinds = bytes(TOTAL_BYTES), Counter[str]()
+def _check_documents(connection: sqlite3.Connection, meta: Meta) -> Mapping[Key, Value]:
+    total, documents = bytes(TOTAL_BYTES), dict[Key, Value]()
     query = "SELECT kind, name, value, created, revision, checksum FROM documents"
     for *row, found in connection.execute(query):
         one = checksum(*row)
         if one != found:
             raise _DamageError(f"a wrong checksum of {row[0]}/{row[1]}")
         try:
-            decode(row[2])
+            documents[row[0], row[1]] = decode(row[2])
         except ValueError as exc:
             raise _DamageError(f"no JSON object in {row[0]}/{row[1]}") from exc
         total = add(total, one)
-        kinds[row[0]] += 1
     if total != meta.total:
         raise _DamageError("documents are missing or too many")
-    return kinds
+    return documents
 
 
 def _check_complete(path: Path, meta: Meta) -> None:

@@ -15,12 +15,14 @@ import trio
 from smartmob_agent.api.app import ROUTES, make_app
 from smartmob_agent.api.links import Links
 from smartmob_agent.api.route import ApiContext, targets_of
+from smartmob_agent.apps.registry import Apps
 from smartmob_agent.config.settings import AgentConfig
 from smartmob_agent.http.asgi import App, Message, Scope
 from smartmob_agent.http.middleware.request_id import identify_requests
 from smartmob_agent.metrics.agent import Metrics
 from smartmob_agent.process.supervisor import Supervisor
 from tests.api.description import DESCRIPTION
+from tests.apps.world import open_apps
 from tests.output.test_frames import read_back
 from tests.process.world import World
 
@@ -84,11 +86,13 @@ def make_links(base: str) -> Links:
     return Links(base, targets_of(ROUTES))
 
 
-def make_context(supervisor: Supervisor, config: AgentConfig) -> ApiContext:
+def make_context(supervisor: Supervisor, apps: Apps, config: AgentConfig) -> ApiContext:
     """What handlers work with, with metrics of its own."""
     metrics = Metrics()
     metrics.watch(supervisor)
-    return ApiContext(routes=ROUTES, supervisor=supervisor, config=config, metrics=metrics)
+    return ApiContext(
+        routes=ROUTES, supervisor=supervisor, apps=apps, config=config, metrics=metrics
+    )
 
 
 @attrs.frozen
@@ -97,6 +101,7 @@ class Site:
 
     app: App
     supervisor: Supervisor
+    apps: Apps
     client: httpx.AsyncClient
 
     async def create(self, **changes: Any) -> httpx.Response:
@@ -107,12 +112,13 @@ class Site:
 async def open_site(world: World | None = None) -> AsyncIterator[Site]:
     """Serve a world of fakes at http://agent."""
     world = world or World()
-    async with world.open() as supervisor:
-        app = make_app(make_context(supervisor, world.config), own_url="http://127.0.0.1:8080")
+    async with world.open() as supervisor, open_apps(supervisor) as apps:
+        context = make_context(supervisor, apps, world.config)
+        app = make_app(context, own_url="http://127.0.0.1:8080")
         app = identify_requests(app)
         transport = Transport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://agent") as client:
-            yield Site(app, supervisor, client)
+            yield Site(app, supervisor, apps, client)
 
 
 class WebSocketClient:

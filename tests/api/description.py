@@ -79,6 +79,9 @@ class Description:
         paths = self.document["paths"]
         if path in paths:
             return paths[path]
+        if path.startswith("/apps/"):
+            _, _, name, *rest = path.split("/")
+            return paths.get("/".join(["/apps/{app}", *rest])) if name else None
         start, _, slug = path.rpartition("/")
         return paths.get(f"{start}/{{slug}}") if slug else None
 
@@ -95,7 +98,15 @@ class Description:
         elif media_type == "text/event-stream":
             for event in _events(body.decode()):
                 self.validate(schema, event)
-                name = {"snapshot": "Snapshot", "state": "StateEvent", "gap": "Gap", "end": "End"}
+                name = {
+                    "snapshot": "Snapshot",
+                    "state": "StateEvent",
+                    "app": "AppEvent",
+                    "release": "ReleaseEvent",
+                    "rollout": "RolloutEvent",
+                    "gap": "Gap",
+                    "end": "End",
+                }
                 content = {"$ref": f"#/components/schemas/{name[event['event']]}"}
                 self.validate(content, json.loads(event["data"]))
         else:

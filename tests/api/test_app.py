@@ -44,6 +44,7 @@ async def test_the_index_holds_two_links_and_nothing_else() -> None:
         assert answer.headers["link"] == (
             '<http://agent/openapi.json>; rel="service-desc"; '
             'type="application/vnd.oai.openapi+json", '
+            '<http://agent/apps>; rel="smartmob:apps"; type="application/json", '
             '<http://agent/metrics>; rel="smartmob:metrics"; type="text/plain", '
             '<http://agent/upload-source>; rel="smartmob:upload-source"'
         )
@@ -67,6 +68,7 @@ async def test_a_created_process_is_pending_and_has_its_place(autojump_clock: Cl
             "pid": None,
             "port": None,
             "ready": False,
+            "release": None,
             "restarts": 0,
             "failures": 0,
             "created_at": "2026-01-01T00:00:00.000Z",

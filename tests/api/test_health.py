@@ -27,7 +27,7 @@ async def test_an_agent_that_brings_back_what_it_had_is_not_ready(autojump_clock
     kept = KeptProcess(spec=make_spec(), created_at=EPOCH)
     await store.compare_and_set(kept.key, kept.document, expected=0)
     async with open_site(World(state=store, fetcher=FakeFetcher(delay=5))) as site:
-        await site.supervisor.restore()
+        site.supervisor.restore((await store.read_all()).documents)
         answer = await site.client.get("/ready")
         assert (answer.status_code, "brings back" in answer.json()["detail"]) == (503, True)
         await trio.sleep(6)

@@ -27,7 +27,7 @@ from smartmob_agent.config.settings import AgentConfig, Security
 from smartmob_agent.errors import RequestError
 from smartmob_agent.http.middleware.stack import open_middleware
 from smartmob_agent.http.middleware.traffic import Traffic
-from smartmob_agent.output.batch import Stream
+from smartmob_agent.output.batch import Origin, Stream
 from smartmob_agent.process.states import State
 from tests.api.asgi import attached, config, open_site
 from tests.api.asking import Recorder, ask
@@ -71,7 +71,8 @@ async def test_it_is_valid(security: Security) -> None:
 async def test_each_operation_is_served_and_each_route_described() -> None:
     document = await fetch()
     described = {
-        (method, path.replace("{slug}", "<slug>")) for method, path, _ in operations(document)
+        (method, path.replace("{slug}", "<slug>").replace("{app}", "<slug>"))
+        for method, path, _ in operations(document)
     }
     assert described == set(OPERATIONS)
 
@@ -94,7 +95,7 @@ def test_the_table_of_the_page_has_each_operation_and_its_statuses() -> None:
     page = (Path(__file__).parents[2] / "docs/http.rst").read_text(encoding="utf-8")
     rows = re.findall(r"\* - :(?:ref|doc):`(\w+) (\S+) <.*\n     - (.*)", page)
     table = {
-        (method, path.replace("SLUG", "<slug>")): set(
+        (method, path.replace("SLUG", "<slug>").replace("APP", "<slug>")): set(
             statuses.replace("WebSocket", "101").split(", ")
         )
         for method, path, statuses in rows
@@ -197,12 +198,13 @@ async def test_the_examples_are_what_the_agent_says(autojump_clock: Clock) -> No
         await client.post("/create-process", json=EXAMPLES["CreateRequest"])
         process = site.supervisor.get("hello.web.0")
         assert await process.wait_ready()
-        process.console.publish(Stream.STDOUT, b"tick 1\n")
+        process.console.publish(Stream.STDOUT, b"tick 1\n", Origin(pid=1000))
         live["ProcessStatus"] = (await client.get("/process-status/hello.web.0")).json()
         live["ProcessList"] = (await client.get("/list-processes")).json()
         live["Log"] = (await client.get("/process-log/hello.web.0?format=json")).json()
         answer = await client.post("/signal-process/hello.web.0", json=EXAMPLES["SignalRequest"])
         assert answer.status_code == 200
+        live["App"] = (await client.put("/apps/shop", json=EXAMPLES["PutAppRequest"])).json()
     assert live == EXAMPLES
 
 

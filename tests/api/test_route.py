@@ -29,6 +29,7 @@ from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.http.middleware.request_id import identify_requests
 from tests.api.asgi import make_context
 from tests.api.asking import make_scope
+from tests.apps.world import open_apps
 from tests.process.world import World
 
 LIMITS = BodyLimits(size_bytes=3, idle_timeout=1, total_timeout=2)
@@ -63,8 +64,8 @@ READ = attrs.evolve(
 
 
 async def test_what_the_agent_asks_of_the_middleware() -> None:
-    async with World().open() as supervisor:
-        rules = rules_of(make_context(supervisor, AgentConfig()))
+    async with World().open() as supervisor, open_apps(supervisor) as apps:
+        rules = rules_of(make_context(supervisor, apps, AgentConfig()))
     assert rules.open_paths == rules.any_host_paths == {"/health", "/ready"}
     assert rules.quiet_paths == {"/health", "/ready", "/metrics"}
     assert set(rules.body_limits) == {("PUT", "/upload-source")}
@@ -73,14 +74,16 @@ async def test_what_the_agent_asks_of_the_middleware() -> None:
 
 async def test_one_declaration_is_all_that_a_route_needs() -> None:
     """It is served, described, linked to, counted, open, quiet and bounded."""
-    async with World().open() as supervisor:
-        context = attrs.evolve(make_context(supervisor, AgentConfig()), routes=(*ROUTES, ONE, READ))
+    async with World().open() as supervisor, open_apps(supervisor) as apps:
+        context = attrs.evolve(
+            make_context(supervisor, apps, AgentConfig()), routes=(*ROUTES, ONE, READ)
+        )
         app = identify_requests(make_app(context, own_url="http://agent"))
         served = await ask(app, "GET", "/read")
         index = await ask(app, "GET", "/")
         rules = rules_of(context)
     assert served[1] == {"slug": "", "body": ""}
-    assert dict(index[0]["headers"])[b"link"].decode().split(", ")[2] == (
+    assert dict(index[0]["headers"])[b"link"].decode().split(", ")[3] == (
         '<http://localhost/read>; rel="smartmob:read"; type="text/x-one"'
     )
     assert describe(context.routes, AgentConfig())["paths"]["/read"]["get"]["summary"]
@@ -136,9 +139,9 @@ async def ask_streamed(
 ) -> tuple[Any, Any]:
     """PUT to a streamed route; return the head of the answer and its document."""
     config = AgentConfig(http=attrs.evolve(AgentConfig().http, body_bytes=10))
-    async with World(config=config).open() as supervisor:
+    async with World(config=config).open() as supervisor, open_apps(supervisor) as apps:
         route = attrs.evolve(ONE, handle=handle, streamed=True)
-        context = attrs.evolve(make_context(supervisor, config), routes=(route,))
+        context = attrs.evolve(make_context(supervisor, apps, config), routes=(route,))
         app = identify_requests(make_app(context, own_url="http://agent"))
         return await ask(
             app, "PUT", "/one", pieces, extensions={"smartmob.client_link": ClientLink(abort=abort)}

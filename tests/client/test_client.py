@@ -102,6 +102,18 @@ async def test_a_log_comes_in_one_piece_and_goes_on(form: str, beginning: bytes)
             assert b"three" in (await log.receive()).data
 
 
+async def test_a_version_takes_the_place_of_another() -> None:
+    """Or does not: then the error says where it failed."""
+    async with open_world() as world, open_client(world.url) as client:
+        await client.create(**CREATE)
+        wish = {"process_type": "web", "source_url": CREATE["source_url"], "ready": {"after": 0}}
+        replaced = await client.replace(SLUG, wish)
+        assert (replaced.pid, replaced.port, replaced.release) == (1001, 20001, None)
+        with pytest.raises(ConflictError, match="processing failed: expected one of") as caught:
+            await client.replace(SLUG, {**wish, "process_type": "nothing"})
+        assert caught.value.document["step"] == "processing"
+
+
 async def test_an_archive_is_sent_with_its_length(tmp_path: Path) -> None:
     path = tmp_path / "archive"
     path.write_bytes(b"an archive")
@@ -138,7 +150,14 @@ async def test_what_is_no_slug_names_no_process(slug: str) -> None:
     async with open_client(NOTHING_LISTENS) as client:
         signal = partial(client.send_signal, signal="HUP")
         calls = [
-            partial(call, slug) for call in (client.status, client.delete, client.restart, signal)
+            partial(call, slug)
+            for call in (
+                client.status,
+                client.delete,
+                client.restart,
+                signal,
+                partial(client.replace, request={}),
+            )
         ]
         for call in [*calls, client.log(slug).receive, client.attach(slug).receive]:
             with pytest.raises(NoSuchProcessError, match="no process has the slug"):

@@ -422,7 +422,7 @@ async def test_bash_completes_commands_options_and_slugs(
         async def offered(*words: str) -> list[str]:
             return await trio.to_thread.run_sync(in_bash, *words)
 
-        assert await offered("r") == ["restart", "rm", "run"]
+        assert await offered("r") == ["releases", "render", "restart", "rm", "rollback", "run"]
         assert await offered("logs", "--f") == ["--follow"]
         assert await offered("rm", "he") == [SLUG]
 

@@ -79,6 +79,10 @@ class Stage:
 
     def __attrs_post_init__(self) -> None:
         self._before = count_tasks(self._nurseries)
+        # What comes back with the state has begun, and is listed.
+        for process in self.supervisor:
+            del self._before[f"process {process.slug}"]
+        del self._before["download"]
 
     @property
     def supervisor(self) -> Supervisor:

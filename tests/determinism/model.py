@@ -93,6 +93,7 @@ class ModelProcess:
     lines: what its console has had since somebody follows it; None if nobody does.
     exit: how its last child ended.
     end: why its console ends, once that is clear.
+    found: whether the digest of its archive is kept, from an earlier life of the agent.
     """
 
     slug: str
@@ -110,6 +111,19 @@ class ModelProcess:
     lines: list[str] | None = None
     exit: Exit | None = None
     end: ConsoleEnd | None = None
+    found: bool = False
+
+    def again(self) -> ModelProcess:
+        """What the next life of the agent makes of it."""
+        found = self.found or self.prepared
+        has_run = POLICIES.get(self.slug) is RestartPolicy.NEVER and self.starts > 0
+        process = ModelProcess(self.slug, starts=self.starts, found=found, has_archive=found)
+        if self.state is State.FINISHED or has_run:
+            process.state, process.waiting = State.FINISHED, None
+            process.exit = self.exit if self.state is State.FINISHED else None
+        elif found:
+            process.state, process.waiting = State.UNPACKING, Waiting.UNPACK
+        return process
 
     def answer(self, answer: Answer, now: float) -> None:
         """The world answers what the process waits for."""
@@ -129,6 +143,8 @@ class ModelProcess:
         elif asked is Waiting.UNPACK and self.slug == BUILT:
             self.seen = True
             self.state, self.waiting = State.BUILDING, Waiting.BUILD
+            if self.found:  # An earlier life of the agent has built it.
+                self.prepared, self.bound, self.waiting = True, 1.0, Waiting.SPAWN
         elif asked is Waiting.BUILD:
             self.prepared, self.bound, self.waiting = True, 1.0, Waiting.SPAWN
         elif asked is Waiting.UNPACK:
@@ -234,11 +250,15 @@ class ModelProcess:
 
 @attrs.define(eq=False)
 class Model:
-    """All processes of an agent."""
+    """All processes of an agent.
+
+    kept: as the next life of an agent that stops begins with them.
+    """
 
     now: float = 0.0
     stopping: bool = False
     processes: dict[str, ModelProcess] = attrs.field(factory=dict)
+    kept: dict[str, ModelProcess] = attrs.field(factory=dict)
 
     def create(self, slug: str) -> bool:
         """Whether it is created; else it is refused."""
@@ -247,7 +267,22 @@ class Model:
         self.processes[slug] = ModelProcess(slug)
         return True
 
+    def delete(self, slug: str) -> None:
+        """Someone deletes it: it does not come back, even if the agent stops already."""
+        self.kept.pop(slug, None)
+        self.processes[slug].stop(self.now)
+
+    def live_again(self) -> None:
+        """Another agent begins with what the one before, which is gone, has kept."""
+        self.processes, self.kept, self.stopping = self.kept, {}, False
+
     def close(self, *, kill: bool) -> None:
+        if not self.stopping:
+            self.kept = {
+                slug: one.again()
+                for slug, one in self.processes.items()
+                if one.state not in (State.STOPPING, State.GONE)
+            }
         self.stopping = True
         for process in self.processes.values():
             if kill:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -16,6 +17,7 @@ from smartmob_agent.process.policies import RestartPolicy
 from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.states import State, WrongStateError
 from smartmob_agent.process.supervisor import Supervisor
+from smartmob_agent.testing import FakeStore
 from tests.determinism.controlled_world import (
     PuppetBuilder,
     PuppetFetcher,
@@ -112,7 +114,7 @@ class Stagehand:
             return
         self.deletes += 1
         self.nursery.start_soon(wait)
-        self.model.processes[slug].stop(self.model.now)
+        self.model.delete(slug)
 
     async def restart(self, slug: str) -> None:
         if self.model.processes[slug].restart(self.model.now):
@@ -132,6 +134,16 @@ class Stagehand:
     async def kill(self) -> None:
         self.supervisor.kill()
         self.model.close(kill=True)
+
+    async def live_again(self) -> None:
+        """End the agent, and begin another one with what it has kept."""
+        await self.kill()
+        await self.compare()
+        assert list(self.supervisor) == []
+        self.supervisor = await self.nursery.start(live, self.world)
+        self.supervisor.events.observers.append(self.note)
+        self.model.live_again()
+        self.known = {process.spec.app: process for process in self.supervisor}
 
     async def compare(self) -> None:
         """Let happen what needs no time, and compare all that can be seen."""
@@ -168,6 +180,20 @@ def expect(process: ModelProcess) -> tuple[object, ...]:
     return *seen, process.ready
 
 
+async def live(
+    world: World, *, task_status: trio.TaskStatus[Supervisor] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """One life of an agent, which ends with its supervisor's."""
+    assert world.state is not None
+    async with world.open() as supervisor:
+        supervisor.restore((await world.state.read_all()).documents)
+        task_status.started(supervisor)
+        cursor = supervisor.events.subscribe()
+        with contextlib.suppress(trio.EndOfChannel):
+            while True:
+                await cursor.receive()
+
+
 async def play(steps: Iterator[Step] | list[Step]) -> set[Pair]:
     """Play a program, and end it; return the transitions that it took."""
     questions = Questions()
@@ -176,8 +202,10 @@ async def play(steps: Iterator[Step] | list[Step]) -> set[Pair]:
         fetcher=PuppetFetcher(questions),
         workspaces=PuppetWorkspaces(questions),
         builders=[PuppetBuilder()],
+        state=FakeStore(),
     )
-    async with trio.open_nursery() as nursery, world.open() as supervisor:
+    async with trio.open_nursery() as nursery:
+        supervisor: Supervisor = await nursery.start(live, world)
         hand = Stagehand(world, questions, supervisor, nursery)
         supervisor.events.observers.append(hand.note)
         for step in steps:
@@ -185,6 +213,6 @@ async def play(steps: Iterator[Step] | list[Step]) -> set[Pair]:
             await hand.compare()
         await hand.kill()
         await hand.compare()
-    assert (list(supervisor), hand.model.processes) == ([], {})
+    assert (list(hand.supervisor), hand.model.processes) == ([], {})
     check_nothing_left(world)
     return hand.taken

@@ -86,7 +86,7 @@ async def state(trial: Trial) -> None:
     check_nothing_left(world)
     later = World(state=store)
     async with later.open() as supervisor:
-        await supervisor.restore()
+        supervisor.restore((await store.read_all()).documents)
         found = {process.slug for process in supervisor}
         assert gone.isdisjoint(found)
         assert (kept & asked) - gone <= found <= asked | kept

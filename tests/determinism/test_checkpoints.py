@@ -9,6 +9,7 @@ import trio
 
 from smartmob_agent.testing import Trial, cancel_at_every_checkpoint, run_trial
 from tests.determinism.agent_start_scenarios import STARTS
+from tests.determinism.app_scenarios import APPS
 from tests.determinism.archive_scenarios import ARCHIVES
 from tests.determinism.build_scenarios import BUILDS
 from tests.determinism.client_scenarios import CLIENTS
@@ -17,9 +18,24 @@ from tests.determinism.follower_scenarios import FOLLOWERS
 from tests.determinism.logs import without_errors
 from tests.determinism.process_scenarios import LIVES
 from tests.determinism.ready_scenarios import READY
+from tests.determinism.replace_scenarios import REPLACES
 from tests.determinism.start_rate_scenarios import TURNS
+from tests.determinism.state_scenarios import STATE
 
-KINDS = (LIVES, READY, ARCHIVES, BUILDS, CLIENTS, FOLLOWERS, CONTROLS, STARTS, TURNS)
+KINDS = (
+    LIVES,
+    READY,
+    STATE,
+    REPLACES,
+    APPS,
+    ARCHIVES,
+    BUILDS,
+    CLIENTS,
+    FOLLOWERS,
+    CONTROLS,
+    STARTS,
+    TURNS,
+)
 SCENARIOS = {name: without_errors(one) for kind in KINDS for name, one in kind.items()}
 
 

@@ -28,7 +28,10 @@ def env(tmp_path: Path) -> dict[str, str]:
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "TMPDIR": str(tmp_path)}
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "TMPDIR": str(tmp_path)} | {
+        # The tests on another Python play the same pages at the same time.
+        "SMARTMOB_PORTS": f"2{sys.version_info[1] % 10}000-2{sys.version_info[1] % 10}999"
+    }
 
 
 @pytest.fixture

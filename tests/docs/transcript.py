@@ -26,6 +26,7 @@ CLOSE_TIMEOUT = 10.0
 CHANGING = {
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z": "TIME",
     r'"pid": \d+': '"pid": PID',
+    r'"port": \d+': '"port": PORT',
     r'"seq": \d+': '"seq": NUMBER',
     r"^id: \d+$": "id: NUMBER",
     r"[0-9a-f]{64}": "DIGEST",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import subprocess
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import trio
 
 from smartmob_agent.agent_cli.start import main
-from tests.determinism.schedule_range import FIRST_SEED
+from smartmob_agent.state.database import open_database
+from smartmob_agent.state.schema import SCHEMA
+from smartmob_agent.state.seam import Key
+from smartmob_agent.state.writes import PendingWrite
 from tests.e2e.agent import RunningAgent, archive_server, run_to_end, running_agent, shell_app
 
 pytestmark = pytest.mark.slow
@@ -61,43 +65,60 @@ async def test_the_next_agent_has_what_the_last_one_had(tmp_path: Path, *, kill:
         assert (await agent.client.get("/ready")).status_code == 200
 
 
-async def test_whatever_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
-    """Killed at any moment, again and again."""
-    wanted: set[str] = set()
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Generator[Path]:
+    """A disk of 512 KiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs", str(path)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("only root mounts disks, and not everywhere")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+async def post(agent: RunningAgent, path: str, body: dict[str, object]) -> tuple[int, str]:
+    answer = await agent.client.post(path, json=body)
+    return answer.status_code, str(answer.json().get("detail"))
+
+
+async def test_a_full_disk_is_a_507_and_changes_nothing(small_disk: Path, tmp_path: Path) -> None:
+    """Not even over a restart; what there is runs meanwhile, and with room all goes on."""
+    options = (f"--state-dir={small_disk / 'state'}", f"--cache-dir={tmp_path / 'cache'}")
+    big = {"BIG": "x" * 30_000}
     async with archive_server() as server:
         url = server.add("app", SLEEP)
-        for life in range(5):
-            async with running_agent(option(tmp_path), "--max-start-rate=0") as agent:
-                assert set(await slugs(agent)) == wanted
-                for number in range(3):
-                    app = f"a{life}-{number}"
-                    await agent.create(url, app)
-                    wanted.add(f"{app}.web.0")
-                victim = sorted(wanted)[(FIRST_SEED + life) % len(wanted)]
-                await agent.delete(victim)
-                wanted.remove(victim)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_try_to_create, agent, url, f"late{life}")
-                    agent.process.kill()
-                    await agent.process.wait()
-            async with running_agent(option(tmp_path)) as agent:
-                late = f"late{life}.web.0"
-                found = set(await slugs(agent))
-                assert found - {late} == wanted
-                if late in found:
-                    await agent.delete(late)
+        async with running_agent(*options) as agent:
+            await agent.create(url, "one")
+            await agent.wait_state("one.web.0", "running")
+            await agent.create(url, "two", process_type=None, command="true", restart="on-failure")
+            await agent.wait_state("two.web.0", "finished")
+            fill_up(small_disk)
+            request = {"app": "big", "node": "web.0", "process_type": "web", "source_url": url}
+            found = await post(agent, "/create-process", {**request, "env": big})
+            assert (found[0], "nothing was changed" in found[1]) == (507, True)
+            assert await slugs(agent) == {"one.web.0": "running", "two.web.0": "finished"}
+        async with running_agent(*options) as agent:
+            await agent.wait_event(event="state", slug="one.web.0", state="running")
+            assert await slugs(agent) == {"one.web.0": "running", "two.web.0": "finished"}
+            fill_up(small_disk)
+            statuses = {
+                (await post(agent, path, {}))[0]
+                for path in ("/delete-process/one.web.0", "/restart-process/two.web.0")
+            }
+            assert statuses == {507}
+            assert await slugs(agent) == {"one.web.0": "running", "two.web.0": "finished"}
+            (small_disk / "filler").unlink()
+            await agent.delete("one.web.0")
+            await agent.create(url, "big", env=big)
 
 
-async def _try_to_create(agent: RunningAgent, url: str, app: str) -> None:
-    """Ask, and do not wait for an answer: nobody knows what becomes of it."""
-    request = {"app": app, "node": "web.0", "process_type": "web", "source_url": url}
-    body = json.dumps(request)
-    host = agent.url.removeprefix("http://")
-    head = f"POST /create-process HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
-    with contextlib.suppress(OSError, trio.BrokenResourceError):
-        name, _, port = host.partition(":")
-        async with await trio.open_tcp_stream(name, int(port)) as stream:
-            await stream.send_all(f"{head}{body}".encode())
+def fill_up(disk: Path) -> None:
+    with (disk / "filler").open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
 
 
 async def test_one_agent_has_a_directory(tmp_path: Path) -> None:
@@ -116,10 +137,24 @@ async def test_a_state_can_be_checked(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(check, {}) == 0
     assert "whole; version 1" in (out := capsys.readouterr().out)
     assert "1 of kind process" in out
+    await trio.to_thread.run_sync(write, tmp_path / "state", ("other", "shop"))
+    assert main(check, {}) == 0
+    assert "1 of kind other, 1 of kind process" in capsys.readouterr().out
+    await trio.to_thread.run_sync(write, tmp_path / "state", ("process", "x"))
+    assert main(check, {}) == 1
+    assert "expected a document of version 1, found 7 @ process/x" in capsys.readouterr().err
+    refused = await run_to_end("--port=0", option(tmp_path))
+    assert (refused.returncode, b"found 7 @ process/x" in refused.stderr) == (1, True)
     database = tmp_path / "state" / "state.db"
     database.write_bytes(database.read_bytes()[:1000])
     assert main(check, {}) == 1
     assert str(database) in capsys.readouterr().err
+
+
+def write(directory: Path, key: Key) -> None:
+    """A document that only a newer agent understands."""
+    with contextlib.closing(open_database(directory, SCHEMA)) as database:
+        database.write([PendingWrite(key, {"v": 7}, expected=0)])
 
 
 def test_a_check_needs_a_directory(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,10 +37,11 @@ def check_tasks(
     downloads and builds only if a process waits for one.
     """
     found = count_tasks(nurseries)
-    downloading = any(process.state is State.DOWNLOADING for process in supervisor)
+    replacing = any(one.replacing and not one.replacing.has_ended for one in supervisor)
+    downloading = replacing or any(one.state is State.DOWNLOADING for one in supervisor)
     assert downloading or not found["download"], found
     del found["download"]
-    building = any(process.state is State.BUILDING for process in supervisor)
+    building = replacing or any(one.state is State.BUILDING for one in supervisor)
     assert building or not found["build"], found
     del found["build"]
     listed = Counter(f"process {process.slug}" for process in supervisor)

@@ -11,7 +11,13 @@ import trio.testing
 
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.config.settings import AgentConfig, OutputLimits
-from smartmob_agent.process.events import Events, EventsMissedError, Transition, TransitionEvent
+from smartmob_agent.process.events import (
+    Events,
+    EventsMissedError,
+    News,
+    Transition,
+    TransitionEvent,
+)
 from smartmob_agent.process.states import State
 from tests.process.world import EPOCH, World, make_spec, running
 
@@ -72,9 +78,25 @@ async def test_a_step_is_rendered_once_for_all_readers() -> None:
     cursor = events.subscribe()
     events.publish(PENDING)
     event = await cursor.receive()
+    assert isinstance(event, TransitionEvent)
     assert [event.rendered(render), event.rendered(render)] == [b"%d" % START] * 2
     assert event.rendered(lambda _: b"other") == b"other"
     assert asked == [START]
+
+
+async def test_news_of_apps_are_numbered_along(autojump_clock: Clock) -> None:
+    """Nothing comes after the end."""
+    events = make_events()
+    cursor = events.subscribe()
+    events.publish(PENDING)
+    events.publish_news("app", "shop", {"change": "created"})
+    await cursor.receive()
+    news = await cursor.receive()
+    assert isinstance(news, News)
+    assert (news.seq, news.first, news.since(3)) == (START + 1, START + 1, news)
+    events.close()
+    events.publish_news("app", "shop", {"change": "deleted"})
+    assert events.last_seq == START + 1
 
 
 async def test_a_reader_gets_what_comes_and_then_the_end() -> None:
@@ -94,8 +116,8 @@ def test_a_reader_may_begin_behind_an_event_and_choose() -> None:
     for node in ("a", "b", "a", "b"):
         events.publish(attrs.evolve(PENDING, spec=make_spec(node=node)))
 
-    def is_b(event: TransitionEvent) -> bool:
-        return event.transition.spec.node == "b"
+    def is_b(event: TransitionEvent | News) -> bool:
+        return isinstance(event, TransitionEvent) and event.transition.spec.node == "b"
 
     cursor = events.subscribe(after=START, wants=is_b)
     found = [cursor.receive_nowait(), cursor.receive_nowait(), cursor.receive_nowait()]
@@ -145,7 +167,9 @@ async def test_they_end_with_the_last_process_of_an_agent_that_stops(*, kill: bo
         assert not supervisor.events.ended
         with contextlib.suppress(trio.EndOfChannel):
             while True:
-                states.append((await cursor.receive()).transition.state)
+                event = await cursor.receive()
+                assert isinstance(event, TransitionEvent)
+                states.append(event.transition.state)
     assert (states, process.state) == ([State.STOPPING, State.GONE], State.GONE)
 
 

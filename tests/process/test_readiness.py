@@ -230,6 +230,6 @@ async def test_news_that_comes_too_late_changes_nothing(autojump_clock: Clock) -
     async with world.open() as supervisor:
         process, _ = await start(world, supervisor, None)
         process.stop()
-        process._become_ready()
-        process._report_late("late")
+        process.current._become_ready()
+        process.current._report_late("late")
         assert (process.ready, process.error) == (False, None)

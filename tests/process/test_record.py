@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ import trio.testing
 from smartmob_agent.child.seam import Exit
 from smartmob_agent.errors import ProcessNotFoundError, StartError
 from smartmob_agent.process.policies import Readiness, RestartPolicy, StopPolicy
+from smartmob_agent.process.process import ManagedProcess
 from smartmob_agent.process.record import KeptProcess, ProcessRecord, parse_record
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
@@ -30,7 +32,7 @@ Clock = trio.testing.MockClock
 async def life(store: FakeStore, world: World | None = None) -> AsyncIterator[Supervisor]:
     """One life of the agent."""
     async with (world or World(state=store)).open() as supervisor:
-        await supervisor.restore()
+        supervisor.restore((await store.read_all()).documents)
         yield supervisor
 
 
@@ -70,11 +72,53 @@ def test_a_document_has_everything(changes: dict[str, Any]) -> None:
     assert parse_record(kept.key, document) == kept
 
 
-@pytest.mark.parametrize("change", [{"v": 2}, {"spec": 1}, {"extra": 1}, {"created_at": "x"}])
-def test_a_document_of_others_is_refused(change: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"v": 2}, "expected a document of version 1, found 2 @ process/app.web.0: start the"),
+        ({"spec": 1}, "@ $.spec, in process/app.web.0: start the agent that has written it"),
+        ({"extra": 1}, "extra fields found (extra) @ $, in process/app.web.0: start the agent"),
+        ({"created_at": "x"}, "@ $.created_at, in process/app.web.0: "),
+        ({"exit": {"code": "x"}}, "@ $.exit.code, in process/app.web.0: "),
+    ],
+)
+def test_a_document_of_others_is_refused(change: dict[str, object], message: str) -> None:
     kept = KeptProcess(spec=make_spec(), created_at=EPOCH)
-    with pytest.raises(StartError, match=r"app\.web\.0"):
+    with pytest.raises(StartError, match=re.escape(message)):
         parse_record(kept.key, {**kept.document, **change})
+
+
+def test_a_document_of_an_older_agent_is_read() -> None:
+    """What it has not written is as it was then."""
+    kept = KeptProcess(spec=make_spec(), created_at=EPOCH)
+    document = {**kept.document, "spec": dict(kept.document["spec"])}
+    for name in ("found_sha256", "port", "starts", "has_finished", "exit"):
+        del document[name]
+    for name in ("ready", "stop", "limits", "build", "restart", "port", "env", "root"):
+        del document["spec"][name]
+    assert parse_record(kept.key, document) == kept
+
+
+async def test_documents_of_other_kinds_are_left_alone(autojump_clock: Clock) -> None:
+    """They are others' to bring back."""
+    store = FakeStore()
+    await store.compare_and_set(("app", "shop"), {"v": 7}, expected=0)
+    async with life(store) as supervisor:
+        assert list(supervisor) == []
+        await running(supervisor, make_spec(app="shop"))
+        await supervisor.delete("shop.web.0")
+    assert await names(store) == ["shop"]
+
+
+async def test_nothing_begins_where_one_document_cannot_be_read(autojump_clock: Clock) -> None:
+    store = FakeStore()
+    kept = KeptProcess(spec=make_spec(), created_at=EPOCH)
+    await store.compare_and_set(kept.key, kept.document, expected=0)
+    await store.compare_and_set(("process", "other"), {"v": 2}, expected=0)
+    async with World(state=store).open() as supervisor:
+        with pytest.raises(StartError, match="process/other"):
+            supervisor.restore((await store.read_all()).documents)
+        assert list(supervisor) == []
 
 
 async def test_what_was_created_comes_back(autojump_clock: Clock) -> None:
@@ -132,8 +176,7 @@ async def test_a_create_without_room_leaves_nothing(autojump_clock: Clock) -> No
         process = supervisor.create(make_spec())
         with pytest.raises(StateFullError):
             await process.wait_kept()
-        await process.wait_state(State.GONE)
-        assert (process.starts, list(supervisor)) == (0, [])
+        assert (process.state, process.starts, list(supervisor)) == (State.GONE, 0, [])
         store.full = False
         await running(supervisor)
 
@@ -202,6 +245,74 @@ async def test_what_has_finished_stays_so(autojump_clock: Clock, policy: Restart
         await process.wait_state(State.FINISHED)
         assert (process.exit, process.error, process.starts) == (Exit(code=0), None, 1)
         process.restart()
+        assert await process.wait_ready()
+        assert process.starts == 2
+
+
+async def finished(
+    world: World, supervisor: Supervisor, policy: RestartPolicy = RestartPolicy.ON_FAILURE
+) -> ManagedProcess:
+    process = await running(supervisor, make_spec(restart=policy))
+    world.spawner.children[0].exit(0)
+    await process.wait_state(State.FINISHED)
+    return process
+
+
+async def test_what_had_finished_and_is_wanted_again_comes_back(autojump_clock: Clock) -> None:
+    """As soon as that is answered, however soon the agent is killed."""
+    store = FakeStore()
+    world = World(state=store)
+    async with life(store, world) as supervisor:
+        process = await finished(world, supervisor)
+        await process.keep_and_restart()
+        killed = (await store.read_all()).documents
+        await process.wait_ready()
+        await process.keep_and_restart()
+        assert process.state is State.RUNNING
+    async with World().open() as supervisor:
+        supervisor.restore(killed)
+        assert await supervisor.get("app.web.0").wait_ready()
+
+
+async def test_what_runs_once_and_is_wanted_again_was_interrupted(autojump_clock: Clock) -> None:
+    """It may have run when the agent was killed."""
+    store = FakeStore()
+    world = World(state=store)
+    async with life(store, world) as supervisor:
+        await (await finished(world, supervisor, RestartPolicy.NEVER)).keep_and_restart()
+        killed = (await store.read_all()).documents
+    async with World().open() as supervisor:
+        supervisor.restore(killed)
+        process = supervisor.get("app.web.0")
+        await process.wait_state(State.FINISHED)
+        assert str(process.error).startswith("it was interrupted by the end of the agent")
+        await process.keep_and_restart()
+        assert await process.wait_ready()
+
+
+async def test_a_restart_without_room_changes_nothing(autojump_clock: Clock) -> None:
+    store = FakeStore()
+    world = World(state=store)
+    async with life(store, world) as supervisor:
+        process = await finished(world, supervisor)
+        store.full = True
+        with pytest.raises(StateFullError):
+            await process.keep_and_restart()
+        await trio.sleep(100)
+        assert (process.state, process.starts) == (State.FINISHED, 1)
+
+
+async def test_a_restart_whose_client_leaves_is_kept_and_begun(autojump_clock: Clock) -> None:
+    store = FakeStore()
+    world = World(state=store)
+    async with life(store, world) as supervisor:
+        process = await finished(world, supervisor)
+        store.hang()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(process.keep_and_restart)
+            await settle()
+            nursery.cancel_scope.cancel()
+            store.go_on()
         assert await process.wait_ready()
         assert process.starts == 2
 

@@ -151,6 +151,33 @@ def use_up(disk: Path) -> None:
             file.write(bytes(4096))
 
 
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_any_write_takes_nothing_away(small_disk: Path) -> None:
+    """With room for so many pages more: whatever is written next has none."""
+    failed = 0
+    for pages in range(30):
+        directory = small_disk / str(pages)
+        fill(directory, 1)
+        with contextlib.closing(open_database(directory, SCHEMA)) as database:
+            before = database.read_all()
+            use_up(small_disk)
+            filler = small_disk / "filler"
+            os.truncate(filler, filler.stat().st_size - 4096 * pages)
+            try:
+                for number in range(3):
+                    put(database, f"hello.{number}", 12_000)
+                    before = database.read_all()
+            except StateFullError:
+                failed += 1
+            assert database.read_all() == before
+            copy = small_disk.with_name(f"{pages}-killed")
+            shutil.copytree(directory, copy)
+        assert (read(copy), read(directory)) == (before, before)
+        filler.unlink()
+        shutil.rmtree(directory)
+    assert failed > 10
+
+
 def test_a_full_disk_takes_nothing_away(small_disk: Path) -> None:
     """Neither what is there nor the next start; with room it goes on."""
     database = open_database(small_disk / "state", SCHEMA)

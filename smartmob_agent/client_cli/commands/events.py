@@ -24,7 +24,7 @@ from smartmob_agent.client_cli.runner import detachable, run, select_agent, with
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from smartmob_agent.client import Change, Client, Happening, Process, Snapshot
+    from smartmob_agent.client import AppNews, Change, Client, Happening, Process, Snapshot
     from smartmob_agent.client_cli.settings import Settings
 
 __all__ = ["command"]
@@ -75,12 +75,14 @@ def _report_missing(slugs: Sequence[str], now: Snapshot) -> None:
 
 def _write_json(event: Happening, *, first: bool) -> None:
     """Write a change as received, a gap, and the snapshot after it; the first is that of `ps`."""
-    from smartmob_agent.client import Change, Gap
+    from smartmob_agent.client import AppNews, Change, Gap
 
     if isinstance(event, Change):
         write_json(event.document, indent=None)
     elif isinstance(event, Gap):
         write_json({"event": "gap", "missed": event.missed}, indent=None)
+    elif isinstance(event, AppNews):
+        write_json({"event": event.kind, **event.document}, indent=None)
     elif not first:
         processes = [process.document for process in event.processes]
         write_json({"event": "snapshot", "processes": processes}, indent=None)
@@ -88,20 +90,37 @@ def _write_json(event: Happening, *, first: bool) -> None:
 
 def _write_row(event: Happening, *, first: bool) -> None:
     """Write a change, and the states after a gap, without a time, as that is not known."""
-    from smartmob_agent.client import Change, Snapshot
+    from smartmob_agent.client import AppNews, Change, Snapshot
 
     if isinstance(event, Change):
         found: Sequence[tuple[object, Change | Process]] = [(event.document["time"], event)]
     elif isinstance(event, Snapshot) and not first:
         found = [(None, process) for process in event.processes]
+    elif isinstance(event, AppNews):
+        write_rows([[event.document.get("time"), event.app, *_told(event)]])
+        return
     else:
         return
     write_rows([[time, it.slug, it.state, it.pid, it.exit, it.error] for time, it in found])
 
 
+def _told(news: AppNews) -> tuple[str, str]:
+    """Return what has happened to an app, in short, and more of it."""
+    told = news.document
+    if news.kind == "app":
+        return str(told.get("change")), ""
+    release = f"release {told.get('release')}"
+    if news.kind == "release":
+        return str(told.get("outcome")), release
+    done = f"{told.get('done')}/{told.get('total')}"
+    return str(told.get("state")), " ".join(filter(None, (release, done, str(told.get("step")))))
+
+
 def _show(event: Happening, *, first: bool) -> None:  # noqa: ARG001 -- as the others
     """Show a change or a snapshot; the first one tells the user that more is to come."""
-    from smartmob_agent.client import Change, Snapshot
+    from datetime import datetime
+
+    from smartmob_agent.client import AppNews, Change, Snapshot
     from smartmob_agent.client_cli.terminal import show_step
 
     def show(time: datetime, previous: str, it: Change | Process) -> None:
@@ -110,6 +129,11 @@ def _show(event: Happening, *, first: bool) -> None:  # noqa: ARG001 -- as the o
 
     if isinstance(event, Change):
         show(event.time, event.previous or "", event)
+        return
+    if isinstance(event, AppNews):
+        state, why = _told(event)
+        time = datetime.fromisoformat(event.document["time"])
+        show_step(time, event.app, state, previous="", why=format_cell(why or " "))
         return
     for process in event.processes if isinstance(event, Snapshot) else ():
         show(process.started_at or process.created_at, "", process)

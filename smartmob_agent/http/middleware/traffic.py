@@ -17,6 +17,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"
 _OTHER = "other"
 """Stands for every method and path that no route has: clients could make up any number."""
 _SLUG = "<slug>"
+_PARTS = 3
+"""Of a path with something behind its slug, at least."""
 
 Key = tuple[str, str, str]
 """Route, method and status; the status is empty if the client left before it was known."""
@@ -38,10 +40,10 @@ class Traffic:
         self._with_slug: set[str] = set()
 
     def add_routes(self, paths: Iterable[str]) -> None:
-        """Let requests be told apart by these paths, which may end with `<slug>`."""
+        """Let requests be told apart by these paths, which may have `<slug>` in them."""
         for path in paths:
-            if path.endswith(_SLUG):
-                self._with_slug.add(path.removesuffix(_SLUG))
+            if _SLUG in path:
+                self._with_slug.add(path)
             else:
                 self._exact.add(path)
 
@@ -55,9 +57,15 @@ class Traffic:
     def _split(self, path: str) -> tuple[str, str]:
         if path in self._exact:
             return path, ""
+        # At the end of the path, or right behind its first part.
         parent, slash, slug = path.rpartition("/")
-        if slug and parent + slash in self._with_slug:
-            return parent + slash + _SLUG, slug
+        if slug and (route := f"{parent}{slash}{_SLUG}") in self._with_slug:
+            return route, slug
+        parts = path.split("/")
+        if len(parts) > _PARTS and parts[2]:
+            slug, parts[2] = parts[2], _SLUG
+            if (route := "/".join(parts)) in self._with_slug:
+                return route, slug
         return _OTHER, ""
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import attrs
 
-from smartmob_agent.output.batch import Batch, Event, Record, Stream, rfc3339
+from smartmob_agent.output.batch import NOBODY, Batch, Event, Origin, Record, Stream, rfc3339
 
 __all__ = ["Entry", "entry_of", "format_entry", "parse_entry", "time_of"]
 
@@ -25,6 +26,7 @@ class Entry:
     stream: None for an event.
     offset, size: of its text.
     crc32: of its text.
+    origin: who has written it.
     record: of an event.
     """
 
@@ -36,6 +38,7 @@ class Entry:
     offset: int
     size: int
     crc32: int = 0
+    origin: Origin = NOBODY
     record: Record | None = None
 
     def item(self, text: bytes) -> Batch | Event:
@@ -45,7 +48,13 @@ class Entry:
         """
         if self.stream is None:
             return Event(first=self.first, record=self.record or {})
-        return Batch(first=self.first, stream=self.stream, time=self.time, text=text)
+        return Batch(
+            first=self.first,
+            stream=self.stream,
+            time=self.time,
+            text=text,
+            origin=self.origin,
+        )
 
 
 def entry_of(item: Batch | Event, offset: int, latest: datetime) -> Entry:
@@ -65,6 +74,7 @@ def entry_of(item: Batch | Event, offset: int, latest: datetime) -> Entry:
         offset=offset,
         size=len(text),
         crc32=zlib.crc32(text),
+        origin=item.origin if isinstance(item, Batch) else NOBODY,
         record=None if isinstance(item, Batch) else item.record,
     )
 
@@ -77,7 +87,8 @@ def time_of(item: Batch | Event) -> datetime:
 
 
 def format_entry(entry: Entry) -> bytes:
-    """Return a line: number, lines, time, stream, offset and size of the text, and its CRC-32.
+    """Return a line: number, lines, time, stream, offset and size of the text, its CRC-32, and the
+    pid and the release of who has written it, if they are known.
 
     An event has the word `event` in place of a stream, and its record at the end.  Behind the time
     is `-`, or the latest time before it, where the clock has gone back.
@@ -85,11 +96,23 @@ def format_entry(entry: Entry) -> bytes:
     time = rfc3339(entry.time)
     latest = rfc3339(entry.latest)
     kind = _EVENT if entry.stream is None else entry.stream.value
-    last = f"{entry.crc32:08x}" if entry.record is None else json.dumps(entry.record)
+    last = _crc_and_origin(entry) if entry.record is None else json.dumps(entry.record)
     return (
         f"{entry.first} {entry.end - entry.first} {time} {'-' if latest == time else latest} "
         f"{kind} {entry.offset} {entry.size} {last}\n"
     ).encode()
+
+
+def _crc_and_origin(entry: Entry) -> str:
+    numbers = (entry.origin.pid, entry.origin.release)
+    return f"{entry.crc32:08x}" + "".join(f" {number or 0}" for number in numbers if any(numbers))
+
+
+def _parse_origin(numbers: Sequence[str]) -> Origin:
+    if not numbers:
+        return NOBODY
+    pid, release = map(int, numbers)
+    return Origin(pid=pid or None, release=release or None)
 
 
 def parse_entry(line: bytes) -> Entry:
@@ -98,6 +121,7 @@ def parse_entry(line: bytes) -> Entry:
     at = _parse_time(time)
     number = int(first)
     is_event = kind == _EVENT
+    crc32, *origin = ["0"] if is_event else last.split(" ")
     return Entry(
         first=number,
         end=number + int(lines),
@@ -106,7 +130,8 @@ def parse_entry(line: bytes) -> Entry:
         stream=None if is_event else Stream(kind),
         offset=int(offset),
         size=int(size),
-        crc32=0 if is_event else int(last, 16),
+        crc32=int(crc32, 16),
+        origin=_parse_origin(origin),
         record=json.loads(last) if is_event else None,
     )
 

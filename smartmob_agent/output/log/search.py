@@ -122,7 +122,13 @@ class _Scan:
             number += read_at(self._segment.text_path, known, at - known).count(b"\n")
         self._counted = (at, number)
         stream = entry.stream or Stream.STDOUT
-        return Batch(first=number, stream=stream, time=entry.time, text=text[begin:stop])
+        return Batch(
+            first=number,
+            stream=stream,
+            time=entry.time,
+            text=text[begin:stop],
+            origin=entry.origin,
+        )
 
     def _find(self, index: IndexReader, at: int) -> Entry:
         """Return the entry of the text at a place."""

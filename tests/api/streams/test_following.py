@@ -8,8 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.api.following import QuietTimer
-from smartmob_agent.api.logs import FollowedLog
+from smartmob_agent.api.streams.following import QuietTimer
+from smartmob_agent.api.streams.logs import FollowedLog
 from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.output.console import Console

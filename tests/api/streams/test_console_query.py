@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from smartmob_agent.api.attach import ATTACH_OPTIONS
-from smartmob_agent.api.console_query import ConsoleQuery, parse_console_query
-from smartmob_agent.api.logs import LOG_OPTIONS
+from smartmob_agent.api.streams.attach import ATTACH_OPTIONS
+from smartmob_agent.api.streams.console_query import ConsoleQuery, parse_console_query
+from smartmob_agent.api.streams.logs import LOG_OPTIONS
 from smartmob_agent.errors import BadRequestError
 from smartmob_agent.output.batch import Stream
 

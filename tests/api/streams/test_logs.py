@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.api.logs import FollowedLog, KeptLog
+from smartmob_agent.api.streams.logs import FollowedLog, KeptLog
 from smartmob_agent.config.settings import AgentConfig, OutputLimits
 from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.output.batch import Stream
@@ -61,9 +61,9 @@ async def test_json_is_one_document_of_records(autojump_clock: Clock) -> None:
         answer = await site.client.get("/process-log/app.web.0?format=json")
         assert answer.json()["records"] == [
             {"event": "started", "time": NOW, "pid": 1000, "port": 20000},
-            {"seq": 1, "time": NOW, "stream": "stdout", "line": "1"},
-            {"seq": 2, "time": NOW, "stream": "stderr", "line": "2"},
-            {"seq": 3, "time": NOW, "stream": "stdout", "line": "3"},
+            {"seq": 1, "time": NOW, "stream": "stdout", "pid": 1000, "line": "1"},
+            {"seq": 2, "time": NOW, "stream": "stderr", "pid": 1000, "line": "2"},
+            {"seq": 3, "time": NOW, "stream": "stdout", "pid": 1000, "line": "3"},
         ]
 
 
@@ -106,8 +106,8 @@ async def test_a_followed_log_goes_on_until_the_end(autojump_clock: Clock) -> No
             await site.supervisor.delete("app.web.0")
     assert bodies["text"] == ["3", "4"]
     assert [json.loads(line) for line in bodies["ndjson"]] == [
-        {"seq": 3, "time": NOW, "stream": "stdout", "line": "3"},
-        {"seq": 4, "time": NOW, "stream": "stdout", "line": "4"},
+        {"seq": 3, "time": NOW, "stream": "stdout", "pid": 1000, "line": "3"},
+        {"seq": 4, "time": NOW, "stream": "stdout", "pid": 1000, "line": "4"},
         {"event": "exited", "time": NOW, "pid": 1000, "signal": "SIGTERM"},
         {"event": "end", "reason": "process"},
     ]

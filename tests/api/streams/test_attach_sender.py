@@ -14,7 +14,7 @@ import trio
 import trio.testing
 from hypothesis import given, strategies as st
 
-from smartmob_agent.api.attach_sender import ConsoleSender
+from smartmob_agent.api.streams.attach_sender import ConsoleSender
 from smartmob_agent.config.settings import AgentConfig, OutputLimits
 from smartmob_agent.output.batch import Batch, Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
@@ -114,8 +114,8 @@ async def test_records_tell_lines_events_and_the_end(autojump_clock: Clock) -> N
         now, later = "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.000Z"
         assert records_of(client) == [
             {"event": "started", "time": now, "pid": 1000, "port": 20000},
-            {"seq": 1, "time": now, "stream": "stdout", "line": "one"},
-            {"seq": 2, "time": now, "stream": "stderr", "line": "two"},
+            {"seq": 1, "time": now, "stream": "stdout", "pid": 1000, "line": "one"},
+            {"seq": 2, "time": now, "stream": "stderr", "pid": 1000, "line": "two"},
             {"event": "exited", "time": now, "pid": 1000, "code": 3},
             {"event": "started", "time": later, "pid": 1001, "port": 20000},
             {"event": "exited", "time": later, "pid": 1001, "signal": "SIGTERM"},

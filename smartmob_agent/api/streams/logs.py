@@ -11,15 +11,19 @@ from typing import Protocol
 
 import trio
 
-from smartmob_agent.api.console_query import COMMON_OPTIONS, ConsoleQuery, parse_console_query
-from smartmob_agent.api.documents import PID
-from smartmob_agent.api.following import STREAM_HEADERS, QuietTimer
+from smartmob_agent.api.documents import PID, RELEASE
 from smartmob_agent.api.history.moments import MOMENT
 from smartmob_agent.api.history.stored_log import StoredLog, gap_record, render, render_record
 from smartmob_agent.api.kinds import QUERY_DETAIL, SWITCH, QueryOption, ValueKind, one_of
 from smartmob_agent.api.problem_catalogue import NOT_FOUND
 from smartmob_agent.api.route import TEXT_SCHEMA, Answer, ApiContext, Reply, Request, Route
 from smartmob_agent.api.schemas import EXAMPLE_TIME, Document, count, document, text, time
+from smartmob_agent.api.streams.console_query import (
+    COMMON_OPTIONS,
+    ConsoleQuery,
+    parse_console_query,
+)
+from smartmob_agent.api.streams.following import STREAM_HEADERS, QuietTimer
 from smartmob_agent.errors import BadRequestError
 from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.output.batch import Batch, Event, Stream
@@ -40,27 +44,45 @@ LOG_RECORD = Document(
         "oneOf": [
             document(
                 "A line.",
+                optional=("pid", "release"),
                 seq=count("Its number, from 1 for the life of the process.", minimum=1),
                 time=time("When it came"),
                 stream=text(enum=[stream.value for stream in Stream]),
+                pid=PID,
+                release=RELEASE,
                 line=text("Without its line end."),
             ),
             document(
                 "A child was started.",
-                optional=("port",),
+                optional=("port", "release"),
                 event={"const": "started"},
                 time=time("When"),
                 pid=PID,
+                release=RELEASE,
                 port=count("Its TCP port, if the agent gave it one.", minimum=1, maximum=65535),
             ),
             document(
                 "A child ended; its last line came before.",
-                optional=("code", "signal"),
+                optional=("code", "signal", "release"),
                 event={"const": "exited"},
                 time=time("When"),
                 pid=PID,
+                release=RELEASE,
                 code=count("Its exit code, if it ended by itself.", maximum=255),
                 signal=text("The signal that ended it."),
+            ),
+            document(
+                "Another version has the place of the one before.",
+                event={"const": "replaced"},
+                time=time("When"),
+                pid=PID,
+            ),
+            document(
+                "Another version came to nothing; the one before goes on.",
+                event={"const": "replace-failed"},
+                time=time("When"),
+                step=text("Which one failed."),
+                error=text("Why: one line for a human."),
             ),
             document(
                 "The reader was too slow, or the lines too old.",
@@ -84,7 +106,13 @@ _LOG = Document(
     example={
         "records": [
             {"event": "started", "time": EXAMPLE_TIME, "pid": 1000, "port": 20000},
-            {"seq": 1, "time": EXAMPLE_TIME, "stream": "stdout", "line": "tick 1"},
+            {
+                "seq": 1,
+                "time": EXAMPLE_TIME,
+                "stream": "stdout",
+                "pid": 1000,
+                "line": "tick 1",
+            },
         ]
     },
 )

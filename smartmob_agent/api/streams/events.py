@@ -19,7 +19,6 @@ from smartmob_agent.api.documents import (
     event_record,
     process_status,
 )
-from smartmob_agent.api.following import STREAM_HEADERS, QuietTimer
 from smartmob_agent.api.kinds import NUMBER, SWITCH, TEXT, QueryOption, number, parse_query
 from smartmob_agent.api.links import Links
 from smartmob_agent.api.route import Answer, ApiContext, Reply, Request, Route
@@ -33,9 +32,10 @@ from smartmob_agent.api.schemas import (
     text,
     time,
 )
+from smartmob_agent.api.streams.following import STREAM_HEADERS, QuietTimer
 from smartmob_agent.output.batch import rfc3339
 from smartmob_agent.output.cursor import Cursor
-from smartmob_agent.process.events import EventsMissedError, TransitionEvent
+from smartmob_agent.process.events import EventsMissedError, News, TransitionEvent
 from smartmob_agent.process.spec import ProcessSpec
 from smartmob_agent.process.states import State
 from smartmob_agent.process.supervisor import Supervisor
@@ -69,6 +69,10 @@ class Selection:
         by_slug = not self.slugs or spec.slug in self.slugs
         return by_slug and (not self.apps or spec.app in self.apps)
 
+    def has_app(self, app: str) -> bool:
+        """Whether it is about this app."""
+        return not self.slugs and (not self.apps or app in self.apps)
+
 
 class EventStream:
     """The body of an answer that goes on until the agent has ended all processes.
@@ -84,7 +88,7 @@ class EventStream:
         self._timer = timer
         self._first: deque[bytes] = deque()
         self._over = False
-        self._cursor: Cursor[TransitionEvent]
+        self._cursor: Cursor[TransitionEvent | News]
 
     def begin(self) -> None:
         """Begin with all that is, and go on with what happens to it."""
@@ -142,7 +146,9 @@ class EventStream:
             self._over = True  # As a console of text: whoever comes again begins anew.
             return _render_gap(exc.count)
 
-    def _wants(self, event: TransitionEvent) -> bool:
+    def _wants(self, event: TransitionEvent | News) -> bool:
+        if isinstance(event, News):
+            return self._selection.has_app(event.app)
         return self._selection.has(event.transition.spec)
 
 
@@ -151,7 +157,10 @@ def _render(kind: str, data: bytes, seq: int | None = None) -> bytes:
     return b"event: %s\n%sdata: %s\n\n" % (kind.encode(), ident, data)
 
 
-def _render_event(event: TransitionEvent) -> bytes:
+def _render_event(event: TransitionEvent | News) -> bytes:
+    if isinstance(event, News):
+        record = {"seq": event.seq, "time": rfc3339(event.time), "app": event.app, **event.record}
+        return _render(event.kind, json.dumps(record).encode(), event.seq)
     return _render("state", event.rendered(_encode), event.seq)
 
 
@@ -193,6 +202,38 @@ _STATE_EVENT = Document(
         },
     ),
 )
+
+
+def _news(name: str, about: str, **fields: Schema | Document) -> Document:
+    numbered = {
+        "seq": count("Its number, which is its `id`, too."),
+        "time": time("When"),
+        "app": text("Its name."),
+    }
+    return Document(name=name, schema=document_with(about, {**numbered, **fields}))
+
+
+_APP_EVENT = _news(
+    "AppEvent",
+    "Data of the event `app`: what is wanted of an app has changed.",
+    change=text(enum=["created", "changed", "deleted"]),
+)
+_RELEASE_EVENT = _news(
+    "ReleaseEvent",
+    "Data of the event `release`: a release has begun, or its rollout has ended.",
+    release=count("Its number.", minimum=1),
+    outcome=text(enum=["rolling", "done", "failed", "halted", "superseded"]),
+)
+_ROLLOUT_EVENT = _news(
+    "RolloutEvent",
+    "Data of the event `rollout`: a step of a rollout.",
+    release=count("Of the release on its way.", minimum=1),
+    state=text("As in the document of the app."),
+    step=text("What is under way, or what failed."),
+    done=count("Slots that have it for good."),
+    total=count("Slots that are to have it."),
+    error=or_null(text("Why it failed: one line for a human.")),
+)
 _GAP = Document(
     name="Gap",
     schema=document(
@@ -224,6 +265,9 @@ _SERVER_EVENT = Document(
         "oneOf": [
             _event_schema("snapshot", _SNAPSHOT, numbered=True),
             _event_schema("state", _STATE_EVENT, numbered=True),
+            _event_schema("app", _APP_EVENT, numbered=True),
+            _event_schema("release", _RELEASE_EVENT, numbered=True),
+            _event_schema("rollout", _ROLLOUT_EVENT, numbered=True),
             _event_schema("gap", _GAP, numbered=False),
             _event_schema("end", _END, numbered=False),
         ],

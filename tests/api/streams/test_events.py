@@ -12,8 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from smartmob_agent.api.events import EventStream, Selection
-from smartmob_agent.api.following import QuietTimer
+from smartmob_agent.api.streams.events import EventStream, Selection
+from smartmob_agent.api.streams.following import QuietTimer
 from smartmob_agent.config.settings import AgentConfig, OutputLimits
 from smartmob_agent.http.extensions import ClientLink
 from smartmob_agent.process.states import State
@@ -105,6 +105,7 @@ async def test_a_step_as_json(autojump_clock: Clock) -> None:
         "previous": "running",
         "state": "backoff",
         "pid": None,
+        "release": None,
         "port": 20000,
         "ready": False,
         "restarts": 0,

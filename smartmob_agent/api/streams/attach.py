@@ -12,8 +12,6 @@ from collections.abc import Mapping
 import attrs
 import trio
 
-from smartmob_agent.api.attach_sender import ConsoleSender
-from smartmob_agent.api.console_query import COMMON_OPTIONS, parse_console_query
 from smartmob_agent.api.kinds import QueryOption, one_of
 from smartmob_agent.api.problem_catalogue import NOT_FOUND, ProblemReply
 from smartmob_agent.api.route import (
@@ -25,6 +23,8 @@ from smartmob_agent.api.route import (
     SocketSession,
     problem_answer,
 )
+from smartmob_agent.api.streams.attach_sender import ConsoleSender
+from smartmob_agent.api.streams.console_query import COMMON_OPTIONS, parse_console_query
 from smartmob_agent.http.asgi import Receive, Scope, Send
 from smartmob_agent.output.log.log_cursor import LogCursor
 

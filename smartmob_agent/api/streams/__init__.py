@@ -1,0 +1,1 @@
+"""Streams of output and events, and what was written before."""
