@@ -91,6 +91,7 @@ defaults
     timeout client 60s
     timeout server 60s
     timeout http-keep-alive 60s
+    option idle-close-on-response
     option redispatch
     retries 3
     retry-on conn-failure empty-response
