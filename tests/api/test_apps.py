@@ -9,6 +9,8 @@ import pytest
 import trio
 import trio.testing
 
+from smartmob_agent.api.app import ROUTES
+from smartmob_agent.http.middleware.traffic import Traffic
 from smartmob_agent.testing import FakeSpawner, FakeWorkspaces
 from tests.api.asgi import Site, open_site
 from tests.process.world import World, make_spec, settle
@@ -263,3 +265,20 @@ async def test_events_tell_of_apps(autojump_clock: Clock) -> None:
         assert text.rstrip().endswith('"app": "shop", "change": "deleted"}')
         answer = await site.client.get("/events?follow=0&after=1767225599999&app=other")
         assert "event:" not in answer.text
+
+
+async def test_a_release_command_is_none_of_the_slots(autojump_clock: Clock) -> None:
+    async with open_site() as site:
+        await put(site)
+        site.supervisor.create(make_spec("shop", "release.1", owner="shop", release=1))
+        app = (await site.client.get("/apps/shop")).json()
+        assert list(app["processes"]) == ["web"]
+        assert app["processes"]["web"]["count"] == 2
+
+
+def test_requests_to_apps_are_told_apart() -> None:
+    traffic = Traffic()
+    traffic.add_routes(route.path for route in ROUTES)
+    for path in ("/apps/shop/releases", "/apps/shop", "/apps/shop/x", "/apps//releases"):
+        traffic.begin("GET", path)
+    assert traffic.open == {"/apps/<slug>/releases": 1, "/apps/<slug>": 1, "other": 2}

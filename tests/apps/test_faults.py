@@ -340,3 +340,55 @@ async def test_one_who_waits_for_an_app_that_is_deleted(autojump_clock: Clock) -
             await settle()
             await shop.apps.delete("shop", lambda _: None)
         assert app.gone.is_set()
+
+
+class Held:
+    """An archive that is in use."""
+
+    def __init__(self) -> None:
+        self.released = False
+
+    async def release(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.released = True
+
+
+async def test_an_archive_that_nobody_needs_may_go(autojump_clock: Clock) -> None:
+    async with open_shop() as shop:
+        await shop.deploy_and_wait(1)
+        held = Held()
+        shop.app._pinned["0" * 64] = held  # type: ignore[assignment]  # all that it needs
+        await shop.deploy_and_wait(2)
+        assert held.released
+
+
+async def test_a_release_command_of_an_earlier_life_is_removed(autojump_clock: Clock) -> None:
+    """After a SIGKILL, which removes nothing."""
+    store = FakeStore()
+    async with open_shop(World(state=store)) as shop:
+        await shop.deploy_and_wait(1)
+        left = shop.supervisor.create(make_spec("shop", "release.1", owner="shop", release=1))
+        await left.wait_kept()
+    async with open_shop(World(state=store)) as shop:
+        assert len(shop.supervisor) == 3
+        await trio.sleep(1)
+        assert len(shop.supervisor) == 2
+        assert shop.apps.find("shop") is shop.app
+
+
+async def test_a_document_that_cannot_be_removed_is_tried_again(autojump_clock: Clock) -> None:
+    store = FakeStore()
+    async with open_shop(World(state=store)) as shop:
+        await shop.deploy_and_wait(1, {"web": 0})
+        app = shop.app
+
+        async def fill() -> None:
+            while not app.state.is_deleted:
+                await trio.lowlevel.checkpoint()
+            store.errors.append(FULL)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fill)
+            nursery.start_soon(shop.apps.delete, "shop", lambda _: None)
+        assert trio.current_time() == 5
+        assert not (await store.read_all()).documents

@@ -175,3 +175,23 @@ def test_one_that_was_called_off_too_late(on_failure: Literal["rollback", "halt"
     assert rollout.take() == back
     assert rollout.outcome == ("halted" if on_failure == "halt" else None)
     assert list(rollout) == (["web.1"] if back else [])
+
+
+def test_a_slot_that_drains_while_it_is_to_go_back_is_not_done() -> None:
+    """Its child has ended while it was watched, and the old one is gone only then."""
+    slots = [SlotPlan(slug="web.0", kind="web", is_there=True, is_back=True)]
+    rollout = Rollout(slots, parallel=1, on_failure="rollback", can_go_back=True)
+    rollout.take()
+    rollout.note_switched("web.0")
+    rollout.note_failed("web.0", "it ended")
+    assert rollout.take() == [Watch("web.0"), SetRelease("web.0", back=True)]
+    one = SlotPlan(slug="web.0", kind="web", is_there=False)
+    other = SlotPlan(slug="web.1", kind="web", is_there=False)
+    rollout = Rollout([one, other], parallel=1, on_failure="rollback", can_go_back=False)
+    rollout.note_switched("web.0")
+    rollout.note_changed("web.0")
+    rollout.note_switched("web.1")
+    rollout.note_failed("web.1", "it ended")
+    rollout.note_changed("web.1")
+    assert rollout.outcome is None
+    assert rollout.take()[-1] == Remove("web.0")

@@ -114,7 +114,7 @@ async def test_a_kill_in_the_middle_leaves_one_release(server_script: str, tmp_p
                 assert app["release"] == app["wanted"]["release"] == number + 1
                 assert await answers(agent) == [str(number)] * 2
                 listed = (await agent.client.get("/list-processes")).json()["processes"]
-                assert [one["slug"] for one in listed] == ["shop.web.0", "shop.web.1"]
+                assert sorted(one["slug"] for one in listed) == ["shop.web.0", "shop.web.1"]
                 living = {one["pid"] for one in listed}
                 assert not [pid for pid in seen - living if alive(pid)]
                 seen |= living

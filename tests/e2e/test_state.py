@@ -151,6 +151,15 @@ async def test_a_state_can_be_checked(tmp_path: Path, capsys: pytest.CaptureFixt
     assert str(database) in capsys.readouterr().err
 
 
+def test_documents_of_apps_are_checked_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    write(tmp_path / "state", ("app", "shop"))
+    assert main(["--check-state", option(tmp_path)], {}) == 1
+    assert "expected a document of version 1, found 7" in capsys.readouterr().err
+
+
 def write(directory: Path, key: Key) -> None:
     """A document that only a newer agent understands."""
     with contextlib.closing(open_database(directory, SCHEMA)) as database:

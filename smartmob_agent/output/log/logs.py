@@ -235,16 +235,19 @@ def _read(directory: Path, shared: Path) -> _Found:
         directory.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
         marks = Marks(find_marks(shared, directory))
         in_use = directory / _IN_USE
-        was_cut = in_use.exists() and not marks.were_left
+        was_in_use = in_use.exists()
+        was_cut = was_in_use and not marks.were_left
+        # Else they are of another directory, which had the number of this one before.
+        found = marks.found if was_in_use else {}
         in_use.touch(mode=stat.S_IRUSR | stat.S_IWUSR)
         queue = LogQueue(lambda _log, _much: None)
         logs = {
-            path.name: _read_log(path, marks.found.get(path.name), queue, was_cut=was_cut)
+            path.name: _read_log(path, found.get(path.name), queue, was_cut=was_cut)
             for path in sorted(directory.iterdir())
             if path.is_dir()
         }
-        for slug in marks.found.keys() - logs.keys():  # Nothing of it came to the disk.
-            logs[slug] = ProcessLog(slug=slug, queue=queue, next_number=marks.found[slug])
+        for slug in found.keys() - logs.keys():  # Nothing of it came to the disk.
+            logs[slug] = ProcessLog(slug=slug, queue=queue, next_number=found[slug])
     except OSError as exc:
         raise StartError(f"cannot keep logs in {directory}: {exc.strerror or exc}") from exc
     return _Found(marks, logs)

@@ -233,6 +233,19 @@ async def test_what_is_too_old_is_removed_and_in_the_end_forgotten(at: Path) -> 
         assert SLUG in place.logs
 
 
+async def test_marks_of_another_directory_count_for_nothing(at: Path) -> None:
+    """It had the same number in the file system, before it was removed."""
+    async with open_place(at) as place:
+        await write(place, b"one\n")
+        [left] = (at / "shared").iterdir()
+        kept = left.read_bytes()
+    left.write_bytes(kept)
+    (at / "log" / "in-use").unlink(missing_ok=True)
+    shutil.rmtree(at / "log" / SLUG)
+    async with open_place(at) as place:
+        assert place.console.next_line == 1
+
+
 async def test_an_idle_agent_looks_too(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs_module, "_SWEEP_INTERVAL", 0.001)
     wall = Wall()
