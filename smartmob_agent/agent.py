@@ -246,7 +246,7 @@ async def _run(
             async with trio.open_nursery() as processes, trio.open_nursery() as rollouts:
                 supervisor = Supervisor(processes, services)
                 apps = Apps(rollouts, supervisor, services)
-                metrics.watch(supervisor)
+                metrics.watch(supervisor, apps)
                 supervisor.restore(documents)
                 apps.restore(documents)
                 urls = tuple(listener.url for listener in listeners)

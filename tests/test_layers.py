@@ -27,7 +27,7 @@ FLOORS = {
     # What lasts; it knows nothing of what a document means.
     "state": 3,
     "process": 5,
-    "metrics": 6,
+    "metrics": 7,
     "apps": 6,
     "api": 8,
     "agent": 9,

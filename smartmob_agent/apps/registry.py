@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
@@ -12,7 +13,7 @@ import trio
 
 from smartmob_agent.apps.app import ManagedApp
 from smartmob_agent.apps.record import KIND, AppRecord, parse_app
-from smartmob_agent.apps.wanted import AppState
+from smartmob_agent.apps.wanted import ENDED, AppState, RolloutState
 from smartmob_agent.errors import RequestError, StoppingError
 from smartmob_agent.process.spec import Services
 from smartmob_agent.process.supervisor import Supervisor
@@ -52,7 +53,10 @@ class SlugsInUseError(RequestError):
 
 
 class Apps:
-    """Creates, finds and deletes apps."""
+    """Creates, finds and deletes apps.
+
+    outcomes: of rollouts that have ended → how many.
+    """
 
     def __init__(self, nursery: trio.Nursery, supervisor: Supervisor, services: Services) -> None:
         self._nursery = nursery
@@ -60,6 +64,7 @@ class Apps:
         self._services = services
         self._apps: dict[str, ManagedApp] = {}
         self._beginning = trio.Lock()
+        self.outcomes: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[ManagedApp]:
         """Go through the apps in the order of their names."""
@@ -187,6 +192,9 @@ class Apps:
         self._publish("app", app.name, {"change": "deleted"})
 
     def _publish(self, kind: str, name: str, fields: Mapping[str, object]) -> None:
+        state = str(fields.get("state", fields.get("outcome")))
+        if (kind == "rollout" and state in ENDED) or state == RolloutState.SUPERSEDED:
+            self.outcomes[state] += 1
         self._supervisor.events.publish_news(kind, name, fields)
 
     def close(self) -> None:

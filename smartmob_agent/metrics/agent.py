@@ -10,6 +10,7 @@ from typing import Protocol
 
 import trio
 
+from smartmob_agent.apps.registry import Apps
 from smartmob_agent.child.seam import Spawner
 from smartmob_agent.http.middleware.traffic import Traffic
 from smartmob_agent.metrics.catalogue import Sources, read_families
@@ -53,6 +54,7 @@ class Metrics:
         self._thread = trio.CapacityLimiter(1)  # never behind threads that unpack archives
         self._processes: Iterable[ManagedProcess] = ()
         self._logs: Logs | None = None
+        self._apps: Apps | None = None
         self._containment = ""
 
     def meter_spawner(self, spawner: Spawner) -> Spawner:
@@ -64,9 +66,9 @@ class Metrics:
         """Return the same, measured."""
         return MeteredFetcher(fetcher, self._downloads)
 
-    def watch(self, supervisor: Supervisor) -> None:
-        """Count what happens to these processes from now on; call it once."""
-        self._processes = supervisor
+    def watch(self, supervisor: Supervisor, apps: Apps | None = None) -> None:
+        """Count what happens to these processes and apps from now on; call it once."""
+        self._processes, self._apps = supervisor, apps
         self._logs = supervisor.logs
         supervisor.events.observers.append(self._lives.observe)
 
@@ -111,4 +113,5 @@ class Metrics:
             traffic=self.traffic,
             usages=self._usages,
             logs=self._logs,
+            apps=self._apps,
         )

@@ -6,10 +6,13 @@ Each stands beside how it is read.  Names and units are by the conventions of Pr
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
+from smartmob_agent.apps.registry import Apps
+from smartmob_agent.apps.wanted import ENDED
 from smartmob_agent.histogram import Distribution
 from smartmob_agent.http.middleware.traffic import Traffic
 from smartmob_agent.metrics.meters import Downloads, Lives, Spawns
@@ -42,6 +45,7 @@ class Sources:
     downloads: Downloads
     traffic: Traffic
     usages: Usages[ManagedProcess]
+    apps: Apps | None = None
     logs: Logs | None = None
 
     @property
@@ -147,6 +151,18 @@ def _of_logs(figure: Callable[[Logs], float]) -> ReadAgent:
     return lambda it: [] if it.logs is None else [((), figure(it.logs))]
 
 
+def _app_slots(it: Sources) -> Iterator[tuple[tuple[str, str], Mapping[str, int]]]:
+    """Go through the types of all apps: their labels, and how many are wanted and ready."""
+    for app in it.apps or ():
+        ready = Counter(process.spec.process_type for process in app.processes if process.ready)
+        for kind, wanted in app.state.counts.items():
+            yield (app.name, kind), {"wanted": wanted, "ready": ready[kind]}
+
+
+def _of_slots(figure: str) -> ReadAgent:
+    return lambda it: [(labels, counts[figure]) for labels, counts in _app_slots(it)]
+
+
 ALL: Sequence[Metric] = (
     Metric(
         name="smartmob_build_info",
@@ -221,6 +237,47 @@ ALL: Sequence[Metric] = (
         labels=("route",),
         help="Requests, event streams, followed logs and WebSockets under way.",
         read=lambda it: [((route,), number) for route, number in it.traffic.open.items()],
+    ),
+    Metric(
+        name="smartmob_app_slots_wanted",
+        kind=MetricKind.GAUGE,
+        labels=("app", "process_type"),
+        help="Processes that are wanted of an app.",
+        read=_of_slots("wanted"),
+    ),
+    Metric(
+        name="smartmob_app_slots_ready",
+        kind=MetricKind.GAUGE,
+        labels=("app", "process_type"),
+        help="Processes of an app that are ready.",
+        read=_of_slots("ready"),
+    ),
+    Metric(
+        name="smartmob_app_release",
+        kind=MetricKind.GAUGE,
+        labels=("app",),
+        help="The release of an app that serves, once there is one.",
+        read=lambda it: [
+            ((app.name,), app.state.serving)
+            for app in it.apps or ()
+            if app.state.serving is not None
+        ],
+    ),
+    Metric(
+        name="smartmob_rollouts_in_progress",
+        kind=MetricKind.GAUGE,
+        help="Rollouts under way.",
+        read=lambda it: [((), sum(app.rollout.state not in ENDED for app in it.apps or ()))],
+    ),
+    Metric(
+        name="smartmob_rollouts_total",
+        kind=MetricKind.COUNTER,
+        labels=("outcome",),
+        help="Rollouts that have ended, and how.",
+        read=lambda it: [
+            ((outcome,), count)
+            for outcome, count in ({} if it.apps is None else it.apps.outcomes).items()
+        ],
     ),
     Metric(
         name="smartmob_log_written_bytes_total",

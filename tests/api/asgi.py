@@ -89,7 +89,7 @@ def make_links(base: str) -> Links:
 def make_context(supervisor: Supervisor, apps: Apps, config: AgentConfig) -> ApiContext:
     """What handlers work with, with metrics of its own."""
     metrics = Metrics()
-    metrics.watch(supervisor)
+    metrics.watch(supervisor, apps)
     return ApiContext(
         routes=ROUTES, supervisor=supervisor, apps=apps, config=config, metrics=metrics
     )

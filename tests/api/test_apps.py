@@ -10,9 +10,12 @@ import trio
 import trio.testing
 
 from smartmob_agent.api.app import ROUTES
+from smartmob_agent.config.settings import AgentConfig
+from smartmob_agent.errors import UnpackError
 from smartmob_agent.http.middleware.traffic import Traffic
+from smartmob_agent.metrics.catalogue import read_families
 from smartmob_agent.testing import FakeSpawner, FakeWorkspaces
-from tests.api.asgi import Site, open_site
+from tests.api.asgi import Site, make_context, open_site
 from tests.process.world import World, make_spec, settle
 
 Clock = trio.testing.MockClock
@@ -282,3 +285,25 @@ def test_requests_to_apps_are_told_apart() -> None:
     for path in ("/apps/shop/releases", "/apps/shop", "/apps/shop/x", "/apps//releases"):
         traffic.begin("GET", path)
     assert traffic.open == {"/apps/<slug>/releases": 1, "/apps/<slug>": 1, "other": 2}
+
+
+async def test_metrics_tell_of_apps(autojump_clock: Clock) -> None:
+    world = World()
+    async with open_site(world) as site:
+        await put(site)
+        world.workspaces.errors.append(UnpackError("damaged"))
+        await put(site)
+        context = make_context(site.supervisor, site.apps, AgentConfig())
+        rows = {
+            family.metric.name: [*family.rows]
+            for family in read_families(context.metrics._sources())
+            if "app_" in family.metric.name or "rollouts" in family.metric.name
+        }
+    labels = {"app": "shop", "process_type": "web"}
+    assert rows == {
+        "smartmob_app_slots_wanted": [(labels, 2)],
+        "smartmob_app_slots_ready": [(labels, 2)],
+        "smartmob_app_release": [({"app": "shop"}, 1)],
+        "smartmob_rollouts_in_progress": [({}, 0)],
+        "smartmob_rollouts_total": [({"outcome": "done"}, 1), ({"outcome": "failed"}, 1)],
+    }
