@@ -3,6 +3,7 @@
     python bench/deploys.py               nginx and HAProxy, 20 deploys each
     python bench/deploys.py nginx         one of them; or haproxy
     python bench/deploys.py --deploys 2   does it work?
+    python bench/deploys.py slots         how long a deploy to 20 slots takes, 5 at a time
 
 A web app with 2 processes is deployed again and again, while `smartmob render --follow` tells the
 proxy, `wrk` (16 keep-alive connections) asks as fast as it can, and a client of its own looks at
@@ -12,6 +13,9 @@ was asked for.  Ends with 1 if anything failed.  All is on 127.0.0.1.
 nginx closes connections that are idle when it reads its file again, whatever comes on them just
 then: such resets are told apart, and no failure.  (`keepalive_min_timeout` of nginx 1.27.4 is there
 against them.)
+
+A deploy to 20 slots, 5 at a time, is to take at most 1.25 times 4 times the start-up of the app and
+the time for which the old child drains; and never may there be more than 25 children.
 """
 
 from __future__ import annotations
@@ -293,13 +297,68 @@ def report(kind: str, deploys: int, said: str, checker: Checker) -> bool:
     return requests > 0 and not failed and not faults
 
 
+def measure_slots() -> bool:
+    """Deploy to 20 slots; return whether that takes as long as it may."""
+    drain = 1.0
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deploys-")))
+        agent = Agent(free_port())
+        command = [sys.executable, "-m", "smartmob_agent", f"--port={agent.url.rpartition(':')[2]}"]
+        stack.enter_context(running(*command, f"--work-dir={folder / 'work'}"))
+        wait_until(agent.is_up, "the agent")
+        body = {
+            "source_url": agent.ask("PUT", "/upload-source", archive())["source_url"],
+            "processes": {"web": {"count": 20, "ready": {"port": True, "interval": 0.05}}},
+            "parallel": 5,
+            "watch": 0,
+            "drain": drain,
+        }
+        put = json.dumps(body).encode()
+        begun = time.monotonic()
+        agent.ask("PUT", "/apps/shop?wait=1", put)
+        start_up = (time.monotonic() - begun) / 4
+        most, stop = 0, threading.Event()
+
+        def count() -> None:
+            nonlocal most
+            while not stop.wait(0.05):
+                found = [one for one in Path("/proc").glob("[0-9]*/environ") if is_shop(one)]
+                most = max(most, len(found))
+
+        counter = threading.Thread(target=count, daemon=True)
+        counter.start()
+        begun = time.monotonic()
+        agent.ask("PUT", "/apps/shop?wait=1", put)
+        took = time.monotonic() - begun
+        stop.set()
+        counter.join()
+        agent.ask("DELETE", "/apps/shop")
+    ratio = took / (4 * (start_up + drain))
+    print(
+        f"slots: start-up of five {start_up:.2f} s, deploy {took:.2f} s: {ratio:.2f} times "
+        f"4 x (start-up + drain); at most {most} children"
+    )
+    return ratio <= 1.25 and most <= 25
+
+
+def is_shop(environ: Path) -> bool:
+    """Whether it is of a server, and not of a shell on its way to one."""
+    try:
+        is_python = "python" in (environ.parent / "exe").readlink().name
+        return is_python and b"SMARTMOB_APP=shop" in environ.read_bytes()
+    except OSError:
+        return False
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("kind", nargs="*", help="nginx, haproxy")
+    parser.add_argument("kind", nargs="*", help="nginx, haproxy, slots")
     parser.add_argument("--deploys", type=int, default=20, metavar="N")
     options = parser.parse_args()
-    kinds = options.kind or ["nginx", "haproxy"]
-    results = [measure(kind, options.deploys) for kind in kinds]
+    kinds = options.kind or ["nginx", "haproxy", "slots"]
+    results = [
+        measure_slots() if kind == "slots" else measure(kind, options.deploys) for kind in kinds
+    ]
     return 0 if all(results) else 1
 
 
