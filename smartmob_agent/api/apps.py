@@ -36,14 +36,19 @@ from smartmob_agent.api.route import (
     json_reply,
 )
 from smartmob_agent.apps.app import ManagedApp
-from smartmob_agent.apps.changes import NoSuchReleaseError, ReleaseNotDoneError, begin_rollback
+from smartmob_agent.apps.changes import (
+    NoSuchReleaseError,
+    ReleaseNotDoneError,
+    begin_rollback,
+    is_rolling,
+)
 from smartmob_agent.apps.registry import (
     AppNotFoundError,
     PreconditionFailedError,
     SlugsInUseError,
 )
 from smartmob_agent.apps.wanted import AppState, Release, RolloutState, TypeOptions
-from smartmob_agent.errors import RequestError
+from smartmob_agent.errors import RequestError, StoppingError
 
 __all__ = ["ROUTES"]
 
@@ -205,6 +210,8 @@ async def _answer(app: ManagedApp, version: int, request: Request, *, wait: bool
         state = await app.wait_rollout(version)
         if app.gone.is_set() or app.rollout.version > version:
             raise RolloutSupersededError(app.name)
+        if is_rolling(state):
+            raise StoppingError
         if app.rollout.state != RolloutState.DONE:
             raise RolloutFailedError(state)
     headers = {"ETag": etag_of(app.state)}

@@ -96,6 +96,7 @@ class ManagedApp:
         self._changed = trio.lowlevel.ParkingLot()
         self._turn = trio.CancelScope()
         self._is_settled = False
+        self._is_over = False
         self._cleaners: trio.Nursery | None = None
         self._pinned: dict[str, HeldArchive] = {}
         self.progress = Progress(state=self.rollout.state)
@@ -159,10 +160,12 @@ class ManagedApp:
     async def wait_rollout(self, version: int) -> AppState:
         """Wait until the rollout that was under way at a version is over; return what is then.
 
+        Returns, too, when the app is gone and when the agent stops.
+
         If cancelled: stops waiting; it goes on.
         """
         await trio.lowlevel.checkpoint()
-        while not self.gone.is_set():
+        while not self._is_over:
             if self.rollout.version > version or not is_rolling(self.state):
                 break
             await self._changed.park()
@@ -183,6 +186,8 @@ class ManagedApp:
                 await self._remove_all()
                 self._cleaners.cancel_scope.cancel(reason="the app is gone")
         finally:
+            self._is_over = True
+            self._changed.unpark_all()
             with trio.move_on_after(_RETRY_DELAY, shield=True):
                 for held in self._pinned.values():
                     await held.release()

@@ -123,6 +123,7 @@ class Apps:
                 new = AppState(name=name, created_at=self._services.now(), version=0)
                 record = AppRecord(self._services.state, new)
                 await record.change(self._checked(change))
+                self._check_open()  # Else the next life has it.
                 app = self._begin(record)
                 self._publish("app", name, {"change": "created"})
                 app.begin()

@@ -307,3 +307,20 @@ async def test_metrics_tell_of_apps(autojump_clock: Clock) -> None:
         "smartmob_rollouts_in_progress": [({}, 0)],
         "smartmob_rollouts_total": [({"outcome": "done"}, 1), ({"outcome": "failed"}, 1)],
     }
+
+
+async def test_who_waits_hears_of_the_end_of_the_agent(autojump_clock: Clock) -> None:
+    async with open_site() as site:
+        answers = []
+
+        async def deploy() -> None:
+            answers.append(await put(site, processes={"web": {"ready": {"after": 30}}}))
+
+        # The block is a part of what `close` cancels.
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(deploy)
+                await trio.sleep(1)
+                site.apps.close()
+                site.supervisor.close()
+    assert answers[0].status_code == 503

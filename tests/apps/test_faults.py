@@ -20,7 +20,7 @@ from smartmob_agent.apps.record import KIND, AppRecord, parse_app
 from smartmob_agent.apps.registry import AppNotFoundError
 from smartmob_agent.apps.stage import _LastLines
 from smartmob_agent.apps.wanted import AppState, Release
-from smartmob_agent.errors import SpawnError, StartError, UnpackError
+from smartmob_agent.errors import SpawnError, StartError, StoppingError, UnpackError
 from smartmob_agent.output.batch import Stream
 from smartmob_agent.process.policies import RestartPolicy
 from smartmob_agent.process.states import State
@@ -392,3 +392,32 @@ async def test_a_document_that_cannot_be_removed_is_tried_again(autojump_clock: 
             nursery.start_soon(shop.apps.delete, "shop", lambda _: None)
         assert trio.current_time() == 5
         assert not (await store.read_all()).documents
+
+
+async def test_one_that_is_kept_as_the_agent_stops_is_for_the_next_life(
+    autojump_clock: Clock,
+) -> None:
+    store = FakeStore()
+    refused = False
+    async with open_shop(World(state=store)) as shop:
+
+        async def deploy() -> None:
+            nonlocal refused
+            try:
+                await shop.deploy(1)
+            except StoppingError:
+                refused = True
+
+        # The block is a part of what `close` cancels.
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                store.hang()
+                nursery.start_soon(deploy)
+                await settle()
+                shop.apps.close()
+                shop.supervisor.close()
+                store.go_on()
+    assert refused
+    async with open_shop(World(state=store)) as shop:
+        await shop.app.wait_rollout(1)
+        assert shop.running == [("shop.web.0", 1), ("shop.web.1", 1)]
