@@ -25,6 +25,7 @@ import getpass
 import http.client
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -41,6 +42,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+_FIRST = 30000 + os.getpid() % 100 * 20
+PORTS = f"{_FIRST}-{_FIRST + 99}"
+"""Not those of another run at the same time."""
 RESETS = ("RemoteDisconnected", "ConnectionResetError", "BrokenPipeError")
 ROOT = Path(__file__).parent.parent
 SERVER = b"""
@@ -238,7 +242,8 @@ def measure(kind: str, deploys: int) -> bool:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deploys-")))
         agent = Agent(free_port())
         command = [sys.executable, "-m", "smartmob_agent", f"--port={agent.url.rpartition(':')[2]}"]
-        stack.enter_context(running(*command, f"--work-dir={folder / 'work'}"))
+        command += [f"--work-dir={folder / 'work'}", f"--ports={PORTS}"]
+        stack.enter_context(running(*command))
         wait_until(agent.is_up, "the agent")
         source = agent.ask("PUT", "/upload-source", archive())["source_url"]
         body = {
@@ -304,7 +309,8 @@ def measure_slots() -> bool:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deploys-")))
         agent = Agent(free_port())
         command = [sys.executable, "-m", "smartmob_agent", f"--port={agent.url.rpartition(':')[2]}"]
-        stack.enter_context(running(*command, f"--work-dir={folder / 'work'}"))
+        command += [f"--work-dir={folder / 'work'}", f"--ports={PORTS}"]
+        stack.enter_context(running(*command))
         wait_until(agent.is_up, "the agent")
         body = {
             "source_url": agent.ask("PUT", "/upload-source", archive())["source_url"],

@@ -182,6 +182,7 @@ class ManagedApp:
                 self._remove_hooks()
                 while not self.state.is_deleted:
                     with trio.CancelScope() as self._turn:
+                        await trio.lowlevel.checkpoint()
                         await self._settle()
                 await self._remove_all()
                 self._cleaners.cancel_scope.cancel(reason="the app is gone")
@@ -189,6 +190,7 @@ class ManagedApp:
             self._is_over = True
             self._changed.unpark_all()
             with trio.move_on_after(_RETRY_DELAY, shield=True):
+                await trio.lowlevel.checkpoint()
                 for held in self._pinned.values():
                     await held.release()
         self.gone.set()
@@ -612,6 +614,8 @@ class _Rolling:
 
     async def _bring(self, slot: Slot, spec: ProcessSpec) -> None:
         """Give a slot a release; tell when it has it."""
+        # Processes may have ended already, with the agent: they come back with its next life.
+        await trio.lowlevel.checkpoint_if_cancelled()
         process = self._supervisor.find(slot.slug)
         if process is not None and process.state in (State.STOPPING, State.GONE):
             await process.wait_state(State.GONE)

@@ -151,6 +151,7 @@ async def run_hook(
         restart=RestartPolicy.NEVER,
         port="none",
     )
+    await trio.lowlevel.checkpoint_if_cancelled()
     try:
         process = supervisor.create(spec)
     except RequestError as exc:

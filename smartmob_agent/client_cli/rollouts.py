@@ -125,6 +125,7 @@ class _Follower:
                 if isinstance(happening, Change):
                     self.show_output(happening, wanted=show_output)
                 elif not isinstance(happening, AppNews) or self.take(happening):
+                    # News of what came before are rare, and change nothing.
                     self.app = await self.client.apps.get(self.app.app)
                 if self.app.rollout.release != self.release:
                     superseded = f"{self.app.app}: release {self.release} was superseded"

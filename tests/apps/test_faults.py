@@ -94,8 +94,10 @@ async def test_what_cannot_be_removed_is_tried_again(autojump_clock: Clock) -> N
         await shop.deploy_and_wait(1, {"web": 1})
 
         async def fill() -> None:
-            while not shop.app.state.is_deleted:  # The clock is virtual.
+            while True:
                 await trio.lowlevel.checkpoint()
+                if shop.app.state.is_deleted:
+                    break
             store.errors.extend([FULL, FULL])
 
         began = trio.current_time()
@@ -383,8 +385,10 @@ async def test_a_document_that_cannot_be_removed_is_tried_again(autojump_clock: 
         app = shop.app
 
         async def fill() -> None:
-            while not app.state.is_deleted:
+            while True:
                 await trio.lowlevel.checkpoint()
+                if app.state.is_deleted:
+                    break
             store.errors.append(FULL)
 
         async with trio.open_nursery() as nursery:

@@ -15,6 +15,8 @@ import trio
 
 from smartmob_agent import AgentConfig, OutputLimits
 from smartmob_agent.client import Client, Line, NoSuchProcessError, open_client
+from smartmob_agent.client.log import LogReader
+from smartmob_agent.client.reconnect import ReconnectBackoff
 from smartmob_agent.output.line_pattern import SlowPatternError
 from smartmob_agent.output.log import log_cursor
 from tests.client.agent import CREATE, World, open_world
@@ -162,6 +164,8 @@ async def test_a_gap_within_is_told_in_each_format(tmp_path: Path) -> None:
         assert parts == [(b"line 99\nline 100\n", 0), (b"", 5), (b"last\n", 0)]
         found = [p.data async for p in stored.client.log(SLUG, grep="las|99")]
         assert b"".join(found) == b"line 99\nlast\n"
+        nothing = [p.data async for p in stored.client.log(SLUG, grep="no such line")]
+        assert b"".join(nothing) == b""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stored.client.delete, SLUG)
             followed = await stored.get(follow=1, after=98)
@@ -228,3 +232,19 @@ async def test_what_was_told_of_a_crash_is_kept(tmp_path: Path) -> None:
         await world.spawner.next_child()
         await client.restart(SLUG)
         assert (await client.status(SLUG)).document["last_crash"] is None
+
+
+def test_gaps_and_events_among_records_are_told_apart() -> None:
+    """As they come: at the beginning, two in a row, and other events between them."""
+    reader = LogReader(
+        None,  # type: ignore[arg-type]  # It is not asked.
+        SLUG,
+        form="text",
+        query={"grep": "x"},
+        backoff=ReconnectBackoff(0, SLUG),
+    )
+    line = '{"seq": 1, "time": "2026-01-01T00:00:00Z", "stream": "stdout", "line": "x"}\n'
+    gap = '{"event": "dropped", "lines": 2}\n'
+    other = '{"event": "started", "time": "2026-01-01T00:00:00Z", "pid": 1}\n'
+    parts = [(one.data, one.missed) for one in reader._shown((gap + other + line + gap).encode())]
+    assert parts == [(b"", 2), (b"x\n", 0), (b"", 2)]

@@ -397,6 +397,7 @@ async def test_what_a_follower_makes_of_news(capsys: pytest.CaptureFixture[str])
             assert follower.take(news(state="building", done=0, total=0, step="building"))
         assert capsys.readouterr().err == "smartmob: shop: building\n"
         send, receive = trio.open_memory_channel[Happening](9)
+        await send.send(AppNews(kind="rollout", app="shop", document={"release": 1}))
         await send.send(news(state="rolling", done=1, total=2, step="shop.web.0"))
         await follower.follow(receive, show_output=True)  # type: ignore[arg-type]  # as a feed
         assert isinstance(follower.failure, ClientError)

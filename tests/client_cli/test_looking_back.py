@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from smartmob_agent import AgentConfig
 from smartmob_agent.client import open_client
+from smartmob_agent.client_cli.cli import main
 from smartmob_agent.client_cli.commands.logs import show_logs
 from smartmob_agent.client_cli.commands.why import _tell_why
 from smartmob_agent.client_cli.failure import CommandError
@@ -108,3 +110,13 @@ async def test_why_tells_facts_and_the_last_lines(
     assert "It is not ready" in told
     assert "exit code 3" in crashed
     assert "Its last lines before that were:" in crashed
+
+
+async def test_the_command_tells_why(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    async with open_world() as world:
+        await start(world, "web.0")
+        argv = ["why", "--agent", world.url, "hello.web.0"]
+        assert await trio.to_thread.run_sync(main, argv) == 0
+        assert b"hello.web.0" in capfdbinary.readouterr().out
+        argv = ["why", "--agent", world.url, "nobody.web.0"]
+        assert await trio.to_thread.run_sync(main, argv) == 4

@@ -97,6 +97,7 @@ class ConsoleSender:
 
     async def _send_item(self, item: Item) -> None:
         while True:
+            await trio.lowlevel.checkpoint()
             frames = self._frames(item)
             for data in frames.data:
                 await self._send_frames(data)

@@ -16,8 +16,9 @@ from hypothesis import given, strategies as st
 
 from smartmob_agent.api.streams.attach_sender import ConsoleSender
 from smartmob_agent.config.settings import AgentConfig, OutputLimits
-from smartmob_agent.output.batch import Batch, Stream
+from smartmob_agent.output.batch import Batch, Event, Stream
 from smartmob_agent.output.console import Console, ConsoleEnd
+from smartmob_agent.output.cursor import Cursor, LinesMissedError
 from smartmob_agent.output.frames import text_frames
 from tests.api.asgi import WebSocketClient, attached, open_site
 from tests.process.world import World, settle, wall_clock
@@ -267,3 +268,67 @@ async def test_a_stuck_client_holds_only_what_it_is_being_sent(nursery: trio.Nur
     held = [sys.getrefcount(data) for data in frames_ref.data]
     assert held[0] > held[1] == held[-1]
     nursery.cancel_scope.cancel()
+
+
+class FakeHistory:
+    """What is on the disk, with gaps."""
+
+    def __init__(self, console: Console, items: list[Batch | LinesMissedError]) -> None:
+        self._console, self._items = console, items
+
+    @property
+    def is_live(self) -> bool:
+        return not self._items
+
+    async def start(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive(self) -> Batch:
+        await trio.lowlevel.checkpoint()
+        item = self._items.pop(0)
+        if isinstance(item, LinesMissedError):
+            raise item
+        return item
+
+    def hand_over(self) -> Cursor[Batch | Event]:
+        return self._console.subscribe()
+
+
+def stored(first: int, text: bytes) -> Batch:
+    return Batch(first=first, stream=Stream.STDOUT, time=wall_clock(), text=text)
+
+
+@pytest.mark.parametrize("records", [True, False])
+async def test_a_gap_on_the_disk_is_told_or_ends_it(
+    records: bool, nursery: trio.Nursery, autojump_clock: Clock
+) -> None:
+    console, socket = Console(10_000, wall_clock), Socket()
+    history = FakeHistory(console, [stored(1, b"one\n"), LinesMissedError(3), stored(5, b"x\n")])
+    sender = ConsoleSender(
+        console,
+        console.subscribe(),
+        socket.scope,
+        socket.send,
+        records=records,
+        history=history,  # type: ignore[arg-type]  # all that it needs of one
+    )
+    console.close(ConsoleEnd.PROCESS)
+    code, _ = await sender.run()
+    assert code == (1000 if records else 1013)
+    assert (b'"lines": 3' in socket.everything) == records
+
+
+async def test_many_short_lines_of_the_disk_come_in_parts(autojump_clock: Clock) -> None:
+    console, socket = Console(10_000, wall_clock), Socket()
+    history = FakeHistory(console, [stored(1, b"\n" * 3000)])
+    sender = ConsoleSender(
+        console,
+        console.subscribe(),
+        socket.scope,
+        socket.send,
+        records=True,
+        history=history,  # type: ignore[arg-type]  # all that it needs of one
+    )
+    console.close(ConsoleEnd.PROCESS)
+    assert (await sender.run())[0] == 1000
+    assert socket.everything.count(b'"seq"') == 3000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from smartmob_agent.api.streams.attach import ATTACH_OPTIONS
@@ -9,6 +11,7 @@ from smartmob_agent.api.streams.console_query import ConsoleQuery, parse_console
 from smartmob_agent.api.streams.logs import LOG_OPTIONS
 from smartmob_agent.errors import BadRequestError
 from smartmob_agent.output.batch import Stream
+from smartmob_agent.output.console import Console
 
 
 def parse(query: str) -> ConsoleQuery:
@@ -64,3 +67,14 @@ def test_each_bad_option_is_told(query: str, errors: list[str]) -> None:
 def test_an_option_that_is_not_offered_is_unknown() -> None:
     with pytest.raises(BadRequestError):
         parse_console_query(b"follow=1", ATTACH_OPTIONS)
+
+
+def test_whether_a_query_is_about_lines_that_are_gone() -> None:
+    console = Console(1, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    for _ in range(3):
+        console.publish(Stream.STDOUT, b"line\n")
+    found = [
+        parse(text).begins_before(console)
+        for text in ("", "tail=1", "tail=2", "after=2", "after=1")
+    ]
+    assert found == [False, False, True, False, True]

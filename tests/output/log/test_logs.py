@@ -253,6 +253,7 @@ async def test_an_idle_agent_looks_too(at: Path, monkeypatch: pytest.MonkeyPatch
         await write(place, b"one\n")
         wall.advance(timedelta(days=8).total_seconds())
         with trio.fail_after(10):
+            await trio.lowlevel.checkpoint()
             while place.log.segments:  # noqa: ASYNC110 -- nobody but the thread knows
                 await trio.sleep(0.001)
 
