@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -62,15 +67,65 @@ def test_proxies_take_what_is_rendered(apps: list[dict[str, object]], tmp_path: 
     assert ("20000" in nginx) == ("20000" in haproxy) == bool(apps == APPS)
 
 
-def test_caddy_takes_what_is_rendered(tmp_path: Path) -> None:
-    made = tmp_path / "Caddyfile"
-    made.write_text(_fill(TEMPLATES / "Caddyfile.j2", WORLD))
-    subprocess.run(
-        [program("caddy"), "validate", "--adapter", "caddyfile", "--config", str(made)],
-        check=True,
-        capture_output=True,
-        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+class Slot(http.server.BaseHTTPRequestHandler):
+    """Answers its own port."""
+
+    def do_GET(self) -> None:
+        body = str(self.connection.getsockname()[1]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_caddy_leads_to_each_slot(tmp_path: Path) -> None:
+    caddy = program("caddy")
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for _ in range(2):
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slot)
+            stack.enter_context(server)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            ports.append(server.server_address[1])
+        slots = [{**SLOTS[0], "port": port, "ready": True} for port in ports]
+        text = _fill(
+            TEMPLATES / "Caddyfile.j2", {**WORLD, "apps": [{"app": "shop", "slots": slots}]}
+        )
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            own = sock.getsockname()[1]
+        made = tmp_path / "Caddyfile"
+        made.write_text("{\n admin off\n}\n" + text.replace(":8000", f":{own}"))
+        process = subprocess.Popen(
+            [caddy, "run", "--adapter", "caddyfile", "--config", str(made)],
+            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        stack.callback(process.wait)
+        stack.callback(process.terminate)
+        found = set[str]()
+        while len(found) < 2:
+            assert process.poll() is None
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{own}/", headers={"Host": f"shop.localhost:{own}"}
+            )
+            with contextlib.suppress(OSError), urllib.request.urlopen(request) as answer:
+                found.add(answer.read().decode())
+        assert found == set(map(str, ports))
+
+
+def test_prometheus_takes_its_targets(tmp_path: Path) -> None:
+    (tmp_path / "targets.json").write_text(_fill(TEMPLATES / "prometheus.json.j2", WORLD))
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        "scrape_configs:\n- job_name: shop\n  file_sd_configs:\n"
+        f"  - files: [{tmp_path / 'targets.json'}]\n"
     )
+    subprocess.run([program("promtool"), "check", "config", str(config)], check=True)
 
 
 def test_prometheus_gets_its_targets() -> None:
