@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -220,5 +221,7 @@ async def _run_once(
 ) -> int:
     from smartmob_agent.client_cli.once import run_once
 
+    # Before there is a process: CTRL-C during an import would leave it behind.
+    import_module("smartmob_agent.client.websockets")
     create = await source_of(client)
     return await run_once(client, partial(create, **wishes), node)

@@ -65,7 +65,7 @@ class _Waker:
 
     def wait(self) -> None:
         """Wait until something is to be written; called in the thread."""
-        if self._some.wait(_SWEEP_INTERVAL):
+        if self._some.wait(_SWEEP_INTERVAL):  # pragma: no branch  -- it is a minute
             self._much.wait(_GATHER_TIME)
         self._much.clear()
         if not self.is_closing:
