@@ -26,7 +26,12 @@ for _number in (signal.SIGINT, signal.SIGHUP):
 # Nor is anything to depend on what else a terminal, a service or a colleague has set: proxies, the
 # width of pages, colours, settings of the commands, the mode of new files.
 HANDED_DOWN = {"CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR"}
-FOR_TESTS = {"SMARTMOB_FIRST_SEED", "SMARTMOB_SCHEDULES", "SMARTMOB_STATE_KILLS"}
+FOR_TESTS = {
+    "SMARTMOB_FIRST_SEED",
+    "SMARTMOB_ROLLOUT_KILLS",
+    "SMARTMOB_SCHEDULES",
+    "SMARTMOB_STATE_KILLS",
+}
 for _name in {*os.environ} - FOR_TESTS:
     is_proxy, is_setting = _name.lower().endswith("_proxy"), _name.startswith("SMARTMOB_")
     if is_proxy or is_setting or _name in HANDED_DOWN:

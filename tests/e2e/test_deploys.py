@@ -1,6 +1,7 @@
 """Apps with real children: deploy, go back, roll back, and SIGKILL in the middle.
 
 `SMARTMOB_ROLLOUT_KILLS` says how often the agent is killed: 3 times, unless it is set.
+A hundred take four minutes, so with `-o faulthandler_timeout=0`.
 """
 
 from __future__ import annotations
