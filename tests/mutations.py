@@ -26,7 +26,7 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ["MUTATIONS", "Mutation", "UnusableTestError", "judge"]
+__all__ = ["MUTATIONS", "Mutation", "UnusableTestError", "judge", "main"]
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("smartmob_agent", "tests", "pytest.ini", "pyproject.toml")
@@ -164,6 +164,8 @@ def judge(result: subprocess.CompletedProcess[str]) -> str | None:
 
 
 def main(names: Sequence[str]) -> int:
+    if unknown := {*names} - {one.name for one in MUTATIONS}:
+        raise SystemExit(f"expected names of mutations.toml, found {sorted(unknown)}")
     chosen = [one for one in MUTATIONS if not names or one.name in names]
     began, missed = time.perf_counter(), 0
     print(f"control: {run_control(chosen)} sets of tests pass", flush=True)  # noqa: T201

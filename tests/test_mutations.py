@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.determinism import test_checkpoints
-from tests.mutations import CHECKPOINTS, MUTATIONS, ROOT, Mutation, UnusableTestError, judge
+from tests.mutations import CHECKPOINTS, MUTATIONS, ROOT, Mutation, UnusableTestError, judge, main
 
 EACH = pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 
@@ -71,3 +71,9 @@ def test_what_fails_or_hangs_has_caught_a_mutation() -> None:
 def test_what_cannot_be_run_has_caught_nothing(unusable: subprocess.CompletedProcess[str]) -> None:
     with pytest.raises(UnusableTestError, match=f"exit code {unusable.returncode}:"):
         judge(unusable)
+
+
+def test_a_name_that_is_not_there_is_an_error() -> None:
+    """Else all tests ran, and broken was nothing."""
+    with pytest.raises(SystemExit, match="found \\['a slot'\\]"):
+        main(["a slot"])

@@ -248,6 +248,27 @@ async def test_a_newer_release_supersedes_one_under_way(autojump_clock: Clock) -
         assert len(shop.world.spawner.living) == 2
 
 
+async def test_an_end_that_is_kept_too_late_is_not_that_of_the_next(autojump_clock: Clock) -> None:
+    """The next release is wanted while the disk hangs, and the one before ends meanwhile."""
+    store = FakeStore()
+    async with open_shop(World(state=store)) as shop, trio.open_nursery() as nursery:
+        await shop.deploy_and_wait(1)
+        began = trio.current_time()
+        await shop.deploy_and_wait(2)
+        duration = trio.current_time() - began
+        await shop.deploy(3)
+        await trio.sleep(duration - 1)
+        store.hang()
+        nursery.start_soon(shop.deploy, 4)
+        await trio.sleep(2)
+        store.go_on()
+        await settle()
+        outcomes = [one.outcome for one in shop.app.state.releases]
+        assert outcomes == ["done", "done", "superseded", "rolling"]
+        await shop.app.wait_rollout(shop.app.state.version)
+        assert shop.running == [("shop.web.0", 4), ("shop.web.1", 4)]
+
+
 async def test_back_to_what_was_without_a_server(autojump_clock: Clock) -> None:
     async with open_shop() as shop:
         await shop.deploy_and_wait(1)

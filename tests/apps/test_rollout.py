@@ -185,6 +185,8 @@ def test_a_slot_that_drains_while_it_is_to_go_back_is_not_done() -> None:
     rollout.note_switched("web.0")
     rollout.note_failed("web.0", "it ended")
     assert rollout.take() == [Watch("web.0"), SetRelease("web.0", back=True)]
+    rollout.note_changed("web.0")
+    assert (rollout.outcome, list(rollout)) == (None, ["web.0"])
     one = SlotPlan(slug="web.0", kind="web", is_there=False)
     other = SlotPlan(slug="web.1", kind="web", is_there=False)
     rollout = Rollout([one, other], parallel=1, on_failure="rollback", can_go_back=False)

@@ -160,6 +160,15 @@ async def test_who_stops_first_keeps_the_port(autojump_clock: Clock) -> None:
         assert again.port == 20001
 
 
+async def test_a_port_that_both_versions_had_stays_their_own(autojump_clock: Clock) -> None:
+    async with first_version(World(), port=8123) as (supervisor, _):
+        await supervisor.replace("app.web.0", replacement(port=8123)).wait()
+        with pytest.raises(PortInUseError):
+            supervisor.create(make_spec(node="other", port=8123))
+        await supervisor.delete("app.web.0")
+        await running(supervisor, make_spec(node="other", port=8123))
+
+
 FAILURES: dict[str, tuple[str, str, Any]] = {
     "download": ("downloading", "refused", lambda world: world.fetcher.errors.append(
         TransientDownloadError("refused"))),
